@@ -1,0 +1,162 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Every option of group [os_brick_healer], with its unit and its bounds."""
+
+from oslo_config import cfg
+
+GROUP = 'os_brick_healer'
+
+agent_opts: list[cfg.Opt] = [
+    cfg.StrOpt(
+        'launch', default='systemd',
+        choices=[
+            ('systemd', 'start os-brick-healer.service; the agent lives in '
+                        'its own unit and survives nova-compute'),
+            ('process', 'start a detached process (new session, out of the '
+                        "caller's control group where systemd-run can)"),
+            ('thread', 'run inside the calling process; dies with it'),
+            ('none', 'never start an agent from a connector'),
+        ],
+        help='How a connector makes sure that the agent of this host runs.'),
+    cfg.StrOpt(
+        'state_path', default='/var/lib/os-brick-healer',
+        help='Directory of the journal. The agent and nova-compute both '
+             'write to it.'),
+    cfg.StrOpt(
+        'run_path', default='/run/os-brick-healer',
+        help='Directory of the control socket and the lock that lets one '
+             'agent run on a host.'),
+    cfg.StrOpt(
+        'root_helper', default='sudo nova-rootwrap /etc/nova/rootwrap.conf',
+        help='How the agent starts its privileged helper when it does not '
+             'run as root.'),
+    cfg.ListOpt(
+        'control_users', default=['root', 'nova'],
+        help='Users (names or numeric ids) whose processes may use the '
+             'control socket.'),
+    cfg.StrOpt(
+        'provisioner', default='local',
+        help='Name of the provisioner plugin (entry point namespace '
+             'os_brick_healer.provisioners).'),
+    cfg.BoolOpt(
+        'paused', default=False,
+        help='Start paused: watch and tell, change nothing.'),
+]
+
+heal_opts: list[cfg.Opt] = [
+    cfg.StrOpt(
+        'profile', default='default',
+        choices=[
+            ('default', 'production: keep-alive 2 s, state polls every '
+                        '0.25 s'),
+            ('fast', 'shortest stalls: keep-alive 1 s, state polls every '
+                     '0.1 s'),
+        ],
+        help='How quickly a lost leg is noticed and given up.'),
+    cfg.FloatOpt(
+        'grace_period', default=600.0, min=0.0, max=604800.0,
+        help='Seconds that a lost leg may stay away before a replacement is '
+             "requested. A volume's own grace, where the provisioner has "
+             'one, wins.'),
+    cfg.FloatOpt(
+        'provisioner_interval', default=10.0, min=0.1, max=3600.0,
+        help='Seconds between two questions to the provisioner about the '
+             'volumes of this host. While something is being healed it is '
+             'asked more often, down to a fifth of this.'),
+    cfg.FloatOpt(
+        'poll_interval', min=0.05, max=10.0,
+        help='Seconds between two polls of controller states. Default: as '
+             'the profile says.'),
+    cfg.IntOpt(
+        'keep_alive_timeout', min=1, max=60,
+        help='Keep-alive time (seconds) of connections made for replicated '
+             'volumes. Default: as the profile says.'),
+    cfg.IntOpt(
+        'reconnect_delay', default=1, min=1, max=60,
+        help='Seconds between two attempts of the kernel to reconnect.'),
+    cfg.FloatOpt(
+        'resync_check_interval', default=2.0, min=0.1, max=600.0,
+        help='Seconds between two looks at the progress of a resync.'),
+    cfg.IntOpt(
+        'heals_max', default=4, min=1, max=256,
+        help='How many volumes are healed (actions and resyncs) at once.'),
+    cfg.IntOpt(
+        'replacements_per_hour_max', default=64, min=1, max=10000,
+        help='How many replacements are requested in an hour, at most.'),
+    cfg.FloatOpt(
+        'brake_ratio', default=0.5, min=0.05, max=1.0,
+        help='When more than this share of all back ends of this host (and '
+             'at least three) is lost together, this host doubts itself and '
+             'requests nothing.'),
+    cfg.IntOpt(
+        'flap_losses_max', default=3, min=1, max=100,
+        help='Losses of one leg within flap_window after which its return '
+             'is delayed, longer each time.'),
+    cfg.FloatOpt(
+        'flap_window', default=600.0, min=1.0, max=86400.0,
+        help='Seconds; see flap_losses_max.'),
+    cfg.FloatOpt(
+        'flap_delay_max', default=600.0, min=1.0, max=86400.0,
+        help='Longest delay (seconds) of a flapping leg.'),
+    cfg.FloatOpt(
+        'command_timeout', default=30.0, min=1.0, max=600.0,
+        help='Deadline (seconds) of one mdadm or nvme command.'),
+    cfg.FloatOpt(
+        'lock_timeout', default=10.0, min=0.1, max=600.0,
+        help="How long (seconds) one action waits for os-brick's locks "
+             'before it is put off.'),
+    cfg.IntOpt(
+        'history_max', default=10000, min=100, max=1000000,
+        help='How many lines of history the journal keeps.'),
+]
+
+kumoscale_opts: list[cfg.Opt] = [
+    cfg.StrOpt(
+        'kumoscale_config_file', default='/etc/kioxia/provisioner.conf',
+        help="File in the format of KIOXIA's agent: [DEFAULT] prov_ip, "
+             'prov_port, cert_file, token.'),
+    cfg.StrOpt(
+        'kumoscale_ca_file',
+        help='Certificates that the provisioner is verified with. Default: '
+             "the system's."),
+    cfg.BoolOpt(
+        'kumoscale_insecure', default=False,
+        help='Do not verify the provisioner\'s certificate. Whoever can '
+             'answer in its place can make this host delete replicas.'),
+    cfg.StrOpt(
+        'kumoscale_tenant',
+        help="Tenant whose prefix stands before the REST API's paths."),
+    cfg.FloatOpt(
+        'kumoscale_connect_timeout', default=5.0, min=0.1, max=60.0,
+        help='Seconds to connect to one address.'),
+    cfg.FloatOpt(
+        'kumoscale_read_timeout', default=60.0, min=0.1, max=600.0,
+        help='Seconds to wait for an answer.'),
+]
+
+local_opts: list[cfg.Opt] = [
+    cfg.StrOpt(
+        'local_file', default='/etc/os-brick-healer/volumes.json',
+        help='File of the local provisioner: volumes and spare replicas.'),
+]
+
+ALL_OPTS = agent_opts + heal_opts + kumoscale_opts + local_opts
+
+
+def register(conf: cfg.ConfigOpts) -> None:
+    """Register the options; safe to call more than once."""
+    conf.register_opts(ALL_OPTS, group=GROUP)
+
+
+def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
+    """Entry point of oslo.config's generators."""
+    return [(GROUP, list(ALL_OPTS))]
