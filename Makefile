@@ -1,0 +1,114 @@
+# The commands of this repository. `make help` lists them.
+#
+# Everything is set up by the targets themselves: .venv holds the Python
+# side, `python -m bed setup` the host packages that the test bed needs. The
+# kernel work (md, nvme, nvmet) happens inside a QEMU guest, never here.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+JOBS ?= $(shell nproc)
+STAMP := $(VENV)/.up-to-date
+
+CHECKED := os_brick_healer os_brick bed tools examples
+SOURCES = $(wildcard $(CHECKED)) setup.py
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) \
+	    | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
+
+# -- set-up -------------------------------------------------------------------
+
+$(STAMP): requirements.txt test-requirements.txt doc/requirements.txt \
+    pyproject.toml setup.cfg setup.py tools/venv.sh
+	tools/venv.sh $(VENV)
+	touch $@
+
+.PHONY: venv
+venv: $(STAMP) ## the virtual environment (.venv) that all targets use
+
+.PHONY: bed
+bed: $(STAMP) ## host packages and the guest image of the test bed
+	$(PY) -m bed setup
+	$(PY) -m bed build
+
+# -- for people ---------------------------------------------------------------
+
+.PHONY: demo
+demo: $(STAMP) ## break a leg of a live volume in a guest and watch it heal
+	$(PY) -m bed setup
+	$(PY) -m bed demo
+
+.PHONY: test
+test: lint mypy contracts unit wheel docs bed ## the gate: ends with the core scenarios
+	$(PY) -m bed run --core -j $(JOBS)
+
+.PHONY: test-all
+test-all: lint mypy contracts unit wheel docs bed ## every scenario on the bed
+	$(PY) -m bed run --all -j $(JOBS)
+
+.PHONY: bench
+bench: bed ## every figure, with its peer; leaves build/bench.json
+	mkdir -p build
+	$(PY) -m bed bench
+
+# -- the parts of the gate ------------------------------------------------------
+
+.PHONY: lint
+lint: $(STAMP) ## ruff, and flake8 with OpenStack's hacking rules
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/flake8 $(SOURCES)
+
+.PHONY: mypy
+mypy: $(STAMP) ## strict types
+	$(BIN)/mypy $(patsubst %,-p %,$(wildcard os_brick_healer bed))
+
+.PHONY: contracts
+contracts: $(STAMP) ## who may import whom (import-linter)
+	$(BIN)/lint-imports
+
+.PHONY: unit
+unit: $(STAMP) ## unit, property and simulation tests (TESTS=regex selects)
+	$(BIN)/stestr run --concurrency $(JOBS) $(TESTS)
+
+.PHONY: cover
+cover: $(STAMP) ## unit tests with branch coverage; report in cover/
+	$(BIN)/coverage erase
+	PYTHON="$(BIN)/coverage run --parallel-mode" \
+	    $(BIN)/stestr run --concurrency $(JOBS) $(TESTS)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage html -q -d cover
+	$(BIN)/coverage report
+
+.PHONY: wheel
+wheel: $(STAMP) ## build the wheel; check what it would put beside os-brick
+	rm -rf build/wheel
+	$(PY) -m pip wheel --quiet --disable-pip-version-check --no-deps \
+	    --wheel-dir build/wheel .
+	$(PY) tools/check_wheel.py build/wheel/*.whl
+
+.PHONY: docs
+docs: $(STAMP) ## documentation and release notes; a warning is an error
+	$(BIN)/sphinx-build -W --keep-going -q -b html \
+	    -d doc/build/doctrees doc/source doc/build/html
+	$(BIN)/sphinx-build -W --keep-going -q -b html \
+	    -d releasenotes/build/doctrees releasenotes/source \
+	    releasenotes/build/html
+
+.PHONY: genconfig
+genconfig: $(STAMP) ## the sample configuration file
+	$(BIN)/oslo-config-generator \
+	    --config-file etc/oslo-config-generator/os-brick-healer.conf
+
+.PHONY: clean
+clean: ## remove what the other targets made, the guest image excepted
+	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .stestr \
+	    .hypothesis .coverage .coverage.* cover build/wheel \
+	    build/lib build/bdist.* doc/build releasenotes/build ./*.egg-info
