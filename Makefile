@@ -89,7 +89,7 @@ cover: $(STAMP) ## unit tests with branch coverage; report in cover/
 
 .PHONY: wheel
 wheel: $(STAMP) ## build the wheel; check what it would put beside os-brick
-	rm -rf build/wheel
+	rm -rf build/wheel build/lib build/bdist.*
 	$(PY) -m pip wheel --quiet --disable-pip-version-check --no-deps \
 	    --wheel-dir build/wheel .
 	$(PY) tools/check_wheel.py build/wheel/*.whl
