@@ -1,0 +1,464 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""What must survive the agent: attachments, memory, intents, history.
+
+One SQLite file, shared by the agent and by every process that attaches
+volumes (nova-compute). SQLite serialises them; write-ahead logging with
+``synchronous=FULL`` makes each transaction durable before it returns, so
+that an intent is on disk before its effect begins.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+import contextlib
+import dataclasses
+import json
+import os
+import sqlite3
+import threading
+import time
+from typing import Any
+import uuid
+
+from os_brick_healer import exception
+
+VERSION = 1
+TEXT_MAX = 4096
+
+_SCHEMA = """
+CREATE TABLE attachment (
+    volume TEXT PRIMARY KEY,
+    alias TEXT NOT NULL,
+    state TEXT NOT NULL,
+    before TEXT,
+    pid INTEGER NOT NULL,
+    pid_start TEXT NOT NULL,
+    connection TEXT NOT NULL,
+    wall_s REAL NOT NULL
+);
+CREATE TABLE memory (
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    boot_id TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (kind, key)
+);
+CREATE TABLE intent (
+    id TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    text TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    wall_s REAL NOT NULL
+);
+CREATE TABLE history (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    wall_s REAL NOT NULL,
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    intent_id TEXT,
+    what TEXT NOT NULL,
+    text TEXT NOT NULL,
+    ok INTEGER
+);
+CREATE INDEX history_key ON history (key, seq);
+CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AttachRow:
+    """One attachment as a connector wrote it down.
+
+    :ivar state: a value of ``replica.model.AttachState``.
+    :ivar pid_start: start time of the process in clock ticks since boot
+        (field 22 of /proc/PID/stat): a reused pid is told apart by it.
+    """
+
+    volume: str
+    alias: str
+    state: str
+    pid: int
+    pid_start: str
+    connection: Mapping[str, Any]
+    wall_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Remembered:
+    """A memory, and whether it is from before this boot of the host."""
+
+    value: Mapping[str, Any]
+    same_boot: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class IntentRow:
+    """An action that was begun and of which no result is known."""
+
+    id: str
+    kind: str
+    key: str
+    text: str
+    detail: Mapping[str, Any]
+    wall_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryRow:
+    """One line of history. ``what``: verdict, intent or result."""
+
+    wall_s: float
+    kind: str
+    key: str
+    intent_id: str | None
+    what: str
+    text: str
+    ok: bool | None
+
+
+def read_boot_id(path: str = '/proc/sys/kernel/random/boot_id') -> str:
+    """The kernel's id of this boot."""
+    with open(path) as f:
+        return f.read().strip()
+
+
+def _dump(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, separators=(',', ':'))
+
+
+class Journal:
+    """The journal of one host. Thread-safe.
+
+    :param path: the SQLite file; its directory must exist.
+    :param wall: wall clock for what people read.
+    :param boot_id: the id of this boot of the host.
+    :param history_max: lines of history kept.
+    :param busy_s: how long to wait for another process's transaction.
+    :param read_only: never write, never create (for the CLI).
+    """
+
+    def __init__(self, path: str, *, wall: Callable[[], float] = time.time,
+                 boot_id: str | None = None, history_max: int = 10000,
+                 busy_s: float = 2.0, read_only: bool = False) -> None:
+        self.path = path
+        self._wall = wall
+        self._boot_id = boot_id if boot_id is not None else read_boot_id()
+        self._history_max = history_max
+        self._lock = threading.RLock()
+        self._db = self._open(busy_s, read_only)
+
+    def _open(self, busy_s: float, read_only: bool) -> sqlite3.Connection:
+        uri = f'file:{_quote(self.path)}?mode={"ro" if read_only else "rwc"}'
+        try:
+            db = sqlite3.connect(uri, uri=True, timeout=busy_s,
+                                 isolation_level=None,
+                                 check_same_thread=False)
+            try:
+                self._prepare(db, read_only)
+            except BaseException:
+                db.close()
+                raise
+        except sqlite3.Error as e:
+            raise self._error('open', e) from e
+        return db
+
+    def _prepare(self, db: sqlite3.Connection, read_only: bool) -> None:
+        (version,) = db.execute('PRAGMA user_version').fetchone()
+        if version > VERSION:
+            raise exception.JournalError(
+                f'cannot use the journal {self.path}: because it has '
+                f'version {version} and this software knows {VERSION}',
+                hint='upgrade os-brick-healer on this host',
+                transient=False)
+        if read_only:
+            return
+        db.execute('PRAGMA journal_mode=WAL')
+        db.execute('PRAGMA synchronous=FULL')
+        if version < VERSION:
+            self._create(db)
+        with contextlib.suppress(OSError):
+            # nova-compute and the agent share it; nobody else reads it.
+            os.chmod(self.path, 0o660)
+
+    @staticmethod
+    def _create(db: sqlite3.Connection) -> None:
+        db.execute('BEGIN IMMEDIATE')
+        (version,) = db.execute('PRAGMA user_version').fetchone()
+        if version == 0:     # another process may have been faster
+            for statement in _SCHEMA.split(';'):
+                if statement.strip():
+                    db.execute(statement)
+            db.execute(f'PRAGMA user_version={VERSION}')
+        db.execute('COMMIT')
+
+    def _error(self, what: str, e: sqlite3.Error) -> exception.JournalError:
+        return exception.JournalError(
+            f'cannot {what} the journal {self.path}: because {e}',
+            hint='check that its directory is writable by this user and '
+                 'that the disk has room')
+
+    @contextlib.contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                self._db.execute('BEGIN IMMEDIATE')
+                try:
+                    yield self._db
+                    self._db.execute('COMMIT')
+                except BaseException:
+                    with contextlib.suppress(sqlite3.Error):
+                        self._db.execute('ROLLBACK')
+                    raise
+            except sqlite3.Error as e:
+                raise self._error('write', e) from e
+
+    def _read(self, sql: str, args: tuple[object, ...] = ()) -> list[Any]:
+        with self._lock:
+            try:
+                return self._db.execute(sql, args).fetchall()
+            except sqlite3.Error as e:
+                raise self._error('read', e) from e
+
+    def damage(self) -> str | None:
+        """What SQLite finds wrong in the file, None when it is sound."""
+        with self._lock:
+            try:
+                row = self._db.execute('PRAGMA quick_check(1)').fetchone()
+            except sqlite3.DatabaseError as e:
+                if isinstance(e, sqlite3.OperationalError):
+                    raise self._error('read', e) from e
+                return str(e)
+        return None if row[0] == 'ok' else str(row[0])
+
+    def close(self) -> None:
+        """Close the file; the journal cannot be used afterwards."""
+        with self._lock:
+            self._db.close()
+
+    # Attachments: written by connectors, read by the agent ------------------
+
+    def attach_begin(self, volume: str, alias: str,
+                     connection: Mapping[str, Any], pid: int,
+                     pid_start: str) -> None:
+        """A connector starts to connect a volume.
+
+        ``before`` keeps the state that :meth:`attach_undo` gives back: a
+        failed second attach must not forget the first one.
+        """
+        with self._write() as db:
+            db.execute(
+                'INSERT INTO attachment VALUES (?,?,?,NULL,?,?,?,?) '
+                'ON CONFLICT (volume) DO UPDATE SET alias=excluded.alias, '
+                "before=CASE WHEN state='connecting' THEN before "
+                'ELSE state END, '
+                "state='connecting', pid=excluded.pid, "
+                'pid_start=excluded.pid_start, '
+                'connection=excluded.connection, wall_s=excluded.wall_s',
+                (volume, alias, 'connecting', pid, pid_start,
+                 _dump(connection), self._wall()))
+
+    def attach_done(self, volume: str) -> None:
+        """The volume is connected."""
+        self._set_state(volume, 'attached')
+
+    def attach_undo(self, volume: str) -> None:
+        """The connect failed: back to what was before it."""
+        with self._write() as db:
+            db.execute('DELETE FROM attachment WHERE volume=? '
+                       'AND before IS NULL', (volume,))
+            db.execute('UPDATE attachment SET state=before, before=NULL '
+                       'WHERE volume=?', (volume,))
+
+    def extend_begin(self, volume: str) -> None:
+        """A connector starts to grow the array."""
+        self._set_state(volume, 'extending')
+
+    def extend_done(self, volume: str) -> None:
+        """The grow has ended, well or not."""
+        self._set_state(volume, 'attached')
+
+    def detach_begin(self, volume: str) -> None:
+        """A connector starts to disconnect: hands off from here on."""
+        self._set_state(volume, 'disconnecting')
+
+    def detach_done(self, volume: str) -> None:
+        """The volume is no longer on this host."""
+        with self._write() as db:
+            db.execute('DELETE FROM attachment WHERE volume=?', (volume,))
+
+    def _set_state(self, volume: str, state: str) -> None:
+        with self._write() as db:
+            db.execute('UPDATE attachment SET state=?, before=NULL, '
+                       'pid=?, pid_start=? WHERE volume=?',
+                       (state, os.getpid(), process_start(os.getpid()) or '',
+                        volume))
+
+    def attachments(self) -> tuple[AttachRow, ...]:
+        """Every attachment that is written down."""
+        rows = self._read('SELECT volume, alias, state, pid, pid_start, '
+                          'connection, wall_s FROM attachment '
+                          'ORDER BY volume')
+        return tuple(
+            AttachRow(volume=r[0], alias=r[1], state=r[2], pid=r[3],
+                      pid_start=r[4], connection=json.loads(r[5]),
+                      wall_s=r[6])
+            for r in rows)
+
+    # Memory -------------------------------------------------------------------
+
+    def load_memory(self, kind: str) -> dict[str, Remembered]:
+        """All memories of a wing, by key."""
+        rows = self._read('SELECT key, boot_id, value FROM memory '
+                          'WHERE kind=?', (kind,))
+        return {r[0]: Remembered(value=json.loads(r[2]),
+                                 same_boot=r[1] == self._boot_id)
+                for r in rows}
+
+    def save_memory(self, kind: str, key: str,
+                    value: Mapping[str, Any]) -> None:
+        """Remember; what was remembered under the key is replaced."""
+        with self._write() as db:
+            self._save(db, kind, key, value)
+
+    def _save(self, db: sqlite3.Connection, kind: str, key: str,
+              value: Mapping[str, Any]) -> None:
+        db.execute('INSERT OR REPLACE INTO memory VALUES (?,?,?,?)',
+                   (kind, key, self._boot_id, _dump(value)))
+
+    def forget(self, kind: str, key: str) -> None:
+        """Forget a key; its history stays."""
+        with self._write() as db:
+            db.execute('DELETE FROM memory WHERE kind=? AND key=?',
+                       (kind, key))
+
+    # Intents and history --------------------------------------------------------
+
+    def intend(self, kind: str, key: str, text: str,
+               detail: Mapping[str, Any], *,
+               memory: Mapping[str, Any] | None = None) -> str:
+        """Write down an action before its effect; with it, the memory.
+
+        :returns: the id that ties intent, log lines and result together.
+        """
+        intent_id = uuid.uuid4().hex[:12]
+        with self._write() as db:
+            db.execute('INSERT INTO intent VALUES (?,?,?,?,?,?)',
+                       (intent_id, kind, key, text[:TEXT_MAX],
+                        _dump(detail), self._wall()))
+            if memory is not None:
+                self._save(db, kind, key, memory)
+            self._tell(db, kind, key, intent_id, 'intent', text, None)
+        return intent_id
+
+    def conclude(self, intent_id: str, text: str, ok: bool) -> None:
+        """The result of an intent is known."""
+        with self._write() as db:
+            row = db.execute('SELECT kind, key FROM intent WHERE id=?',
+                             (intent_id,)).fetchone()
+            if row is None:
+                return
+            db.execute('DELETE FROM intent WHERE id=?', (intent_id,))
+            self._tell(db, row[0], row[1], intent_id, 'result', text, ok)
+
+    def open_intents(self) -> tuple[IntentRow, ...]:
+        """Actions of which no result is known (the agent died in them)."""
+        rows = self._read('SELECT id, kind, key, text, detail, wall_s '
+                          'FROM intent ORDER BY wall_s')
+        return tuple(IntentRow(id=r[0], kind=r[1], key=r[2], text=r[3],
+                               detail=json.loads(r[4]), wall_s=r[5])
+                     for r in rows)
+
+    def tell(self, kind: str, key: str, text: str,
+             ok: bool | None = None) -> None:
+        """Add a changed verdict to the history."""
+        with self._write() as db:
+            self._tell(db, kind, key, None, 'verdict', text, ok)
+
+    def _tell(self, db: sqlite3.Connection, kind: str, key: str,
+              intent_id: str | None, what: str, text: str,
+              ok: bool | None) -> None:
+        cursor = db.execute(
+            'INSERT INTO history (wall_s, kind, key, intent_id, what, text, '
+            'ok) VALUES (?,?,?,?,?,?,?)',
+            (self._wall(), kind, key, intent_id, what, text[:TEXT_MAX],
+             None if ok is None else int(ok)))
+        db.execute('DELETE FROM history WHERE seq<=?',
+                   ((cursor.lastrowid or 0) - self._history_max,))
+
+    def history(self, key: str | None = None,
+                limit: int = 100) -> tuple[HistoryRow, ...]:
+        """The newest lines, oldest of them first."""
+        where, args = ('WHERE key=? ', (key,)) if key else ('', ())
+        rows = self._read(
+            'SELECT wall_s, kind, key, intent_id, what, text, ok '
+            f'FROM history {where}ORDER BY seq DESC LIMIT ?',
+            (*args, limit))
+        return tuple(
+            HistoryRow(wall_s=r[0], kind=r[1], key=r[2], intent_id=r[3],
+                       what=r[4], text=r[5],
+                       ok=None if r[6] is None else bool(r[6]))
+            for r in reversed(rows))
+
+    # Settings that outlive the agent (paused) -----------------------------------
+
+    def setting(self, name: str) -> str | None:
+        """A setting made at run time, None when it is not set."""
+        rows = self._read('SELECT value FROM setting WHERE name=?', (name,))
+        return str(rows[0][0]) if rows else None
+
+    def set_setting(self, name: str, value: str | None) -> None:
+        """Set it, or with None take it back."""
+        with self._write() as db:
+            db.execute('DELETE FROM setting WHERE name=?', (name,))
+            if value is not None:
+                db.execute('INSERT INTO setting VALUES (?,?)', (name, value))
+
+
+def _quote(path: str) -> str:
+    return (path.replace('%', '%25').replace('?', '%3f')
+            .replace('#', '%23'))
+
+
+def process_start(pid: int, proc: str = '/proc') -> str | None:
+    """Start time of a process in clock ticks since boot, None if gone."""
+    try:
+        with open(f'{proc}/{pid}/stat') as f:
+            text = f.read()
+    except OSError:
+        return None
+    # The command name may hold spaces and brackets: count after the last.
+    return text.rpartition(')')[2].split()[19]
+
+
+def open_or_set_aside(path: str, **kwargs: Any) -> tuple[Journal, str | None]:
+    """Open the agent's journal; a damaged file is set aside, never deleted.
+
+    :returns: the journal, and a sentence if a damaged one was set aside.
+    """
+    try:
+        journal = Journal(path, **kwargs)
+        problem = journal.damage()
+        if problem is None:
+            return journal, None
+        journal.close()
+    except exception.JournalError as e:
+        if not isinstance(e.__cause__, sqlite3.DatabaseError) or isinstance(
+                e.__cause__, sqlite3.OperationalError):
+            raise
+        problem = str(e.__cause__)
+    aside = f'{path}.damaged-{int(time.time())}'
+    for suffix in ('', '-wal', '-shm'):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path + suffix, aside + suffix)
+    return Journal(path, **kwargs), (
+        f'the journal {path} is damaged ({problem}): it was set aside as '
+        f'{aside} and a new one begun')
