@@ -20,9 +20,10 @@ import abc
 from collections.abc import Mapping
 import dataclasses
 import enum
-from typing import ClassVar, NewType
+from typing import ClassVar, NewType, TYPE_CHECKING
 
-from oslo_config import cfg
+if TYPE_CHECKING:  # at run time the replica wing's pure rooms import this
+    from oslo_config import cfg
 
 VolumeId = NewType('VolumeId', str)
 ReplicaId = NewType('ReplicaId', str)
@@ -126,7 +127,7 @@ class Provisioner(abc.ABC):
 
     guarantees: ClassVar[Guarantees]
 
-    def __init__(self, conf: cfg.ConfigOpts, host: HostIdentity) -> None:
+    def __init__(self, conf: 'cfg.ConfigOpts', host: HostIdentity) -> None:
         self.conf = conf
         self.host = host
 
@@ -180,4 +181,4 @@ class Provisioner(abc.ABC):
 
     def close(self) -> None:
         """Give back connections. The default holds none."""
-        return None
+        return

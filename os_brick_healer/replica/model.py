@@ -281,7 +281,7 @@ class Memory:
         default_factory=dict)
 
 
-# What may be done -------------------------------------------------------------
+# What may be done ------------------------------------------------------------
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Act:
