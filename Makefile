@@ -1,8 +1,8 @@
 # The commands of this repository. `make help` lists them.
 #
 # Everything is set up by the targets themselves: .venv holds the Python
-# side, `python -m bed setup` the host packages that the test bed needs. The
-# kernel work (md, nvme, nvmet) happens inside a QEMU guest, never here.
+# side; the test bed installs the host packages that it needs. The kernel work
+# (md, nvme, nvmet) happens inside a QEMU guest, never here.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -14,6 +14,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 JOBS ?= $(shell nproc)
+# Guests at once; unset: as many as the bed thinks this machine can emulate.
+BED_JOBS ?=
+AT_ONCE := $(if $(BED_JOBS),--jobs $(BED_JOBS))
 STAMP := $(VENV)/.up-to-date
 
 CHECKED := os_brick_healer os_brick bed tools examples
@@ -36,23 +39,21 @@ venv: $(STAMP) ## the virtual environment (.venv) that all targets use
 
 .PHONY: bed
 bed: $(STAMP) ## host packages and the guest image of the test bed
-	$(PY) -m bed setup
 	$(PY) -m bed build
 
 # -- for people ---------------------------------------------------------------
 
 .PHONY: demo
 demo: $(STAMP) ## break a leg of a live volume in a guest and watch it heal
-	$(PY) -m bed setup
 	$(PY) -m bed demo
 
 .PHONY: test
 test: lint mypy contracts unit wheel docs bed ## the gate: ends with the core scenarios
-	$(PY) -m bed run --core -j $(JOBS)
+	$(PY) -m bed run --core $(AT_ONCE)
 
 .PHONY: test-all
 test-all: lint mypy contracts unit wheel docs bed ## every scenario on the bed
-	$(PY) -m bed run --all -j $(JOBS)
+	$(PY) -m bed run --all $(AT_ONCE)
 
 .PHONY: bench
 bench: bed ## every figure, with its peer; leaves build/bench.json
