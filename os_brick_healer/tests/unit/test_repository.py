@@ -37,6 +37,8 @@ FUNCTION_LINES_MAX = 60
 
 #: Files allowed to be longer: path -> why.
 LONG_FILES: dict[str, str] = {
+    'os_brick_healer/engine/journal.py':
+        'one schema, and all that reads and writes it',
     'os_brick_healer/replica/model.py':
         'the vocabulary of a wing is read, and changed, as one',
 }
