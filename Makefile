@@ -19,9 +19,13 @@ BED_JOBS ?=
 AT_ONCE := $(if $(BED_JOBS),--jobs $(BED_JOBS))
 STAMP := $(VENV)/.up-to-date
 
-# pbr takes the version from git. Where git cannot tell (a tarball, a tree that
-# belongs to somebody else), any version will do to build and test.
+# pbr takes the version from git, and the documentation what it is a version
+# of. Root may have to be told that a tree which belongs to somebody else is
+# this one; where there is no git at all (a tarball), any version will do.
 ifeq ($(shell git rev-parse --quiet --verify HEAD 2>/dev/null),)
+export GIT_CONFIG_COUNT := 1
+export GIT_CONFIG_KEY_0 := safe.directory
+export GIT_CONFIG_VALUE_0 := $(CURDIR)
 export PBR_VERSION ?= 0.0.1
 endif
 
