@@ -1,0 +1,405 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""What may be done to arrays and their legs, checked. See ``md``."""
+
+from collections.abc import Callable, Mapping
+import errno
+import json
+import os
+import time
+
+from os_brick_healer import exception
+from os_brick_healer.privileged import bounded, check, command, identity
+from os_brick_healer.privileged import tree as trees
+
+_POLL_S = 0.05
+_SECTOR = 512
+
+
+def clear_failfast(tree: trees.Tree, *, array: str, array_uuid: str,
+                   device: str, timeout_s: float) -> bool:
+    """Clear the flag; whether it was set."""
+    array, uuid, device = (check.array(array), check.md_uuid(array_uuid),
+                           check.device(device))
+    return _clear(tree, array, uuid, device, check.timeout(timeout_s))
+
+
+def _clear(tree: trees.Tree, array: str, uuid: str, device: str,
+           timeout_s: float) -> bool:
+    path = f'/sys/block/{array}/md/dev-{device}/state'
+    with tree.attribute(path) as attribute:
+        identity.array(tree, array, uuid)
+        words = identity.flags(tree, array, device)
+        if words is None or 'failfast' not in words:
+            return False
+        # "-failfast" is a word of rdev's state_store (drivers/md/md.c).
+        if not _write(attribute, '-failfast', timeout_s):
+            raise exception.CommandError(
+                f'cannot clear failfast of {device} in {array}: the write '
+                'does not return')
+    return True
+
+
+def _write(attribute: trees.Attribute, text: str, timeout_s: float) -> bool:
+    try:
+        return attribute.write(text, timeout_s)
+    except OSError as error:
+        raise exception.CommandError(
+            f'cannot write {text} to {attribute.path}: '
+            f'{error.strerror}') from error
+
+
+def remove(tree: trees.Tree, *, array: str, array_uuid: str, device: str,
+           timeout_s: float) -> bool:
+    """Take a faulty or spare member out; False: it was not in.
+
+    Written to the member's own ``state``: that names exactly one member
+    and needs no device node, which a dead leg no longer has.
+    """
+    array, uuid, device = (check.array(array), check.md_uuid(array_uuid),
+                           check.device(device))
+    deadline_s = time.monotonic() + check.timeout(timeout_s)
+    identity.array(tree, array, uuid)
+    if identity.flags(tree, array, device) is None:
+        return False
+    path = f'/sys/block/{array}/md/dev-{device}/state'
+    with tree.attribute(path) as attribute:
+        identity.array(tree, array, uuid)
+        words = identity.flags(tree, array, device)
+        if words is None:
+            return False
+        if 'faulty' not in words and 'in_sync' in words:
+            raise exception.NotOurs(
+                f'cannot remove {device} from {array}: it is in sync')
+        if 'faulty' not in words and 'spare' not in words:
+            raise exception.NotOurs(
+                f'cannot remove {device} from {array}: MD is using it')
+        _until_removed(attribute, deadline_s)
+    _until_gone(tree, array, device, deadline_s)
+    return True
+
+
+def _until_removed(attribute: trees.Attribute, deadline_s: float) -> None:
+    """Write until MD has let go of the slot.
+
+    EBUSY: raid_disk is still set; requests of the failed leg are pending,
+    or a "blocked" leg waits for the superblocks of the others.
+    """
+    while (left_s := deadline_s - time.monotonic()) > 0:
+        try:
+            if not attribute.write('remove', left_s):
+                break
+            return
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                return
+            if error.errno != errno.EBUSY:
+                raise exception.CommandError(
+                    f'cannot write remove to {attribute.path}: '
+                    f'{error.strerror}') from error
+        time.sleep(_POLL_S)
+    raise exception.CommandError(
+        f'cannot remove by {attribute.path}: still busy at the deadline')
+
+
+def _until_gone(tree: trees.Tree, array: str, device: str,
+                deadline_s: float) -> None:
+    while identity.flags(tree, array, device) is not None:
+        if time.monotonic() > deadline_s:
+            raise exception.CommandError(
+                f'cannot remove {device} from {array}: the kernel took the '
+                'order and still shows it')
+        time.sleep(_POLL_S)
+
+
+def examine(tree: trees.Tree, run: command.Runner, *, device: str, nqn: str,
+            namespace_uuid: str, timeout_s: float) -> dict[str, str]:
+    """What mdadm reads of a device's superblock; empty when it has none."""
+    device, nqn, uuid = (check.device(device), check.nqn(nqn),
+                         check.namespace_uuid(namespace_uuid))
+    identity.device(tree, device, nqn, uuid)
+    return _superblock(run, device, check.timeout(timeout_s))
+
+
+def _superblock(run: command.Runner, device: str,
+                timeout_s: float) -> dict[str, str]:
+    result = run(('mdadm', '--examine', '--export', f'/dev/{device}'),
+                 timeout_s)
+    if result.code == 0:
+        return dict(line.partition('=')[::2]
+                    for line in result.out.splitlines() if '=' in line)
+    # Examine.c; a device that cannot be read is another complaint.
+    if 'No md superblock detected' in result.err:
+        return {}
+    raise exception.CommandError(
+        f'cannot read the superblock of {device}: mdadm says {result.said}')
+
+
+def signatures(tree: trees.Tree, run: command.Runner, *, device: str,
+               nqn: str, namespace_uuid: str,
+               timeout_s: float) -> tuple[str, ...]:
+    """Signatures on a device that are not MD's: ext4, gpt, crypto_LUKS."""
+    device, nqn, uuid = (check.device(device), check.nqn(nqn),
+                         check.namespace_uuid(namespace_uuid))
+    identity.device(tree, device, nqn, uuid)
+    return _signatures(run, device, check.timeout(timeout_s))
+
+
+def _signatures(run: command.Runner, device: str,
+                timeout_s: float) -> tuple[str, ...]:
+    result = run(('wipefs', '--no-act', '--json', f'/dev/{device}'),
+                 timeout_s)
+    if result.code != 0:
+        raise exception.CommandError(
+            f'cannot look for signatures on {device}: wipefs says '
+            f'{result.said}')
+    if not result.out.strip():
+        return ()
+    try:
+        entries = json.loads(result.out)['signatures']
+        types = [str(entry['type']) for entry in entries]
+    except (ValueError, KeyError, TypeError) as error:
+        raise exception.CommandError(
+            f'cannot look for signatures on {device}: wipefs wrote what is '
+            f'not understood ({error})') from error
+    return tuple(kind for kind in types if kind != 'linux_raid_member')
+
+
+Claim = Callable[[str, float], None]
+
+
+def claim(path: str, timeout_s: float) -> None:
+    """Prove that nothing has claimed a block device.
+
+    O_EXCL on a block device fails with EBUSY while a mount, a swap area,
+    device-mapper or MD has it (blkdev_get_by_dev, block/bdev.c). Whoever
+    merely has it open, such as QEMU, is not seen by this.
+    """
+    def look() -> None:
+        os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+
+    try:
+        answer = bounded.run(look, timeout_s, f'open {path}')
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise exception.NotOurs(
+                f'cannot add {path}: it is in use') from error
+        raise exception.CommandError(
+            f'cannot open {path}: {error.strerror}') from error
+    if not answer.done:
+        raise exception.CommandError(
+            f'cannot open {path}: no answer in {timeout_s:g} s')
+
+
+def re_add(tree: trees.Tree, run: command.Runner, take: Claim, *,
+           array: str, array_uuid: str, device: str, nqn: str,
+           namespace_uuid: str, timeout_s: float) -> bool:
+    """Put a former leg back by its bitmap; False: it was in already."""
+    leg = _Leg(tree, run, array=array, array_uuid=array_uuid, device=device,
+               nqn=nqn, namespace_uuid=namespace_uuid, timeout_s=timeout_s)
+    if leg.is_member():
+        leg.clear_failfast()
+        return False
+    leg.check_unused(take)
+    leg.check_size(0)
+    leg.check_not_ahead(leg.own_superblock())
+    leg.join('--re-add')
+    return True
+
+
+def add_spare(tree: trees.Tree, run: command.Runner, take: Claim, *,
+              array: str, array_uuid: str, device: str, nqn: str,
+              namespace_uuid: str, min_size_bytes: int, former: bool,
+              timeout_s: float) -> bool:
+    """Add a device for a full copy; False: it was in already.
+
+    :param former: the device was a leg of this very array before and its
+        bitmap is out of date: its superblock of this array is expected.
+        Otherwise it must be blank.
+    """
+    leg = _Leg(tree, run, array=array, array_uuid=array_uuid, device=device,
+               nqn=nqn, namespace_uuid=namespace_uuid, timeout_s=timeout_s)
+    check.number(min_size_bytes, 0, 1 << 62, 'a size')
+    if leg.is_member():
+        leg.clear_failfast()
+        return False
+    leg.check_unused(take)
+    leg.check_size(min_size_bytes)
+    leg.check_contents(former=former is True)
+    leg.join('--add-spare')
+    return True
+
+
+class _Leg:
+    """A device about to join an array: its checks, in their order."""
+
+    def __init__(self, tree: trees.Tree, run: command.Runner, *, array: str,
+                 array_uuid: str, device: str, nqn: str,
+                 namespace_uuid: str, timeout_s: float) -> None:
+        self._tree = tree
+        self._run = run
+        self._array = check.array(array)
+        self._uuid = check.md_uuid(array_uuid)
+        self._device = check.device(device)
+        self._nqn = check.nqn(nqn)
+        self._namespace = check.namespace_uuid(namespace_uuid)
+        self._deadline_s = time.monotonic() + check.timeout(timeout_s)
+        self._verify()
+
+    def _verify(self) -> None:
+        identity.array(self._tree, self._array, self._uuid)
+        identity.device(self._tree, self._device, self._nqn, self._namespace)
+
+    def _left_s(self) -> float:
+        left_s = self._deadline_s - time.monotonic()
+        if left_s <= 0:
+            raise exception.CommandError(
+                f'cannot add {self._device} to {self._array}: its checks '
+                'took the whole time')
+        return left_s
+
+    def is_member(self) -> bool:
+        """It is in already and not faulty (udev's mdadm -I was faster)."""
+        words = identity.flags(self._tree, self._array, self._device)
+        if words is None:
+            return False
+        if 'faulty' in words:
+            raise exception.CommandError(
+                f'cannot add {self._device} to {self._array}: it is still '
+                'in it as faulty', hint='it is to be removed first')
+        return True
+
+    def clear_failfast(self) -> None:
+        _clear(self._tree, self._array, self._uuid, self._device,
+               self._left_s())
+
+    def check_unused(self, take: Claim) -> None:
+        """Nothing holds it, in sysfs and by an exclusive open."""
+        held = identity.holders(self._tree, self._device)
+        if held:
+            raise exception.NotOurs(
+                f'cannot add {self._device} to {self._array}: it is held by '
+                f'{", ".join(held)}')
+        take(self._tree.path(f'/dev/{self._device}'), self._left_s())
+
+    def check_size(self, min_size_bytes: int) -> None:
+        """As large as the component and what stands before it."""
+        need = max(min_size_bytes, self._component_bytes()
+                   + self._offset_bytes())
+        size = _number(self._tree, f'/sys/block/{self._device}/size')
+        if size is None or size * _SECTOR < need:
+            raise exception.NotOurs(
+                f'cannot add {self._device} to {self._array}: its size is '
+                f'{size} sectors and {need // _SECTOR} are needed')
+
+    def _component_bytes(self) -> int:
+        # component_size is in KiB, Documentation/admin-guide/md.rst.
+        kib = _number(self._tree,
+                      f'/sys/block/{self._array}/md/component_size')
+        if kib is None:
+            raise exception.CommandError(
+                f'cannot add to {self._array}: its component size is not '
+                'known')
+        return kib * 1024
+
+    def _offset_bytes(self) -> int:
+        offsets = [
+            _number(self._tree,
+                    f'/sys/block/{self._array}/md/dev-{member}/offset') or 0
+            for member in identity.in_sync(self._tree, self._array)]
+        return max(offsets, default=0) * _SECTOR
+
+    def own_superblock(self) -> dict[str, str]:
+        """Its superblock, which must be one of this array."""
+        found = _superblock(self._run, self._device, self._left_s())
+        if not self._ours(found):
+            raise exception.NotOurs(
+                f'cannot re-add {self._device} to {self._array}: '
+                f'{_whose(found)}')
+        return found
+
+    def _ours(self, superblock: Mapping[str, str]) -> bool:
+        text = superblock.get('MD_UUID')
+        return text is not None and check.md_uuid(text) == self._uuid
+
+    def check_not_ahead(self, superblock: Mapping[str, str]) -> None:
+        """A leg that has seen more than the array was written elsewhere.
+
+        MD's own test on a hot re-add is one-sided: it refuses a leg that
+        is too old for the bitmap (super_1_validate: events below
+        events_cleared), and takes one that is ahead as in sync.
+        """
+        survivors = identity.in_sync(self._tree, self._array)
+        if not survivors:
+            raise exception.CommandError(
+                f'cannot re-add {self._device} to {self._array}: no leg of '
+                'it is in sync')
+        newest = max(self._events(_superblock(
+            self._run, check.device(member), self._left_s()))
+            for member in survivors)
+        if self._events(superblock) > newest:
+            raise exception.NotOurs(
+                f'cannot re-add {self._device} to {self._array}: it has '
+                f'seen {superblock["MD_EVENTS"]} events and the array only '
+                f'{newest}: it was written somewhere else')
+
+    def _events(self, superblock: Mapping[str, str]) -> int:
+        try:
+            return int(superblock['MD_EVENTS'])
+        except (KeyError, ValueError):
+            raise exception.CommandError(
+                f'cannot re-add {self._device} to {self._array}: mdadm '
+                'tells no event count') from None
+
+    def check_contents(self, *, former: bool) -> None:
+        """Blank; or a former leg of this array, when one is expected."""
+        found = _superblock(self._run, self._device, self._left_s())
+        if self._ours(found) and former:
+            return
+        if found.get('MD_UUID'):
+            raise exception.NotOurs(
+                f'cannot add {self._device} to {self._array} as a new leg: '
+                f'{_whose(found)}')
+        foreign = _signatures(self._run, self._device, self._left_s())
+        if foreign:
+            raise exception.NotOurs(
+                f'cannot add {self._device} to {self._array}: it carries '
+                f'{", ".join(foreign)}')
+
+    def join(self, how: str) -> None:
+        """Have mdadm do it; identities are verified just before."""
+        self._verify()
+        result = self._run(('mdadm', '--manage', f'/dev/{self._array}', how,
+                            f'/dev/{self._device}'), self._left_s())
+        if result.code != 0:
+            raise exception.CommandError(
+                f'cannot add {self._device} to {self._array} by {how}: '
+                f'mdadm says {result.said}')
+        if identity.flags(self._tree, self._array, self._device) is None:
+            raise exception.CommandError(
+                f'cannot add {self._device} to {self._array} by {how}: '
+                'mdadm succeeded and the kernel does not show it')
+        # A superblock remembers the flag: the re-added leg has it back.
+        self.clear_failfast()
+
+
+def _whose(superblock: Mapping[str, str]) -> str:
+    uuid = superblock.get('MD_UUID')
+    if uuid is None:
+        return 'it carries no superblock'
+    return (f'it carries a superblock of array {uuid} '
+            f'({superblock.get("MD_NAME", "no name")})')
+
+
+def _number(tree: trees.Tree, path: str) -> int | None:
+    text = tree.read(path)
+    return int(text) if text is not None and text.isdecimal() else None

@@ -1,0 +1,141 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""The grammar of every argument that crosses into the privileged side. Pure.
+
+A function gives its argument back (normalised) or raises NotOurs: what does
+not look like the thing it names is refused before anything is touched.
+"""
+
+import ipaddress
+import re
+import uuid
+
+from os_brick_healer import exception
+
+TRANSPORTS = ('tcp', 'rdma')
+#: Attributes of a controller that may be tuned, with their bounds (seconds).
+ATTRIBUTES = {
+    'fast_io_fail_tmo': (-1, 3600),
+    'reconnect_delay': (1, 3600),
+    'ctrl_loss_tmo': (-1, 86400),
+}
+
+NQN_LENGTH_MAX = 223       # NVMe base specification 2.0, 4.7: 223 bytes
+TIMEOUT_S_MAX = 3600.0
+
+_ARRAY = re.compile(r'md(?:\d{1,7}|_[A-Za-z0-9][A-Za-z0-9_.+-]{0,27})')
+_DEVICE = re.compile(r'nvme\d{1,6}n\d{1,6}')
+_CONTROLLER = re.compile(r'nvme\d{1,6}')
+_NQN = re.compile(r'nqn\.[!-~]{1,219}')
+_MD_UUID = re.compile(r'[0-9a-f]{32}')
+
+
+def _whole(pattern: re.Pattern[str], value: object, what: str) -> str:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise exception.NotOurs(f'cannot accept {value!r}: it is not {what}')
+    return value
+
+
+def array(value: object) -> str:
+    """A kernel name: md127, md_d0 style names, no path."""
+    name = _whole(_ARRAY, value, 'the kernel name of an md array')
+    if '..' in name:
+        raise exception.NotOurs(f'cannot accept {value!r} as an array')
+    return name
+
+
+def device(value: object) -> str:
+    """A kernel name of a namespace (nvme0n1), not a partition, no path."""
+    return _whole(_DEVICE, value, 'the kernel name of an NVMe namespace')
+
+
+def controller(value: object) -> str:
+    """A kernel name of a controller: nvme0."""
+    return _whole(_CONTROLLER, value, 'the kernel name of an NVMe controller')
+
+
+def nqn(value: object) -> str:
+    """An NVMe qualified name: visible ASCII, at most 223 bytes."""
+    return _whole(_NQN, value, 'an NVMe qualified name')
+
+
+def address(value: object) -> str:
+    """An IP address, written as the kernel writes it back."""
+    if isinstance(value, str):
+        try:
+            return str(ipaddress.ip_address(value))
+        except ValueError:
+            pass
+    raise exception.NotOurs(f'cannot accept {value!r}: not an IP address')
+
+
+def number(value: object, low: int, high: int, what: str) -> int:
+    """A whole number between two bounds, both included."""
+    if (isinstance(value, bool) or not isinstance(value, int)
+            or not low <= value <= high):
+        raise exception.NotOurs(
+            f'cannot accept {value!r} as {what}: not a whole number from '
+            f'{low} to {high}')
+    return value
+
+
+def port(value: object) -> int:
+    return number(value, 1, 65535, 'a port')
+
+
+def transport(value: object) -> str:
+    if value not in TRANSPORTS:
+        raise exception.NotOurs(f'cannot accept transport {value!r}: only '
+                                f'{", ".join(TRANSPORTS)}')
+    return str(value)
+
+
+def md_uuid(value: object) -> str:
+    """An array UUID in any of its spellings, as 32 hexadecimal digits.
+
+    sysfs writes 8-4-4-4-12, mdadm four groups of eight with colons; for
+    metadata 1.x both print the same bytes in the same order.
+    """
+    plain = value if isinstance(value, str) else ''
+    plain = plain.replace(':', '').replace('-', '').lower()
+    _whole(_MD_UUID, plain, f'an array UUID ({value!r})')
+    if not plain.strip('0'):
+        raise exception.NotOurs('cannot accept an array UUID of zeros')
+    return plain
+
+
+def namespace_uuid(value: object) -> str:
+    """A namespace's uuid, lower case with hyphens, never the nil one."""
+    if isinstance(value, str):
+        try:
+            parsed = uuid.UUID(value)
+        except ValueError:
+            parsed = uuid.UUID(int=0)
+        if parsed.int:
+            return str(parsed)
+    raise exception.NotOurs(f'cannot accept {value!r}: not a namespace uuid')
+
+
+def timeout(value: object) -> float:
+    """A deadline in seconds."""
+    if (isinstance(value, bool) or not isinstance(value, (int, float))
+            or not 0 < value <= TIMEOUT_S_MAX):
+        raise exception.NotOurs(f'cannot accept {value!r} as a deadline')
+    return float(value)
+
+
+def attribute(name: object, value: object) -> tuple[str, int]:
+    """One of the tunable attributes of a controller, and its value."""
+    if not isinstance(name, str) or name not in ATTRIBUTES:
+        raise exception.NotOurs(f'cannot set attribute {name!r}')
+    low, high = ATTRIBUTES[name]
+    return name, number(value, low, high, name)

@@ -1,0 +1,173 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""What may be done to NVMe-oF controllers, checked. See ``nvme``."""
+
+import time
+
+from os_brick_healer import exception
+from os_brick_healer.privileged import check, command, identity
+from os_brick_healer.privileged import tree as trees
+
+_POLL_S = 0.05
+#: States of a controller that will not carry I/O again.
+_LEAVING = ('deleting', 'deleting (no IO)', 'dead')
+
+
+def connect(tree: trees.Tree, run: command.Runner, *, nqn: str, address: str,
+            port: int, transport: str, host_nqn: str, keep_alive_s: int,
+            reconnect_delay_s: int, timeout_s: float) -> str:
+    """Connect one portal of a subsystem; its controller's name.
+
+    Being connected already is a success. The options are os-brick's own
+    (-Q 128 -l -1: queue size, reconnect for ever) and the two that can only
+    be set when connecting or matter from the first second on.
+    """
+    nqn, host_nqn = check.nqn(nqn), check.nqn(host_nqn)
+    address, port = check.address(address), check.port(port)
+    transport = check.transport(transport)
+    check.number(keep_alive_s, 1, 600, 'a keep-alive time')
+    check.number(reconnect_delay_s, 1, 600, 'a reconnect delay')
+    deadline_s = time.monotonic() + check.timeout(timeout_s)
+
+    def find() -> str | None:
+        return _find(tree, nqn=nqn, address=address, port=port,
+                     transport=transport, host_nqn=host_nqn)
+
+    there = find()
+    if there is not None:
+        return there
+    result = run(('nvme', 'connect', '-t', transport, '-a', address,
+                  '-s', str(port), '-n', nqn, '-q', host_nqn, '-Q', '128',
+                  '-l', '-1', f'--keep-alive-tmo={keep_alive_s}',
+                  f'--reconnect-delay={reconnect_delay_s}'), timeout_s)
+    # udev's nvmf-autoconnect may have been faster: then nvme complains of
+    # a connection that exists, and what counts is that it does.
+    while (there := find()) is None and result.code == 0:
+        if time.monotonic() > deadline_s:
+            break
+        time.sleep(_POLL_S)
+    if there is None:
+        raise exception.CommandError(
+            f'cannot connect {nqn} at {transport}://{address}:{port}: nvme '
+            f'says {result.said}')
+    return there
+
+
+def _find(tree: trees.Tree, *, nqn: str, address: str, port: int,
+          transport: str, host_nqn: str) -> str | None:
+    for name in tree.listdir('/sys/class/nvme'):
+        base = f'/sys/class/nvme/{name}'
+        if (tree.read(f'{base}/subsysnqn') == nqn
+                and tree.read(f'{base}/transport') == transport
+                and tree.read(f'{base}/hostnqn') in (None, host_nqn)
+                and tree.read(f'{base}/state') not in _LEAVING
+                and identity.portal_of(tree, name) == (address, port)):
+            return name
+    return None
+
+
+def delete_controller(tree: trees.Tree, *, controller: str, nqn: str,
+                      address: str, port: int, device: str | None,
+                      idle: bool, timeout_s: float) -> bool:
+    """Delete a controller; False: the kernel is still at it.
+
+    :param device: the namespace that the caller gives up.
+    :param idle: nothing may be using what is behind it. Otherwise every
+        array that uses it must have another in-sync leg that is live.
+    """
+    controller, nqn = check.controller(controller), check.nqn(nqn)
+    address, port = check.address(address), check.port(port)
+    leg = None if device is None else check.device(device)
+    deadline_s = time.monotonic() + check.timeout(timeout_s)
+    if not tree.exists(f'/sys/class/nvme/{controller}'):
+        return True
+    path = f'/sys/class/nvme/{controller}/delete_controller'
+    with tree.attribute(path) as attribute:
+        identity.controller(tree, controller, nqn, address, port)
+        if idle is False:
+            why = identity.endangered(tree, controller, nqn, leg)
+        else:
+            why = identity.in_use(tree, controller, leg)
+        if why is not None:
+            raise exception.NotOurs(
+                f'cannot delete controller {controller}: {why}')
+        if not _write(attribute, deadline_s):
+            return False
+    while tree.read(f'/sys/class/nvme/{controller}/subsysnqn') == nqn:
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+def _write(attribute: trees.Attribute, deadline_s: float) -> bool:
+    """Write 1; True when the write came back before the deadline."""
+    try:
+        return attribute.write('1', max(0.01, deadline_s - time.monotonic()))
+    except OSError as error:
+        raise exception.CommandError(
+            f'cannot write {attribute.path}: {error.strerror}') from error
+
+
+def reset_controller(tree: trees.Tree, *, controller: str, nqn: str,
+                     address: str, port: int, timeout_s: float) -> bool:
+    """Reset a controller; False: the kernel is still at it.
+
+    The write returns when the reset is over (nvme_reset_ctrl_sync), which
+    for a silent portal takes as long as a connection attempt.
+    """
+    controller, nqn = check.controller(controller), check.nqn(nqn)
+    address, port = check.address(address), check.port(port)
+    deadline_s = time.monotonic() + check.timeout(timeout_s)
+    path = f'/sys/class/nvme/{controller}/reset_controller'
+    with tree.attribute(path) as attribute:
+        identity.controller(tree, controller, nqn, address, port)
+        why = identity.endangered(tree, controller, nqn, None, unheld=True)
+        if why is not None:
+            raise exception.NotOurs(
+                f'cannot reset controller {controller}: {why}')
+        return _write(attribute, deadline_s)
+
+
+def set_attribute(tree: trees.Tree, *, controller: str, nqn: str, name: str,
+                  value: int, timeout_s: float) -> bool:
+    """Tune one attribute; whether it had another value before."""
+    controller, nqn = check.controller(controller), check.nqn(nqn)
+    name, value = check.attribute(name, value)
+    path = f'/sys/class/nvme/{controller}/{name}'
+    with tree.attribute(path) as attribute:
+        identity.controller(tree, controller, nqn)
+        # The kernel prints "off" for -1 and refuses to be given "off".
+        before = tree.read(path)
+        if before == str(value) or (before == 'off' and value == -1):
+            return False
+        try:
+            done = attribute.write(str(value), check.timeout(timeout_s))
+        except OSError as error:
+            raise exception.CommandError(
+                f'cannot set {name} of {controller} to {value}: '
+                f'{error.strerror}') from error
+    if not done:
+        raise exception.CommandError(
+            f'cannot set {name} of {controller}: the write does not return')
+    return True
+
+
+def rescan(tree: trees.Tree, *, controller: str, nqn: str,
+           timeout_s: float) -> bool:
+    """Look for new or resized namespaces; False: still at it."""
+    controller, nqn = check.controller(controller), check.nqn(nqn)
+    deadline_s = time.monotonic() + check.timeout(timeout_s)
+    path = f'/sys/class/nvme/{controller}/rescan_controller'
+    with tree.attribute(path) as attribute:
+        identity.controller(tree, controller, nqn)
+        return _write(attribute, deadline_s)
