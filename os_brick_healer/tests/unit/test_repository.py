@@ -63,8 +63,11 @@ def sources() -> Iterator[pathlib.Path]:
 def texts() -> Iterator[pathlib.Path]:
     """Every file a person wrote: no build products, no binary captures."""
     for path in ROOT.iterdir():
-        if path.is_file() and path.suffix in SUFFIXES:
+        # Below the root a file without a suffix is a script; here it may be
+        # what a tool left.
+        if path.is_file() and path.suffix and path.suffix in SUFFIXES:
             yield path
+    yield ROOT / 'Makefile'
     for tree in (*TREES, 'etc', '.ci', 'releasenotes'):
         for path in (ROOT / tree).rglob('*'):
             product = 'build' in path.parts or '__pycache__' in path.parts
