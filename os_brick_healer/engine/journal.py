@@ -244,7 +244,7 @@ class Journal:
         with self._lock:
             self._db.close()
 
-    # Attachments: written by connectors, read by the agent ------------------
+    # Attachments: written by connectors, read by the agent -------------------
 
     def attach_begin(self, volume: str, alias: str,
                      connection: Mapping[str, Any], pid: int,
@@ -313,7 +313,7 @@ class Journal:
                       wall_s=r[6])
             for r in rows)
 
-    # Memory -------------------------------------------------------------------
+    # Memory --------------------
 
     def load_memory(self, kind: str) -> dict[str, Remembered]:
         """All memories of a wing, by key."""
@@ -329,6 +329,17 @@ class Journal:
         with self._write() as db:
             self._save(db, kind, key, value)
 
+    def save_memories(self, kind: str,
+                      values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Remember many keys in one transaction."""
+        with self._write() as db:
+            for key, value in values.items():
+                self._save(db, kind, key, value)
+
+    def data_version(self) -> int:
+        """A number that changes when another process has written."""
+        return int(self._read('PRAGMA data_version')[0][0])
+
     def _save(self, db: sqlite3.Connection, kind: str, key: str,
               value: Mapping[str, Any]) -> None:
         db.execute('INSERT OR REPLACE INTO memory VALUES (?,?,?,?)',
@@ -340,7 +351,7 @@ class Journal:
             db.execute('DELETE FROM memory WHERE kind=? AND key=?',
                        (kind, key))
 
-    # Intents and history --------------------------------------------------------
+    # Intents and history --------------------
 
     def intend(self, kind: str, key: str, text: str,
                detail: Mapping[str, Any], *,
@@ -397,18 +408,17 @@ class Journal:
     def history(self, key: str | None = None,
                 limit: int = 100) -> tuple[HistoryRow, ...]:
         """The newest lines, oldest of them first."""
-        where, args = ('WHERE key=? ', (key,)) if key else ('', ())
         rows = self._read(
             'SELECT wall_s, kind, key, intent_id, what, text, ok '
-            f'FROM history {where}ORDER BY seq DESC LIMIT ?',
-            (*args, limit))
+            'FROM history WHERE ?1 IS NULL OR key=?1 '
+            'ORDER BY seq DESC LIMIT ?2', (key, limit))
         return tuple(
             HistoryRow(wall_s=r[0], kind=r[1], key=r[2], intent_id=r[3],
                        what=r[4], text=r[5],
                        ok=None if r[6] is None else bool(r[6]))
             for r in reversed(rows))
 
-    # Settings that outlive the agent (paused) -----------------------------------
+    # Settings that outlive the agent (paused) --------------------
 
     def setting(self, name: str) -> str | None:
         """A setting made at run time, None when it is not set."""

@@ -199,6 +199,9 @@ class Seen:
     :ivar peers_hold: names of other hosts that have the volume; None when
         the provisioner cannot tell.
     :ivar foreign: block devices of this array that no replica explains.
+    :ivar answers: what our probes of the replicas' portals say; a portal
+        that is not in it has not been probed (or cannot be).
+    :ivar paused: why healing is paused, None when it is not.
     """
 
     key: VolumeId
@@ -212,10 +215,19 @@ class Seen:
     paths: Mapping[ReplicaId, tuple[Path, ...]]
     peers_hold: frozenset[str] | None
     foreign: tuple[str, ...] = ()
+    answers: Mapping[Portal, bool] = dataclasses.field(default_factory=dict)
     paused: str | None = None
 
 
-# What is remembered ---------------------------------------------------------
+# What is remembered --------------------
+
+class Superblock(enum.Enum):
+    """What MD superblock a device carries."""
+
+    OURS = 'ours'          # of this volume's array
+    BLANK = 'blank'        # none, and no other signature either
+    FOREIGN = 'foreign'    # another array's, or another kind of data
+
 
 class RequestState(enum.Enum):
     """Where a request for a replacement stands."""
@@ -248,23 +260,34 @@ class ReplicaMemory:
     :ivar lost_s: since when it has been out of the array, None if it is in.
     :ivar unreachable_s: since when no path to it has been live.
     :ivar in_sync_s: since when it has been in sync, None if it is not.
-    :ivar reported: what the provisioner was last told and accepted.
+    :ivar reported: what the provisioner was last told.
+    :ivar report_next_s: the same is not told again before this time.
     :ivar losses_s: times of its recent losses, oldest first, bounded.
     :ivar tries: failed tries of the next action in a row.
     :ivar next_try_s: no action on it before this time.
     :ivar last_error: of the last failed action, for status.
+    :ivar belongs: it was named when the volume was first seen, or has been
+        a member: data was written to it. False: a new replica.
+    :ivar superblock: what the device was seen to carry; None: not looked
+        at since it was last connected.
+    :ivar readd_refused: MD cannot catch up by the bitmap: copy it all.
+    :ivar let_go: its controllers were disconnected for good.
     """
 
     lost_s: float | None = None
     unreachable_s: float | None = None
     in_sync_s: float | None = None
     reported: ReplicaState | None = None
+    report_next_s: float = 0.0
     losses_s: tuple[float, ...] = ()
     tries: int = 0
     next_try_s: float = 0.0
     last_error: str | None = None
     request: Request | None = None
-    was_member: bool = False
+    belongs: bool = False
+    superblock: Superblock | None = None
+    readd_refused: bool = False
+    let_go: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,7 +304,18 @@ class Memory:
         default_factory=dict)
 
 
-# What may be done ------------------------------------------------------------
+# What may be done --------------------
+
+class Lane(enum.Enum):
+    """What an action can wait for: one lane never blocks another.
+
+    A slow provisioner must not keep a dead leg from being given up.
+    """
+
+    FLOW = 'flow'           # the guest's I/O
+    KERNEL = 'kernel'       # mdadm and nvme commands
+    NETWORK = 'network'     # the provisioner
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Act:
@@ -296,6 +330,7 @@ class ReportState(_Act):
     replica: ReplicaId
     state: ReplicaState
     risk = verdict.Risk.TELL
+    lane = Lane.NETWORK
 
     def sentence(self) -> str:
         return f'report replica {self.replica} as {self.state.value}'
@@ -307,6 +342,7 @@ class Publish(_Act):
 
     replica: ReplicaId
     risk = verdict.Risk.TELL
+    lane = Lane.NETWORK
 
     def sentence(self) -> str:
         return f'publish replica {self.replica} to this host'
@@ -321,6 +357,7 @@ class ClearFailfast(_Act):
     replica: ReplicaId
     device: str
     risk = verdict.Risk.TUNE
+    lane = Lane.KERNEL
 
     def sentence(self) -> str:
         return (f'clear the failfast flag of leg {self.device} in '
@@ -328,19 +365,27 @@ class ClearFailfast(_Act):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ResetPath(_Act):
-    """Reset a silent controller before its keep-alive runs out."""
+class CutSilent(_Act):
+    """Destroy the sockets to a silent portal, so that the kernel notices.
+
+    Linux 6.1 would wait for the keep-alive to run out, up to twice its
+    time. ``reset_controller`` must not be used instead: on a silent
+    controller it waits a minute for the target's word (measured).
+
+    :ivar survivors: see :class:`BreakLeg`.
+    """
 
     replica: ReplicaId
-    path: Path
+    paths: tuple[Path, ...]
     survivors: tuple[ReplicaId, ...]
     array: str
     array_uuid: str
     risk = verdict.Risk.BREAK
+    lane = Lane.FLOW
 
     def sentence(self) -> str:
-        return (f'reset controller {self.path.controller}: '
-                f'{self.path.portal} is silent')
+        where = ', '.join(str(p.portal) for p in self.paths)
+        return f'cut the connection to {where}: it is silent'
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -358,6 +403,7 @@ class BreakLeg(_Act):
     array: str
     array_uuid: str
     risk = verdict.Risk.BREAK
+    lane = Lane.FLOW
 
     def sentence(self) -> str:
         names = ', '.join(p.controller for p in self.paths)
@@ -374,6 +420,7 @@ class DropFaulty(_Act):
     replica: ReplicaId | None
     device: str
     risk = verdict.Risk.ADD
+    lane = Lane.KERNEL
 
     def sentence(self) -> str:
         return f'remove the faulty leg {self.device} from {self.array}'
@@ -387,10 +434,29 @@ class ConnectReplica(_Act):
     nqn: str
     portals: tuple[Portal, ...]
     risk = verdict.Risk.CONNECT
+    lane = Lane.KERNEL
 
     def sentence(self) -> str:
         where = ', '.join(map(str, self.portals))
         return f'connect replica {self.replica} at {where}'
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Examine(_Act):
+    """Read what a connected replica carries; Outcome.detail says it.
+
+    The detail is a value of :class:`Superblock`, with ``foreign`` followed
+    by a colon and what was found.
+    """
+
+    replica: Replica
+    device: str
+    array_uuid: str
+    risk = verdict.Risk.CONNECT
+    lane = Lane.KERNEL
+
+    def sentence(self) -> str:
+        return f'look at what {self.device} carries'
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -403,6 +469,7 @@ class ReAdd(_Act):
     device: str
     component_bytes: int
     risk = verdict.Risk.ADD
+    lane = Lane.KERNEL
 
     def sentence(self) -> str:
         return f're-add leg {self.device} to {self.array} by its bitmap'
@@ -410,14 +477,20 @@ class ReAdd(_Act):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class AddSpare(_Act):
-    """Add a new replica; MD copies everything to it."""
+    """Add a replica; MD copies everything to it.
+
+    :ivar former: it carries this array's own superblock but its bitmap is
+        too old: it is written anew. False: the device must be blank.
+    """
 
     array: str
     array_uuid: str
     replica: Replica
     device: str
     component_bytes: int
+    former: bool = False
     risk = verdict.Risk.ADD
+    lane = Lane.KERNEL
 
     def sentence(self) -> str:
         return (f'add new leg {self.device} to {self.array} for a full '
@@ -432,6 +505,7 @@ class RequestReplacement(_Act):
     request_id: str
     known: frozenset[ReplicaId]
     risk = verdict.Risk.REPLACE
+    lane = Lane.NETWORK
 
     def sentence(self) -> str:
         return f'ask for a replacement of replica {self.replica}'
@@ -445,6 +519,7 @@ class ConfirmRemoval(_Act):
     array: str
     array_uuid: str
     risk = verdict.Risk.REMOVE
+    lane = Lane.NETWORK
 
     def sentence(self) -> str:
         return f'confirm the removal of replica {self.replica}'
@@ -457,14 +532,15 @@ class DisconnectPaths(_Act):
     replica: ReplicaId
     paths: tuple[Path, ...]
     risk = verdict.Risk.REMOVE
+    lane = Lane.KERNEL
 
     def sentence(self) -> str:
         names = ', '.join(p.controller for p in self.paths)
         return f'disconnect {names} of replica {self.replica}'
 
 
-Action = (ReportState | Publish | ClearFailfast | ResetPath | BreakLeg
-          | DropFaulty | ConnectReplica | ReAdd | AddSpare
+Action = (ReportState | Publish | ClearFailfast | CutSilent | BreakLeg
+          | DropFaulty | ConnectReplica | Examine | ReAdd | AddSpare
           | RequestReplacement | ConfirmRemoval | DisconnectPaths)
 
 Verdict = verdict.Verdict[Action, Memory]

@@ -1,0 +1,512 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""The loop that all wings share: look, act, remember, look again.
+
+``sched.scheduler`` takes its clock and its wait from outside: in production
+the wait is a poll over the event sources, in simulation both are virtual.
+Everything but actions and questions to the provisioner runs on one thread.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+import json
+import logging as std_logging
+import re
+import sched
+import threading
+from typing import Any, Protocol
+
+from oslo_log import log as logging
+
+from os_brick_healer import exception
+from os_brick_healer.engine import journal as journal_lib
+from os_brick_healer.engine import pacing
+from os_brick_healer.engine import verdict as verdict_lib
+from os_brick_healer.engine import wake
+
+LOG: std_logging.LoggerAdapter[Any] = logging.getLogger(__name__)
+
+Verdict = verdict_lib.Verdict[Any, Any]
+Outcome = verdict_lib.Outcome
+
+#: Memories that changed are written at least so often, seconds.
+FLUSH_S = 0.5
+#: Longest sleep of the loop: the watchdog wants to hear from it.
+NAP_MAX_S = 1.0
+
+
+class Waits(Protocol):
+    """What the loop waits with (``wake.Waker``, or a simulation's)."""
+
+    def wait(self, seconds: float) -> wake.Woken: ...
+
+    def post(self, call: Callable[[], None]) -> None: ...
+
+
+class Runs(Protocol):
+    """What actions run on: threads, or a simulation."""
+
+    def submit(self, lane: str, work: Callable[[], Any],
+               done: Callable[[Any], None]) -> None:
+        """Run ``work``; then have the loop call ``done`` with its result
+        (an exception object when it raised)."""
+        ...
+
+    def stop(self, timeout_s: float) -> bool: ...
+
+
+class Wing(Protocol):
+    """One kind of thing that is kept healthy."""
+
+    kind: str
+
+    def start(self, engine: 'Engine') -> None:
+        """Load what is remembered and set up periodic tasks."""
+        ...
+
+    def look(self, key: str) -> Verdict:
+        """Observe and decide; quick, on the loop's thread."""
+        ...
+
+    def before(self, key: str, action: Any, memory: Any) -> Any:
+        """The memory to write down together with the intent."""
+        ...
+
+    def act(self, key: str, action: Any) -> Outcome:
+        """Do it; on a worker's thread, within a deadline."""
+        ...
+
+    def after(self, key: str, action: Any, outcome: Outcome) -> None:
+        """Take the outcome into the memory; on the loop's thread."""
+        ...
+
+    def dump(self, memory: Any) -> Mapping[str, Any]: ...
+
+    def woken(self, what: wake.Woken) -> Iterable[str]:
+        """Keys that an event concerns."""
+        ...
+
+    def describe(self, key: str, found: Verdict) -> dict[str, Any]: ...
+
+    def about(self) -> dict[str, Any]: ...
+
+    def stop(self) -> None: ...
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class _Running:
+    action: Any
+    intent_id: str | None
+    since_s: float
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class _Entry:
+    """The loop's own book-keeping about one key."""
+
+    wing: Wing
+    event: sched.Event | None = None
+    due_s: float = 0.0
+    found: Verdict | None = None
+    since_s: float = 0.0
+    said: str = ''
+    repeats: int = 0
+    failures: int = 0
+    last_memory: Any = None
+    running: dict[str, _Running] = dataclasses.field(default_factory=dict)
+
+
+class Engine:
+    """Runs the wings until it is stopped."""
+
+    def __init__(self, wings: tuple[Wing, ...], *,
+                 journal: journal_lib.Journal, runs: Runs, waits: Waits,
+                 clock: Callable[[], float],
+                 count: Callable[..., None] = lambda *_a, **_k: None) -> None:
+        self.wings = {w.kind: w for w in wings}
+        self.journal = journal
+        self.clock = clock
+        self.count = count
+        self._runs = runs
+        self._waits = waits
+        self._sched = sched.scheduler(clock, self._nap)
+        self._entries: dict[tuple[str, str], _Entry] = {}
+        self._dirty: dict[tuple[str, str], Any] = {}
+        self._stopping = False
+        self._paused: str | None = None
+        self._journal_error: str | None = None
+        self._status_lock = threading.Lock()
+        self._beats: list[Callable[[], None]] = []
+        self.reload_hooks: list[Callable[[], None]] = []
+
+    # From any thread ---------------------------------------------------------
+
+    def wake(self, key: str | None = None) -> None:
+        """Look at a key (or at all) as soon as possible."""
+        self._waits.post(lambda: self._wake(key))
+
+    def stop(self) -> None:
+        """Leave :meth:`run` soon; actions under way are not waited for
+        longer than they need to be: the journal knows them."""
+        self._stopping = True
+        self._waits.post(lambda: None)
+
+    def pause(self, reason: str) -> None:
+        """Change nothing from now on, also after a restart."""
+        self._set_pause(reason or 'by an operator')
+
+    def resume(self) -> None:
+        """Take a pause back."""
+        self._set_pause(None)
+
+    def _set_pause(self, reason: str | None) -> None:
+        self.journal.set_setting('paused', reason)
+        self._paused = reason
+        LOG.info('healing is %s', f'paused: {reason}' if reason
+                 else 'no longer paused')
+        self.wake()
+
+    def reload(self) -> None:
+        """Read the configuration again, on the loop's thread."""
+        self._waits.post(self._reload)
+
+    def call(self, work: Callable[[], Any], timeout_s: float = 5.0) -> Any:
+        """Have the loop's thread compute something, and wait for it."""
+        done = threading.Event()
+        box: list[Any] = []
+
+        def _work() -> None:
+            try:
+                box.append(work())
+            finally:
+                done.set()
+
+        self._waits.post(_work)
+        if not done.wait(timeout_s) or not box:
+            raise exception.HealerError(
+                'cannot answer: because the agent is busy',
+                hint='try again; see the log if it lasts')
+        return box[0]
+
+    def status(self) -> dict[str, Any]:
+        """A snapshot for the control socket (see the CLI's docs)."""
+        with self._status_lock:
+            entries = list(self._entries.items())
+        volumes = []
+        for (kind, key), entry in entries:
+            if entry.found is None:
+                continue
+            volumes.append(self._describe(kind, key, entry))
+        about: dict[str, Any] = {'paused': self.paused,
+                                 'journal_error': self._journal_error}
+        for wing in self.wings.values():
+            about.update(wing.about())
+        return {'agent': about, 'volumes': volumes}
+
+    def _describe(self, kind: str, key: str,
+                  entry: _Entry) -> dict[str, Any]:
+        found = entry.found
+        assert found is not None
+        running = [r for r in list(entry.running.values())]
+        told = {
+            'kind': kind, 'key': key, 'phase': found.phase.value,
+            'sentence': found.sentence, 'law': found.law,
+            'since_s': max(0.0, self.clock() - entry.since_s),
+            'action': '; '.join(r.action.sentence() for r in running) or None,
+            'intent': running[0].intent_id if running else None,
+        }
+        told.update(entry.wing.describe(key, found))
+        return told
+
+    @property
+    def paused(self) -> str | None:
+        """Why healing is paused, None when it is not."""
+        return self._paused
+
+    # For wings, on the loop's thread --------------------------------------------
+
+    def watch(self, wing: Wing, key: str) -> None:
+        """Begin to look at a key; nothing happens if it is known."""
+        if (wing.kind, key) not in self._entries:
+            entry = _Entry(wing=wing, since_s=self.clock())
+            with self._status_lock:
+                self._entries[(wing.kind, key)] = entry
+            self._look_at(wing.kind, key, entry, 0.0)
+
+    def unwatch(self, wing: Wing, key: str) -> None:
+        """Stop looking at a key and forget what is remembered of it."""
+        entry = self._entries.get((wing.kind, key))
+        if entry is None or entry.running:
+            return
+        self._cancel(entry)
+        with self._status_lock:
+            del self._entries[(wing.kind, key)]
+        self._dirty.pop((wing.kind, key), None)
+        self._try_journal(lambda: self.journal.forget(wing.kind, key))
+
+    def touch(self, wing: Wing, keys: Iterable[str]) -> None:
+        """Look at keys now."""
+        for key in keys:
+            entry = self._entries.get((wing.kind, key))
+            if entry is not None:
+                self._look_at(wing.kind, key, entry, 0.0)
+
+    def every(self, interval: Callable[[], float],
+              work: Callable[[], None], name: str) -> None:
+        """Do something again and again; the interval may change.
+
+        An exception is logged and counted, and the task goes on.
+        """
+        def _run() -> None:
+            try:
+                work()
+            except Exception:
+                LOG.exception('the periodic task %s failed: this is a bug',
+                              name)
+                self.count('task_errors_total', task=name)
+            self._sched.enter(interval(), 1, _run)
+
+        self._sched.enter(0.0, 1, _run)
+
+    def submit(self, lane: str, work: Callable[[], Any],
+               done: Callable[[Any], None]) -> None:
+        """Run something slow elsewhere; ``done`` is called on the loop."""
+        self._runs.submit(lane, work, done)
+
+    def on_beat(self, call: Callable[[], None]) -> None:
+        """Called on each turn of the loop (watchdog)."""
+        self._beats.append(call)
+
+    def phases(self) -> Iterable[verdict_lib.Phase]:
+        """The phase of every key."""
+        return [e.found.phase for e in self._entries.values()
+                if e.found is not None]
+
+    # The loop ------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Look, act and wait, until :meth:`stop`."""
+        self._paused = self.journal.setting('paused')
+        for intent in self.journal.open_intents():
+            LOG.warning('the agent ended during "%s" of %s (%s): looking '
+                        'at what came of it', intent.text, intent.key,
+                        intent.id)
+            self.journal.conclude(
+                intent.id, 'unknown: the agent ended in it; what came of '
+                'it is read from the world', False)
+        for wing in self.wings.values():
+            wing.start(self)
+        self._sched.enter(FLUSH_S, 2, self._flush)
+        while not self._stopping:
+            if self._sched.run(blocking=False) is None:
+                self._nap(NAP_MAX_S)
+            elif not self._stopping:
+                queue = self._sched.queue
+                left = queue[0].time - self.clock() if queue else NAP_MAX_S
+                self._nap(max(0.0, left))
+        self._leave()
+
+    def _leave(self) -> None:
+        if not self._runs.stop(timeout_s=5.0):
+            LOG.warning('leaving in the middle of an action; the next '
+                        'agent reads from the journal and the world what '
+                        'came of it')
+        for wing in self.wings.values():
+            wing.stop()
+        self._write_dirty()
+        self.journal.close()
+
+    def _nap(self, seconds: float) -> None:
+        for beat in self._beats:
+            beat()
+        woken = self._waits.wait(min(seconds, NAP_MAX_S))
+        if woken.devices or woken.md or woken.lost:
+            for wing in self.wings.values():
+                self.touch(wing, wing.woken(woken))
+
+    def _wake(self, key: str | None) -> None:
+        for (kind, name), entry in self._entries.items():
+            if key is None or name == key:
+                self._look_at(kind, name, entry, 0.0)
+
+    def _reload(self) -> None:
+        for hook in self.reload_hooks:
+            hook()
+        self._wake(None)
+
+    def _look_at(self, kind: str, key: str, entry: _Entry,
+                 after_s: float) -> None:
+        due_s = self.clock() + after_s
+        if entry.event is not None and entry.due_s <= due_s:
+            return
+        self._cancel(entry)
+        entry.due_s = due_s
+        entry.event = self._sched.enterabs(
+            due_s, 0, self._look, (kind, key, entry))
+
+    def _cancel(self, entry: _Entry) -> None:
+        if entry.event is not None:
+            self._sched.cancel(entry.event)
+            entry.event = None
+
+    def _look(self, kind: str, key: str, entry: _Entry) -> None:
+        entry.event = None
+        try:
+            found = entry.wing.look(key)
+        except Exception as e:
+            # A bug, or a fact that the pure rooms do not know: this key
+            # rests, the others go on.
+            entry.failures += 1
+            wait_s = pacing.backoff_s(entry.failures)
+            LOG.exception('cannot look at %s %s: because of a bug; trying '
+                          'again in %.0f s', kind, key, wait_s)
+            self.count('look_errors_total', kind=kind)
+            entry.found = verdict_lib.Verdict(
+                phase=verdict_lib.Phase.BROKEN, memory=entry.last_memory,
+                look_again_s=wait_s, law=None,
+                sentence=f'cannot be looked at: because of a bug '
+                         f'({type(e).__name__}: {e}); see the log')
+            self._look_at(kind, key, entry, wait_s)
+            return
+        entry.failures = 0
+        self._found(kind, key, entry, found)
+
+    def _found(self, kind: str, key: str, entry: _Entry,
+               found: Verdict) -> None:
+        if entry.found is None or found.phase is not entry.found.phase:
+            entry.since_s = self.clock()
+        entry.found = found
+        self._say(kind, key, entry, found)
+        if found.memory != entry.last_memory:
+            entry.last_memory = found.memory
+            self._dirty[(kind, key)] = found.memory
+        if found.action is not None:
+            self._begin(kind, key, entry, found)
+        self._look_at(kind, key, entry, found.look_again_s)
+
+    def _say(self, kind: str, key: str, entry: _Entry,
+             found: Verdict) -> None:
+        """One line for each changed verdict; numbers alone do not count."""
+        said = f'{found.phase.value}: ' + re.sub(r'\d+(\.\d+)?', '#',
+                                                 found.sentence)
+        if said == entry.said:
+            entry.repeats += 1
+            return
+        entry.said, entry.repeats = said, 0
+        LOG.info('%s %s: %s: %s', kind, key, found.phase.value,
+                 found.sentence)
+        self._try_journal(
+            lambda: self.journal.tell(kind, key, found.sentence))
+
+    # Acting -----------------------------------------------------------------------
+
+    def _begin(self, kind: str, key: str, entry: _Entry,
+               found: Verdict) -> None:
+        action = found.action
+        lane = action.lane.value
+        if lane in entry.running or self._stopping:
+            return
+        memory = entry.wing.before(key, action, found.memory)
+        try:
+            intent_id: str | None = self.journal.intend(
+                kind, key, action.sentence(), _detail(action),
+                memory=entry.wing.dump(memory))
+            self._dirty.pop((kind, key), None)
+            self._journal_error = None
+        except exception.JournalError as e:
+            self._no_journal(e)
+            if action.risk >= verdict_lib.Risk.REPLACE:
+                LOG.error('%s %s: not done: %s: because the intent cannot '
+                          'be written down first (%s)', kind, key,
+                          action.sentence(), e)
+                return
+            intent_id = None
+        entry.last_memory = memory
+        entry.running[lane] = _Running(action=action, intent_id=intent_id,
+                                       since_s=self.clock())
+        LOG.info('[%s] %s %s: begin: %s', intent_id, kind, key,
+                 action.sentence())
+        self._runs.submit(
+            lane, lambda: entry.wing.act(key, action),
+            lambda result: self._done(kind, key, entry, lane, result))
+
+    def _done(self, kind: str, key: str, entry: _Entry, lane: str,
+              result: Any) -> None:
+        run = entry.running.pop(lane)
+        outcome = _as_outcome(result)
+        text = outcome.error or (outcome.detail or (
+            'done' if outcome.changed else 'nothing was left to do'))
+        level = std_logging.INFO if outcome.error is None else (
+            std_logging.WARNING)
+        LOG.log(level, '[%s] %s %s: end after %.2f s: %s: %s', run.intent_id,
+                kind, key, self.clock() - run.since_s,
+                run.action.sentence(), text)
+        self.count('actions_total', kind=type(run.action).__name__,
+                   result='ok' if outcome.error is None else 'failed')
+        entry.wing.after(key, run.action, outcome)
+        if run.intent_id is not None:
+            intent_id = run.intent_id
+            self._try_journal(lambda: self.journal.conclude(
+                intent_id, text, outcome.error is None))
+        self._look_at(kind, key, entry, 0.0)
+
+    # Remembering -------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        self._write_dirty()
+        self._sched.enter(FLUSH_S, 2, self._flush)
+
+    def _write_dirty(self) -> None:
+        for kind, wing in self.wings.items():
+            values = {key: wing.dump(memory) for (k, key), memory
+                      in self._dirty.items() if k == kind}
+            if values and self._try_journal(
+                    lambda k=kind, v=values: self.journal.save_memories(
+                        k, v)):
+                for key in values:
+                    self._dirty.pop((kind, key), None)
+
+    def _try_journal(self, write: Callable[[], None]) -> bool:
+        try:
+            write()
+        except exception.JournalError as e:
+            self._no_journal(e)
+            return False
+        if self._journal_error is not None:
+            LOG.info('the journal can be written again')
+            self._journal_error = None
+        return True
+
+    def _no_journal(self, e: exception.JournalError) -> None:
+        if self._journal_error is None:
+            LOG.error('%s; until that is mended nothing is requested or '
+                      'removed, and legs are only kept flowing', e)
+        self._journal_error = str(e)
+        self.count('journal_errors_total')
+
+
+def _detail(action: Any) -> dict[str, Any]:
+    told = {'action': type(action).__name__}
+    for field in dataclasses.fields(action):
+        told[field.name] = str(getattr(action, field.name))[:500]
+    return json.loads(json.dumps(told))  # type: ignore[no-any-return]
+
+
+def _as_outcome(result: Any) -> Outcome:
+    if isinstance(result, Outcome):
+        return result
+    if isinstance(result, exception.HealerError):
+        return Outcome(changed=False, error=str(result),
+                       transient=result.transient)
+    LOG.error('an action failed in a way nobody expected: this is a bug',
+              exc_info=result if isinstance(result, BaseException) else None)
+    return Outcome(changed=False, error=f'because of a bug: {result!r}')

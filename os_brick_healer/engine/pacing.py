@@ -1,0 +1,68 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""How fast and how often: back-off, flap damping, brake, budget. Pure."""
+
+from collections.abc import Collection
+
+from os_brick_healer.engine import limits
+
+
+def backoff_s(tries: int, *, first_s: float = limits.RETRY_FIRST_S,
+              last_s: float = limits.RETRY_LAST_S) -> float:
+    """Seconds to wait after the given number of failures in a row."""
+    if tries <= 0:
+        return 0.0
+    return min(last_s, first_s * 2.0 ** min(tries - 1, 32))
+
+
+def add_loss(losses_s: tuple[float, ...], now_s: float,
+             window_s: float) -> tuple[float, ...]:
+    """The losses of a leg with one more, without those out of the window."""
+    recent = tuple(t for t in losses_s if now_s - t <= window_s)
+    return (*recent, now_s)[-limits.LOSSES_MAX:]
+
+
+def flap_delay_s(losses_s: tuple[float, ...], now_s: float,
+                 policy: limits.Policy) -> float:
+    """How long after its last loss a flapping leg stays out, seconds.
+
+    None of the first ``flap_losses_max`` losses within the window is
+    delayed; each further one doubles the delay.
+    """
+    recent = [t for t in losses_s if now_s - t <= policy.flap_window_s]
+    excess = len(recent) - policy.flap_losses_max
+    if excess < 0:
+        return 0.0
+    return min(policy.flap_delay_max_s, 10.0 * 2.0 ** excess)
+
+
+def brake(lost: Collection[str], known: Collection[str],
+          ratio: float) -> str | None:
+    """Whether so much is lost that this host must doubt itself.
+
+    :param lost: back ends (portal addresses) with no path that answers.
+    :param known: every back end this host uses.
+    :returns: the sentence of the brake, or None.
+    """
+    if len(lost) < limits.BRAKE_BACKENDS_MIN:
+        return None
+    if len(lost) <= ratio * len(known):
+        return None
+    return (f'{len(lost)} of {len(known)} back ends are lost together: '
+            f"this host's own network is the likelier cause")
+
+
+def budget_left(requests_s: Collection[float], now_s: float,
+                per_hour_max: int) -> int:
+    """How many replacements may still be requested in this hour."""
+    recent = sum(1 for t in requests_s if now_s - t < 3600.0)
+    return max(0, per_hour_max - recent)

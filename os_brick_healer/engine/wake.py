@@ -1,0 +1,173 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""What wakes the loop: kernel events, other threads, time.
+
+An event names at most a kernel device; it never carries a decision. A lost
+event costs time (the next poll finds the change), never correctness.
+
+* ``NETLINK_KOBJECT_UEVENT`` group 1 (readable unprivileged): md raises
+  ``change`` on its array, the block layer ``add`` and ``remove``. Linux 6.1
+  raises nothing when a controller changes its state.
+* ``/proc/mdstat`` answers poll() with POLLPRI|POLLERR on each md event,
+  once it has been read from its start (drivers/md/md.c, mdstat_poll).
+"""
+
+from collections.abc import Callable
+import contextlib
+import dataclasses
+import os
+import re
+import select
+import socket
+import threading
+
+_UEVENT_GROUP_KERNEL = 1
+_UEVENT_MAX = 8192
+_RECEIVE_BUFFER = 4 * 1024 * 1024
+_NAME = re.compile(rb'/([^/\0]+)\Z')
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Woken:
+    """What happened: names of kernel devices, and whether md moved.
+
+    :ivar lost: the kernel dropped events: look at everything.
+    """
+
+    devices: frozenset[str] = frozenset()
+    md: bool = False
+    lost: bool = False
+
+
+def parse_uevent(message: bytes) -> str | None:
+    """The device that a kernel uevent is about; None if it is not one.
+
+    The form is ``ACTION@DEVPATH\\0KEY=VALUE\\0...`` (lib/kobject_uevent.c).
+    """
+    head = message.partition(b'\0')[0]
+    action, at, path = head.partition(b'@')
+    if not at or not action.isalpha():
+        return None
+    found = _NAME.search(path)
+    if found is None:
+        return None
+    return found.group(1).decode('utf-8', 'replace')
+
+
+class Waker:
+    """Waits for events and for calls of :meth:`post` from other threads."""
+
+    def __init__(self, *, mdstat: str | None = '/proc/mdstat',
+                 uevents: bool = True) -> None:
+        self._poll = select.poll()
+        self._posted: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+        self._pipe_r, self._pipe_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._poll.register(self._pipe_r, select.POLLIN)
+        self._mdstat = self._open_mdstat(mdstat)
+        self._uevents = self._open_uevents() if uevents else None
+        self.problems: list[str] = []
+        if mdstat is not None and self._mdstat is None:
+            self.problems.append(f'{mdstat} cannot be watched')
+        if uevents and self._uevents is None:
+            self.problems.append('kernel uevents cannot be received')
+
+    def _open_mdstat(self, path: str | None) -> int | None:
+        if path is None:
+            return None
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        _drain(fd)
+        self._poll.register(fd, select.POLLPRI)
+        return fd
+
+    def _open_uevents(self) -> socket.socket | None:
+        try:
+            sock = socket.socket(
+                socket.AF_NETLINK,
+                socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
+                15)     # NETLINK_KOBJECT_UEVENT
+        except OSError:
+            return None
+        try:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF,
+                                _RECEIVE_BUFFER)
+            sock.bind((0, _UEVENT_GROUP_KERNEL))
+        except OSError:
+            sock.close()
+            return None
+        self._poll.register(sock.fileno(), select.POLLIN)
+        return sock
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Have the loop's thread make a call soon. From any thread."""
+        with self._lock:
+            self._posted.append(call)
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._pipe_w, b'.')
+
+    def wait(self, seconds: float) -> Woken:
+        """Wait at most so long; make the posted calls; say what woke."""
+        devices: set[str] = set()
+        md = lost = False
+        timeout_ms = max(0.0, seconds) * 1000.0
+        for fd, _events in self._poll.poll(timeout_ms):
+            if fd == self._pipe_r:
+                with contextlib.suppress(BlockingIOError):
+                    while os.read(fd, 4096):
+                        continue
+            elif fd == self._mdstat:
+                md = True
+                _drain(fd)
+            elif self._uevents is not None:
+                lost = self._receive(self._uevents, devices) or lost
+        self._call_posted()
+        return Woken(devices=frozenset(devices), md=md, lost=lost)
+
+    def _call_posted(self) -> None:
+        with self._lock:
+            calls, self._posted = self._posted, []
+        for call in calls:
+            call()
+
+    @staticmethod
+    def _receive(sock: socket.socket, devices: set[str]) -> bool:
+        for _ in range(1024):
+            try:
+                message, sender = sock.recvfrom(_UEVENT_MAX)
+            except BlockingIOError:
+                return False
+            except OSError:      # ENOBUFS: the kernel had to drop some
+                return True
+            # Only the kernel (port 0) is listened to: any process may send.
+            if sender[0] == 0 and (name := parse_uevent(message)):
+                devices.add(name)
+        return False
+
+    def close(self) -> None:
+        """Give back the file descriptors."""
+        for fd in (self._pipe_r, self._pipe_w, self._mdstat):
+            if fd is not None:
+                os.close(fd)
+        if self._uevents is not None:
+            self._uevents.close()
+
+
+def _drain(fd: int) -> None:
+    """Read from the start: md then counts this event as seen."""
+    with contextlib.suppress(OSError):
+        os.lseek(fd, 0, os.SEEK_SET)
+        while os.read(fd, 65536):
+            continue

@@ -1,0 +1,220 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""What should be done about one replicated volume. Pure.
+
+``decide`` is called at each look. It never keeps anything: all it knows is
+what is seen now and what was remembered.
+"""
+
+from collections.abc import Callable
+import dataclasses
+
+from os_brick_healer.engine import limits, verdict
+from os_brick_healer.replica import case as case_lib
+from os_brick_healer.replica import flow, heal, model, recall
+
+Phase = verdict.Phase
+
+LAW_NOT_NOW = 'never-while-nova-or-another-host-has-it'
+LAW_TRUTH = 'nothing-destructive-without-the-truth'
+LAW_OURS = heal.LAW_OURS
+
+#: How often to look at a volume that nothing is the matter with, seconds.
+IDLE_S = 30.0
+
+
+def decide(seen: model.Seen, memory: model.Memory, policy: limits.Policy,
+           around: case_lib.Around) -> model.Verdict:
+    """Say what the facts mean for a volume and what is to be done, if so.
+
+    :returns: at most one action, always a sentence.
+    """
+    case = case_lib.Case(seen=seen, memory=memory, policy=policy,
+                         around=around)
+    case = dataclasses.replace(case, memory=recall.update(case))
+    for room in _ROOMS:
+        found = room(case)
+        if found is not None:
+            return _held_back(case, found)
+    return _healthy(case)
+
+
+def _say(case: case_lib.Case, phase: Phase, sentence: str, law: str | None,
+         look_again_s: float | None = None) -> model.Verdict:
+    return model.Verdict(
+        phase=phase, sentence=sentence, law=law, memory=case.memory,
+        look_again_s=(case.policy.provisioner_interval_s
+                      if look_again_s is None else look_again_s))
+
+
+def _held_back(case: case_lib.Case, found: model.Verdict) -> model.Verdict:
+    """A pause takes the action, and only the action, out of a verdict."""
+    if case.seen.paused is None or found.action is None:
+        return found
+    return _say(case, Phase.HELD,
+                f'healing is paused ({case.seen.paused}); without the pause: '
+                f'{found.sentence}', law='pause')
+
+
+def _gone(case: case_lib.Case) -> model.Verdict | None:
+    if case.seen.array is not None:
+        return None
+    attachment = case.seen.attachment
+    if attachment is None:
+        return _say(case, Phase.GONE, 'no array of this volume is on this '
+                    'host', law=None, look_again_s=IDLE_S)
+    return _say(case, Phase.GONE,
+                f'{attachment.alias} is {attachment.state.value} and its '
+                f'array is not on this host', law=LAW_OURS)
+
+
+def _not_the_array(case: case_lib.Case) -> model.Verdict | None:
+    array, known = case.seen.array, case.memory.array_uuid
+    if array is None or known is None or array.uuid == known:
+        return None
+    return _say(case, Phase.HELD,
+                f'{array.name} has UUID {array.uuid}, but the array of this '
+                f'volume is {known}: it is not touched', law=LAW_OURS)
+
+
+def _broken(case: case_lib.Case) -> model.Verdict | None:
+    array = case.seen.array
+    if array is None or array.state not in ('broken', 'inactive', 'clear'):
+        return None
+    return _say(case, Phase.BROKEN,
+                f'MD calls {array.name} {array.state}: it takes no writes '
+                f'and only a person can bring it back (stop it and assemble '
+                f'it from the leg with the highest event count)',
+                law=heal.LAW_LAST_LEG)
+
+
+def _nova(case: case_lib.Case) -> model.Verdict | None:
+    attachment = case.seen.attachment
+    if (attachment is None
+            or attachment.state is model.AttachState.ATTACHED):
+        return None
+    leaving = attachment.state is model.AttachState.DISCONNECTING
+    if attachment.owner_alive or leaving:
+        return _say(case, Phase.HELD,
+                    f'os-brick is {attachment.state.value} this volume: '
+                    f'hands off until it is done', law=LAW_NOT_NOW,
+                    look_again_s=1.0)
+    return None          # its process is dead: the volume is as it is
+
+
+def _two_hosts(case: case_lib.Case) -> model.Verdict | None:
+    if not case.seen.peers_hold:
+        return None
+    names = ', '.join(sorted(case.seen.peers_hold))
+    return _say(case, Phase.HELD,
+                f'the volume is also published to {names}: two hosts must '
+                f'never both change it, so nothing is done until one has '
+                f'let go', law=LAW_NOT_NOW)
+
+
+def _clear_failfast(case: case_lib.Case) -> model.Verdict | None:
+    array = case.seen.array
+    assert array is not None
+    for leg in case.members:
+        member = leg.member
+        if (member is None or 'failfast' not in member.flags or leg.faulty
+                or leg.memory.next_try_s > case.now_s):
+            continue
+        found = _say(case, Phase.HEALING,
+                     f'leg {member.device} of {array.name} would turn an '
+                     f'outage into an I/O error: clear its failfast flag',
+                     law=flow.LAW_QUEUE)
+        return dataclasses.replace(found, action=model.ClearFailfast(
+            volume=case.seen.key, law=flow.LAW_QUEUE, array=array.name,
+            array_uuid=array.uuid, replica=leg.id, device=member.device))
+    return None
+
+
+def _truth(case: case_lib.Case) -> model.Verdict | None:
+    """Without the provisioner's clear word nothing else is done."""
+    array, seen = case.seen.array, case.seen
+    assert array is not None
+    phase = Phase.HELD if array.degraded else Phase.HEALTHY
+    if seen.volume is None:
+        why = seen.provisioner_error or 'it does not name this volume'
+        return _say(case, phase, f'the provisioner is of no help ({why}): '
+                    f'{array.name} is only watched', law=LAW_TRUTH)
+    if not case.fresh:
+        why = seen.provisioner_error or 'its last word is too old'
+        return _say(case, phase, f'the provisioner cannot be asked ({why}): '
+                    f'nothing of {array.name} is changed', law=LAW_TRUTH)
+    if seen.volume.nonsense is not None:
+        return _say(case, Phase.HELD, f'the provisioner contradicts itself '
+                    f'({seen.volume.nonsense}): nothing of {array.name} is '
+                    f'changed', law=LAW_TRUTH)
+    return _unnamed(case, array)
+
+
+def _unnamed(case: case_lib.Case,
+             array: model.Array) -> model.Verdict | None:
+    good = {m.device for m in array.members if 'faulty' not in m.flags}
+    strange = sorted(good & set(case.seen.foreign))
+    if not strange:
+        return None
+    return _say(case, Phase.HELD,
+                f'{", ".join(strange)} is a leg of {array.name}, but the '
+                f'provisioner does not name it for this volume: nothing is '
+                f'changed until it does', law=LAW_TRUTH)
+
+
+def _healing(case: case_lib.Case) -> model.Verdict | None:
+    for healer in heal.HEALERS:
+        found = healer(case)
+        if found is not None:
+            return found
+    return None
+
+
+def _sick(case: case_lib.Case) -> model.Verdict | None:
+    """Legs that MD complains of but keeps, and legs to be taken away."""
+    array = case.seen.array
+    assert array is not None
+    for leg in case.in_sync:
+        assert leg.member is not None
+        words = leg.member.flags & {'write_error', 'want_replacement'}
+        if words and len(case.in_sync) == 1:
+            return _say(case, Phase.HELD,
+                        f'{leg.name} of {array.name} is sick '
+                        f'({", ".join(sorted(words))}) but it is the last '
+                        f'in-sync one: it is kept, it holds the only whole '
+                        f'copy', law=heal.LAW_LAST_LEG)
+        if leg.replica.state is model.ReplicaState.TERMINATING:
+            return _say(case, Phase.HELD,
+                        f'the provisioner wants to take away {leg.name}, '
+                        f'which is in sync: it is kept until a successor is '
+                        f'in sync', law=heal.LAW_SUCCESSOR)
+    return None
+
+
+def _healthy(case: case_lib.Case) -> model.Verdict:
+    array = case.seen.array
+    assert array is not None
+    count = len(case.in_sync)
+    if array.degraded or count < array.raid_disks:
+        waiting = ', '.join(x.name for x in case.outside) or 'a leg'
+        return _say(case, Phase.DEGRADED,
+                    f'{array.name} runs on {count} of {array.raid_disks} '
+                    f'legs and waits for {waiting}', law=None,
+                    look_again_s=1.0)
+    return _say(case, Phase.HEALTHY,
+                f'all {count} legs of {array.name} are in sync', law=None,
+                look_again_s=IDLE_S)
+
+
+_ROOMS: tuple[Callable[[case_lib.Case], model.Verdict | None], ...] = (
+    _gone, _not_the_array, _broken, _nova, _two_hosts, flow.keep_flowing,
+    _clear_failfast, _truth, _healing, _sick)

@@ -1,0 +1,116 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Keeping the guest's I/O flowing when legs die (law 7). Pure.
+
+The kernel only queues: connections are made without a fast-fail timer and
+MD's failfast flag is cleared, so a total outage is a wait and not an
+error. This room breaks the wait: a leg is given up, by deleting its
+controllers, exactly while another in-sync leg is proven live. Then MD
+drops it by itself and its bitmap keeps what it misses.
+"""
+
+from os_brick_healer.engine import verdict
+from os_brick_healer.replica import case as case_lib
+from os_brick_healer.replica import model
+
+LAW_QUEUE = 'prefer-a-queue-to-an-error'
+LAW_LAST_LEG = 'keep-the-last-leg'
+
+
+def keep_flowing(case: case_lib.Case) -> model.Verdict | None:
+    """The verdict about I/O that waits, or that soon would."""
+    array = case.seen.array
+    if array is None:
+        return None
+    for leg in case.members:
+        if not leg.faulty:
+            found = _silent(case, array, leg) or _dead(case, array, leg)
+            if found is not None:
+                return found
+    return _stalled(case, array)
+
+
+def _survivors(case: case_lib.Case, lost: case_lib.Leg,
+               dead_s: float) -> tuple[case_lib.Leg, ...]:
+    return tuple(x for x in case.in_sync
+                 if x.id != lost.id and x.proves_live(dead_s))
+
+
+def _dead(case: case_lib.Case, array: model.Array,
+          leg: case_lib.Leg) -> model.Verdict | None:
+    if leg.dead_s is None:
+        return None
+    if any(p.state not in (model.PathState.CONNECTING, model.PathState.DEAD)
+           for p in leg.paths):
+        return None     # a tear-down under way: a deletion would wait too
+    survivors = _survivors(case, leg, leg.dead_s)
+    if not survivors:
+        return None     # _stalled() says it
+    wait_s = (case.policy.break_after_s if array.stuck_s > 0
+              else case.policy.idle_break_after_s)
+    if leg.dead_s < wait_s:
+        return model.Verdict(
+            phase=verdict.Phase.DEGRADED, memory=case.memory,
+            look_again_s=wait_s - leg.dead_s, law=LAW_QUEUE,
+            sentence=f'{leg.name} of {array.name} has lost its connection; '
+                     f'it has {wait_s:g} s to come back before it is given '
+                     f'up')
+    live = survivors[0]
+    return model.Verdict(
+        phase=verdict.Phase.HEALING, memory=case.memory,
+        look_again_s=case.policy.poll_s, law=LAW_QUEUE,
+        action=model.BreakLeg(
+            volume=case.seen.key, law=LAW_QUEUE, replica=leg.id,
+            device=leg.member.device if leg.member else '',
+            paths=leg.paths, survivors=tuple(x.id for x in survivors),
+            array=array.name, array_uuid=array.uuid),
+        sentence=f'{leg.name} of {array.name} has no live path and '
+                 f'{live.name} is in sync and answers: give the dead one '
+                 f'up, so that writes go on')
+
+
+def _silent(case: case_lib.Case, array: model.Array,
+            leg: case_lib.Leg) -> model.Verdict | None:
+    silent_s = leg.silent_s
+    if silent_s is None or silent_s < case.policy.silence_s:
+        return None
+    survivors = _survivors(case, leg, silent_s)
+    if not survivors:
+        return None
+    live = survivors[0]
+    return model.Verdict(
+        phase=verdict.Phase.HEALING, memory=case.memory,
+        look_again_s=case.policy.poll_s, law=LAW_QUEUE,
+        action=model.CutSilent(
+            volume=case.seen.key, law=LAW_QUEUE, replica=leg.id,
+            paths=tuple(p for p in leg.paths
+                        if p.state is model.PathState.LIVE),
+            survivors=tuple(x.id for x in survivors),
+            array=array.name, array_uuid=array.uuid),
+        sentence=f'{leg.name} of {array.name} has not answered for '
+                 f'{silent_s:.1f} s while {live.name} does: cut its '
+                 f'connection now instead of waiting for the keep-alive')
+
+
+def _stalled(case: case_lib.Case,
+             array: model.Array) -> model.Verdict | None:
+    """No in-sync leg is live: wait, and say so."""
+    in_sync = case.in_sync
+    if not in_sync or any(x.live and x.silent_s is None for x in in_sync):
+        return None
+    names = ', '.join(x.name for x in in_sync)
+    return model.Verdict(
+        phase=verdict.Phase.STALLED, memory=case.memory,
+        look_again_s=case.policy.poll_s, law=LAW_LAST_LEG,
+        sentence=f'no in-sync leg of {array.name} is live ({names}): '
+                 f'writes wait until one is back; nothing is given up, '
+                 f'because a queue is better than an error')

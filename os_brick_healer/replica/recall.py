@@ -1,0 +1,162 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""How memory follows what is seen: losses, returns, requests. Pure.
+
+All that is here is bookkeeping: nothing is decided, nothing is done.
+"""
+
+import dataclasses
+
+from os_brick_healer.engine import limits, pacing
+from os_brick_healer.replica import case as case_lib
+from os_brick_healer.replica import model
+
+
+def update(case: case_lib.Case) -> model.Memory:
+    """The memory after this look.
+
+    Without the provisioner's words nothing about replicas can be told, so
+    the memory stays as it is.
+    """
+    seen, memory = case.seen, case.memory
+    if seen.volume is None or seen.volume.nonsense is not None:
+        return memory
+    uuid = memory.array_uuid
+    if uuid is None and seen.array is not None:
+        uuid = seen.array.uuid
+    first = not memory.replicas
+    replicas = {leg.id: _one(case, leg, first) for leg in case.legs}
+    if case.fresh:
+        replicas = _arrivals(case, replicas)
+    if not case.fresh:
+        # Old words may lack a replica that newer ones name.
+        replicas = {**memory.replicas, **replicas}
+    return model.Memory(array_uuid=uuid, replicas=replicas)
+
+
+def _one(case: case_lib.Case, leg: case_lib.Leg,
+         first: bool) -> model.ReplicaMemory:
+    old = leg.memory
+    if case.seen.array is None:
+        return old
+    inside = leg.member is not None and not leg.faulty
+    return dataclasses.replace(
+        old,
+        belongs=old.belongs or inside or first,
+        lost_s=None if inside else _since(old.lost_s, case.now_s),
+        losses_s=_losses(case, leg, inside),
+        unreachable_s=(None if _reachable(leg)
+                       else _since(old.unreachable_s, case.now_s)),
+        in_sync_s=(_since(old.in_sync_s, case.now_s) if leg.in_sync
+                   else None),
+        superblock=old.superblock if leg.namespace is not None else None,
+        readd_refused=old.readd_refused and not leg.in_sync,
+        tries=0 if leg.in_sync else old.tries,
+        next_try_s=0.0 if leg.in_sync else old.next_try_s,
+        last_error=None if leg.in_sync else old.last_error,
+        let_go=old.let_go and not leg.paths,
+        request=_over(case, leg))
+
+
+def _since(old_s: float | None, now_s: float) -> float:
+    return now_s if old_s is None else old_s
+
+
+def _reachable(leg: case_lib.Leg) -> bool:
+    if leg.live:
+        return leg.silent_s is None
+    return bool(leg.portal_answers)
+
+
+def _losses(case: case_lib.Case, leg: case_lib.Leg,
+            inside: bool) -> tuple[float, ...]:
+    old = leg.memory
+    was_inside = old.belongs and old.lost_s is None
+    if was_inside and not inside and old.in_sync_s is not None:
+        return pacing.add_loss(old.losses_s, case.now_s,
+                               case.policy.flap_window_s)
+    return old.losses_s
+
+
+def _over(case: case_lib.Case, leg: case_lib.Leg) -> model.Request | None:
+    """A request is forgotten when its leg is back for good.
+
+    For good: nothing has arrived for long, or what arrived is gone again.
+    """
+    request, since_s = leg.memory.request, leg.memory.in_sync_s
+    if request is None or not leg.in_sync or since_s is None:
+        return request
+    if request.arrived is not None:
+        named = {x.id for x in case.legs}
+        return request if request.arrived in named else None
+    waited_s = case.now_s - since_s
+    return request if waited_s < 2 * case.policy.arrival_s else None
+
+
+def _arrivals(
+        case: case_lib.Case,
+        replicas: dict[model.ReplicaId, model.ReplicaMemory],
+) -> dict[model.ReplicaId, model.ReplicaMemory]:
+    """A request is answered once a name that it did not know is named.
+
+    Each new name answers one request, the oldest first.
+    """
+    answered = dict(replicas)
+    taken = {m.request.arrived for m in replicas.values()
+             if m.request is not None}
+    waiting = [(m.request.asked_s, key, m.request)
+               for key, m in replicas.items() if m.request is not None
+               and m.request.state is not model.RequestState.ARRIVED]
+    for _asked_s, key, request in sorted(waiting, key=lambda x: x[:2]):
+        new = [leg.id for leg in case.legs
+               if leg.id not in request.known and leg.id not in taken]
+        if new:
+            taken.add(new[0])
+            answered[key] = dataclasses.replace(
+                answered[key], request=dataclasses.replace(
+                    request, state=model.RequestState.ARRIVED,
+                    arrived=new[0]))
+    return answered
+
+
+def failed(memory: model.ReplicaMemory, now_s: float, error: str,
+           transient: bool) -> model.ReplicaMemory:
+    """After a failed action: later, and each time later still."""
+    tries = memory.tries + 1
+    wait_s = (pacing.backoff_s(tries) if transient
+              else limits.RETRY_LAST_S)
+    return dataclasses.replace(memory, tries=tries, last_error=error,
+                               next_try_s=now_s + wait_s)
+
+
+def succeeded(memory: model.ReplicaMemory) -> model.ReplicaMemory:
+    """After an action that worked."""
+    return dataclasses.replace(memory, tries=0, last_error=None,
+                               next_try_s=0.0)
+
+
+def rebase(memory: model.Memory, now_s: float) -> model.Memory:
+    """A memory from before a reboot: its clock readings mean nothing now.
+
+    What was lost counts as lost from now on: the grace starts anew.
+    """
+    return dataclasses.replace(memory, array_uuid=memory.array_uuid,
+                               replicas={
+        key: dataclasses.replace(
+            one,
+            lost_s=None if one.lost_s is None else now_s,
+            unreachable_s=None if one.unreachable_s is None else now_s,
+            in_sync_s=None, losses_s=(), tries=0, next_try_s=0.0,
+            superblock=None, let_go=False,
+            request=(None if one.request is None else
+                     dataclasses.replace(one.request, asked_s=now_s)))
+        for key, one in memory.replicas.items()})
