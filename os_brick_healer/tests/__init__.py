@@ -9,3 +9,21 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+
+"""Our tests.
+
+Properties are checked with the same examples each time, so that the gate gives
+one answer for one tree. ``HYPOTHESIS_PROFILE=explore`` looks for new ones; what
+it finds becomes an ``@example``.
+"""
+
+import os
+
+import hypothesis
+
+hypothesis.settings.register_profile(
+    'gate', deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile(
+    'explore', deadline=None, max_examples=2000)
+hypothesis.settings.load_profile(
+    os.environ.get('HYPOTHESIS_PROFILE', 'gate'))

@@ -13,7 +13,8 @@
 """The base class of every test of this project.
 
 It is testtools' TestCase plus the few things nearly every test here needs:
-a directory of its own, a configuration nobody else has touched, and log
+a directory of its own, a configuration nobody else has touched, a limit on
+how long it may take (``OS_TEST_TIMEOUT``, in seconds, sets another), and log
 output that is shown when, and only when, the test fails.
 """
 
@@ -22,7 +23,10 @@ import pathlib
 
 import fixtures
 from oslo_config import cfg
+from oslotest import timeout
 import testtools
+
+TIMEOUT_S = 120
 
 
 class TestCase(testtools.TestCase):
@@ -32,6 +36,7 @@ class TestCase(testtools.TestCase):
 
     def setUp(self) -> None:
         super().setUp()
+        self.useFixture(timeout.Timeout(default_timeout=TIMEOUT_S))
         self.useFixture(fixtures.NestedTempfile())
         self.log = self.useFixture(fixtures.FakeLogger(level=self.log_level))
 
