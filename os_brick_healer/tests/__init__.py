@@ -12,9 +12,9 @@
 
 """Our tests.
 
-Properties are checked with the same examples each time, so that the gate gives
-one answer for one tree. ``HYPOTHESIS_PROFILE=explore`` looks for new ones; what
-it finds becomes an ``@example``.
+Properties are checked with the same examples each time, so that the gate
+gives one answer for one tree. ``HYPOTHESIS_PROFILE=explore`` looks for new
+ones; what it finds becomes an ``@example``.
 """
 
 import os
