@@ -1,0 +1,189 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""MD arrays as /sys/block/mdX/md shows them (Documentation/admin-guide/md).
+
+Nothing here knows what the arrays are for. An array that goes while it is
+being read is None; text that cannot be understood raises ParseError.
+"""
+
+import dataclasses
+
+from os_brick_healer.sysfs import parse, reader
+
+_MEMBER = 'dev-'
+
+#: How often an array that changes under our eyes is read again.
+_READS_MAX = 4
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A directory ``md/dev-X``.
+
+    :ivar present: whether the block device behind it is still there.
+    :ivar parent: what the device hangs under: its subsystem (or, without
+        native multipath, its controller). The kernel keeps both as long as
+        the array keeps the device open, so this outlives the device.
+    """
+
+    device: str
+    flags: frozenset[str]
+    slot: int | None
+    recovery_start: str | None
+    present: bool
+    parent: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Array:
+    """An array; what the kernel does not (yet) tell is None.
+
+    :ivar degraded: None for an array without redundancy or not started:
+        the attribute appears when the array is run.
+    :ivar sync_action: "idle", "frozen", "recover", "resync", ...
+    :ivar completed: sectors done and in all.
+    """
+
+    name: str
+    uuid: str | None
+    level: str
+    state: str
+    raid_disks: int
+    degraded: int | None
+    component_bytes: int
+    size_bytes: int
+    members: tuple[Member, ...]
+    sync_action: str | None
+    completed: tuple[int, int] | None
+    speed_kib_s: int | None
+
+
+def names(tree: reader.Tree) -> tuple[str, ...]:
+    """Kernel names of all arrays, started or not."""
+    return tuple(n for n in tree.listdir('sys/block')
+                 if n.startswith('md') and tree.exists(f'sys/block/{n}/md'))
+
+
+def arrays(tree: reader.Tree) -> tuple[Array, ...]:
+    """All arrays that are still there when it is their turn."""
+    found = (array(tree, name) for name in names(tree))
+    return tuple(a for a in found if a is not None)
+
+
+def array(tree: reader.Tree, name: str) -> Array | None:
+    """One array, coherent: None when there is no such array (any more).
+
+    The kernel offers no snapshot over several attributes, so what changes
+    when a leg comes or goes is compared before and after.
+    """
+    before = _marks(tree, name)
+    for _ in range(_READS_MAX):
+        found = _array(tree, name)
+        after = _marks(tree, name)
+        if before == after:
+            return found
+        before = after
+    return found
+
+
+def _marks(tree: reader.Tree, name: str) -> tuple[object, ...]:
+    md = f'sys/block/{name}/md/'
+    members = tuple(n for n in tree.listdir(md) if n.startswith(_MEMBER))
+    return (tree.read(md + 'degraded'), tree.read(md + 'sync_action'),
+            members, tuple(tree.read(f'{md}{m}/state') for m in members))
+
+
+def _array(tree: reader.Tree, name: str) -> Array | None:
+    md = f'sys/block/{name}/md/'
+    level = tree.read(md + 'level')
+    state = tree.read(md + 'array_state')
+    disks = tree.read(md + 'raid_disks')
+    component = tree.read(md + 'component_size')
+    size = tree.read(f'sys/block/{name}/size')
+    if (level is None or state is None or disks is None or component is None
+            or size is None):
+        return None
+    action = tree.read(md + 'sync_action')
+    completed = speed = None
+    if action is not None and action not in ('idle', 'frozen'):
+        completed = _completed(tree, md + 'sync_completed')
+        speed = _number(tree, md + 'sync_speed')
+    return Array(
+        name=name, uuid=uuid(tree, name),
+        level=parse.word(level, md + 'level'),
+        state=parse.word(state, md + 'array_state'),
+        raid_disks=parse.raid_disks(disks, md + 'raid_disks'),
+        degraded=_number(tree, md + 'degraded'),
+        component_bytes=1024 * parse.integer(component,
+                                             md + 'component_size'),
+        size_bytes=512 * parse.integer(size, name + '/size'),
+        members=_members(tree, md),
+        sync_action=None if action is None
+        else parse.word(action, md + 'sync_action'),
+        completed=completed, speed_kib_s=speed)
+
+
+def uuid(tree: reader.Tree, name: str) -> str | None:
+    """The array's identity, None when nobody tells it.
+
+    Linux 6.1 has no ``md/uuid`` yet. There udev's database has it, from
+    ``mdadm --detail --export`` at the array's last change event
+    (63-md-raid-arrays.rules).
+    """
+    path = f'sys/block/{name}/md/uuid'
+    text = tree.read(path)
+    if text is not None:
+        return parse.uuid(text, path)
+    number = tree.read(f'sys/block/{name}/dev')
+    if number is None:
+        return None
+    path = f'run/udev/data/b{number}'
+    text = tree.read(path, parse.TEXT_MAX)
+    known = parse.udev_properties(text or '').get('MD_UUID')
+    return None if known is None else parse.uuid(known, path)
+
+
+def _members(tree: reader.Tree, md: str) -> tuple[Member, ...]:
+    found = []
+    for entry in tree.listdir(md):
+        if not entry.startswith(_MEMBER):
+            continue
+        at = md + entry
+        # A member that is leaving answers ENODEV: it is not one any more.
+        flags = tree.read(at + '/state')
+        where = tree.read(at + '/slot')
+        if flags is None or where is None:
+            continue
+        found.append(Member(
+            device=entry[len(_MEMBER):].replace('!', '/'),
+            flags=parse.words(flags, at + '/state'),
+            slot=parse.slot(where, at + '/slot'),
+            recovery_start=tree.read(at + '/recovery_start'),
+            present=tree.exists(at + '/block'),
+            parent=_parent(tree.readlink(at + '/block'))))
+    return tuple(found)
+
+
+def _parent(link: str | None) -> str | None:
+    # ../../../../nvme-subsystem/nvme-subsys1/nvme1n1, dangling or not
+    parts = (link or '').split('/')
+    return parts[-2] if len(parts) > 1 else None
+
+
+def _number(tree: reader.Tree, path: str) -> int | None:
+    text = tree.read(path)
+    return None if text is None else parse.maybe_integer(text, path)
+
+
+def _completed(tree: reader.Tree, path: str) -> tuple[int, int] | None:
+    text = tree.read(path)
+    return None if text is None else parse.sync_completed(text, path)
