@@ -150,6 +150,7 @@ def _start(order: Order, built: image.Image, payload: pathlib.Path,
              f'bed.scenario={order.scenario}', f'bed.params={params}']
     if order.mode is Mode.SYSTEMD:
         words += ['systemd.show_status=0', 'systemd.log_level=warning',
+                  'systemd.wants=bed-scenario.service',
                   *(f'systemd.mask={unit}' for unit in SYSTEMD_MASKED)]
     command = [
         *_base_command(accelerator(built)), '-m', f'{order.memory_mib}M',
