@@ -50,6 +50,18 @@ agent_opts: list[cfg.Opt] = [
     cfg.BoolOpt(
         'paused', default=False,
         help='Start paused: watch and tell, change nothing.'),
+    cfg.StrOpt(
+        'metrics_textfile',
+        help="File for the textfile collector of Prometheus' node_exporter "
+             '(its name must end in .prom). Default: none is written.'),
+    cfg.FloatOpt(
+        'metrics_interval', default=15.0, min=1.0, max=3600.0,
+        help='Seconds between two writes of metrics_textfile.'),
+    cfg.FloatOpt(
+        'stop_timeout', default=10.0, min=0.1, max=60.0,
+        help='Seconds that the agent waits, when it is told to stop, for '
+             'what is under way. What is not done by then is taken up from '
+             'the journal at the next start.'),
 ]
 
 heal_opts: list[cfg.Opt] = [

@@ -9,9 +9,13 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""Running mdadm, nvme and wipefs: no shell, a fixed path, a deadline."""
+"""Running mdadm, nvme, wipefs and systemd's tools.
+
+No shell, a fixed path, a deadline.
+"""
 
 from collections.abc import Callable, Sequence
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -20,7 +24,8 @@ import subprocess
 
 from os_brick_healer import exception, privileged
 
-PROGRAMS = frozenset(('mdadm', 'nvme', 'wipefs'))
+PROGRAMS = frozenset(
+    ('mdadm', 'nvme', 'wipefs', 'systemctl', 'systemd-run'))
 #: A killed process in uninterruptible sleep is waited for no longer.
 KILLED_S = 1.0
 
@@ -85,10 +90,8 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
     Popen reaps such a process some time later (subprocess._cleanup).
     """
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     try:
         process.communicate(timeout=KILLED_S)
     except subprocess.TimeoutExpired:

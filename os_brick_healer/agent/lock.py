@@ -1,0 +1,148 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""One agent on a host: a lock on a file, gone with the process.
+
+flock(2), not lockf: a POSIX lock is dropped as soon as the process closes
+*any* descriptor of the file, and a caller that merely looks would do that.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import json
+import os
+import time
+from typing import Any
+
+from os_brick_healer import exception
+
+NAME = 'agent.lock'
+#: Someone who only looks holds the lock for microseconds: try again.
+TRY_S = 0.5
+TRY_INTERVAL_S = 0.02
+NOTE_MAX = 4096
+
+
+class AgentRuns(exception.HealerError):
+    """Another agent holds the lock of this host."""
+
+    transient = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who holds the lock, as it wrote down itself; None: it did not."""
+
+    pid: int | None
+    launch: str | None
+
+    def __str__(self) -> str:
+        if self.pid is None:
+            return 'an agent that did not leave its name'
+        return f'process {self.pid} ({self.launch or "unknown"})'
+
+
+class AgentLock:
+    """Held from construction to :meth:`release`.
+
+    :param launch: how this agent was launched, for who comes second.
+    :raises AgentRuns: another one holds it.
+    :raises HealerError: the directory cannot be used.
+    """
+
+    def __init__(self, run_path: str, *, launch: str,
+                 try_s: float = TRY_S) -> None:
+        self.path = os.path.join(run_path, NAME)
+        self._fd = self._take(run_path, try_s)
+        note = json.dumps({'pid': os.getpid(), 'launch': launch})
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, note.encode() + b'\n', 0)
+
+    def _take(self, run_path: str, try_s: float) -> int:
+        give_up = time.monotonic() + try_s
+        while True:
+            try:
+                os.makedirs(run_path, mode=0o755, exist_ok=True)
+                fd = os.open(self.path, os.O_RDWR | os.O_CREAT
+                             | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            except OSError as e:
+                raise exception.HealerError(
+                    f'cannot lock {self.path}: because {e.strerror}',
+                    hint='see [os_brick_healer] run_path') from e
+            if _try_lock(fd, fcntl.LOCK_EX) and _is_at(fd, self.path):
+                return fd
+            os.close(fd)
+            if time.monotonic() >= give_up:
+                raise AgentRuns(
+                    'cannot run a second agent on this host: because '
+                    f'{_read_holder(self.path)} holds {self.path}')
+            time.sleep(TRY_INTERVAL_S)
+
+    def release(self) -> None:
+        """Let another agent run. Safe to call twice."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def holder(run_path: str) -> Holder | None:
+    """Who runs on this host; None when nobody does. Takes microseconds.
+
+    :raises HealerError: it cannot be told.
+    """
+    path = os.path.join(run_path, NAME)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        raise exception.HealerError(
+            f'cannot tell whether an agent runs: because {path}: '
+            f'{e.strerror}', hint='see [os_brick_healer] run_path') from e
+    try:
+        if _try_lock(fd, fcntl.LOCK_SH):
+            return None
+    finally:
+        os.close(fd)
+    return _read_holder(path)
+
+
+def _try_lock(fd: int, how: int) -> bool:
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except OSError as e:
+        if e.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EINTR):
+            return False
+        raise
+    return True
+
+
+def _is_at(fd: int, path: str) -> bool:
+    """Whether the locked file is still the one that others would lock."""
+    try:
+        there = os.stat(path)
+    except OSError:
+        return False
+    mine = os.fstat(fd)
+    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _read_holder(path: str) -> Holder:
+    note: Any = None
+    with contextlib.suppress(OSError, ValueError), open(path, 'rb') as f:
+        note = json.loads(f.read(NOTE_MAX))
+    if not isinstance(note, dict):
+        return Holder(pid=None, launch=None)
+    pid, launch = note.get('pid'), note.get('launch')
+    return Holder(pid=pid if isinstance(pid, int) else None,
+                  launch=launch if isinstance(launch, str) else None)

@@ -1,0 +1,295 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""The agent as a process, or as a thread of another one.
+
+The engine turns in a thread of its own, so that the main thread can always
+serve signals and can see that the engine no longer turns: systemd then gets
+no sign of life and restarts the unit.
+"""
+
+from collections.abc import Mapping
+import contextlib
+import os
+import selectors
+import signal
+import threading
+import time
+from typing import Any, Protocol
+
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from os_brick_healer import exception, version
+from os_brick_healer.agent import (
+    client,
+    control,
+    lock,
+    notify,
+    ports,
+    record,
+    tell,
+    verbs,
+)
+from os_brick_healer.conf import files, opts
+from os_brick_healer.metrics import catalogue
+
+LOG = logging.getLogger(__name__)
+
+EXIT_CLEAN = 0
+EXIT_CRASH = 1
+EXIT_USAGE = 2
+EXIT_SECOND = 3
+EXIT_CONFIG = 4
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+BEAT_S = 1.0
+#: Options that are read once; a reload says that they wait for a restart.
+FIXED = ('launch', 'state_path', 'run_path', 'root_helper', 'provisioner')
+
+
+class Build(Protocol):
+    """Puts an engine together; may take seconds, may raise."""
+
+    def __call__(self, conf: cfg.ConfigOpts, *,
+                 run_mode: str) -> ports.Engine: ...
+
+
+class Service:
+    """One agent: lock, engine, control socket, signals, systemd.
+
+    :param build: called in the engine's thread.
+    :param run_mode: systemd, process or thread: how it was launched.
+    :param own_process: whether signals and the configuration are ours;
+        in a thread of nova-compute they are nova's.
+    """
+
+    def __init__(self, conf: cfg.ConfigOpts, build: Build, *, run_mode: str,
+                 notifier: notify.Notifier | None = None,
+                 own_process: bool = True) -> None:
+        self.conf = conf
+        self.run_mode = run_mode
+        self.crash: BaseException | None = None
+        self._group = conf[opts.GROUP]
+        self._run_path: str = self._group.run_path
+        self._build = build
+        self._own_process = own_process
+        self._notifier = notifier or notify.Notifier({})
+        self._engine: ports.Engine | None = None
+        self._state = threading.Lock()
+        self._reloading = threading.Lock()
+        self._stopping = False
+        self._announced = False
+        self._permitted: frozenset[int] = frozenset()
+        self._started_wall = time.time()
+        self._wake_in, self._wake_out = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._thread = threading.Thread(
+            target=self._work, name='engine', daemon=True)
+        self._teller = tell.Teller(self._group, self._notifier)
+
+    # The main thread -----------------------------------------------
+
+    def run(self) -> int:
+        """Live until told to stop. :returns: the exit code."""
+        with self._signals(), contextlib.ExitStack() as stack:
+            try:
+                held = lock.AgentLock(self._run_path, launch=self.run_mode)
+            except lock.AgentRuns as e:
+                self.crash = e
+                LOG.error('%s', e)
+                return EXIT_SECOND
+            except exception.HealerError as e:
+                self.crash = e
+                LOG.error('%s', e)
+                return EXIT_CONFIG
+            stack.callback(held.release)
+            self._resolve_users()
+            record.take_over(self._group.state_path)
+            self._thread.start()
+            self._live()
+            return self._leave()
+
+    def stop(self) -> None:
+        """Make :meth:`run` return soon; from any thread."""
+        with self._state:
+            self._stopping = True
+            if self._engine is not None:
+                self._engine.stop()
+        self._nudge()
+
+    def _live(self) -> None:
+        beat_s = BEAT_S
+        if self._notifier.watchdog_s is not None:
+            beat_s = min(beat_s, self._notifier.watchdog_s / 3)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wake_in, selectors.EVENT_READ)
+            while not self._stopping and self._thread.is_alive():
+                selector.select(beat_s)
+                self._take_signals()
+                self._beat()
+
+    def _beat(self) -> None:
+        with self._state:
+            engine = self._engine
+        if engine is None:
+            return
+        if not self._announced:
+            self._announced = True
+            LOG.info('the agent runs: process %d, launched as %s',
+                     os.getpid(), self.run_mode)
+            self._notifier.ready()
+        self._teller.beat(engine, self._facts)
+
+    def _leave(self) -> int:
+        """Stop within bounds; what is unfinished is in the journal."""
+        self.stop()
+        self._notifier.stopping()
+        self._thread.join(self._group.stop_timeout)
+        self._teller.close()
+        if self._thread.is_alive():
+            LOG.warning('the engine did not stop within %g s: left as it '
+                        'is, the journal knows what was under way',
+                        self._group.stop_timeout)
+        elif self.crash is not None:
+            return (EXIT_CONFIG if isinstance(
+                self.crash, exception.ConfigError) else EXIT_CRASH)
+        LOG.info('the agent has stopped')
+        return EXIT_CLEAN
+
+    # Signals -----------------------------------------------
+
+    @contextlib.contextmanager
+    def _signals(self) -> Any:
+        """Let signals arrive as bytes in the pipe that run() waits on."""
+        if not self._own_process:
+            yield
+            return
+        before = {s: signal.signal(s, _ignore) for s in SIGNALS}
+        fd = signal.set_wakeup_fd(self._wake_out, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(fd)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _take_signals(self) -> None:
+        try:
+            arrived = set(os.read(self._wake_in, 4096))
+        except BlockingIOError:
+            return
+        if arrived & {signal.SIGTERM, signal.SIGINT}:
+            LOG.info('told to stop')
+            self.stop()
+        elif signal.SIGHUP in arrived:
+            with contextlib.suppress(exception.HealerError):
+                self.reload()       # it has said in the log what is wrong
+
+    def _nudge(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._wake_out, b'\0')
+
+    # The engine's thread -----------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            self._serve()
+        except exception.HealerError as e:
+            self.crash = e
+            LOG.error('the agent cannot go on: %s', e)
+        except BaseException as e:
+            self.crash = e
+            LOG.exception('the agent cannot go on: because of a defect')
+        finally:
+            self._nudge()
+
+    def _serve(self) -> None:
+        engine = self._build(self.conf, run_mode=self.run_mode)
+        server = control.Server(
+            client.socket_path(self._run_path),
+            verbs.table(engine, self._facts, self.reload),
+            lambda uid: uid in self._permitted,
+            group=verbs.socket_group(self._group.control_users))
+        server.start()
+        try:
+            engine.on_beat(self._teller.turned)
+            self._teller.turned()
+            with self._state:
+                self._engine = engine
+                stopping = self._stopping
+            self._nudge()
+            if not stopping:
+                engine.run()
+        finally:
+            server.stop()
+
+    def _facts(self) -> Mapping[str, Any]:
+        return {'pid': os.getpid(), 'version': version.version_string(),
+                'launch': self.run_mode, 'started_wall': self._started_wall}
+
+    # Reload -----------------------------------------------
+
+    def reload(self) -> None:
+        """Read the configuration again; an error keeps the old one.
+
+        :raises HealerError: what is wrong (it is in the log, too).
+        """
+        with self._reloading:
+            self._notifier.reloading()
+            try:
+                self._reload()
+            except exception.HealerError as e:
+                catalogue.RELOAD_FAILURES.add()
+                LOG.error('%s; the old configuration stays in force', e)
+                raise
+            finally:
+                self._notifier.ready()
+
+    def _reload(self) -> None:
+        if not self._own_process:
+            raise exception.ConfigError(
+                'cannot reload the configuration: because the agent is a '
+                "thread of another service, and it is that service's",
+                hint='restart that service')
+        before = {name: self._group[name] for name in FIXED}
+        files.reload(self.conf)
+        for name, value in before.items():
+            if self._group[name] != value:
+                LOG.warning('[os_brick_healer] %s has changed; it takes '
+                            'effect when the agent is restarted', name)
+        self._resolve_users()
+        with self._state:
+            engine = self._engine
+        if engine is not None:
+            engine.reload()
+        LOG.info('the configuration has been reloaded')
+
+    def _resolve_users(self) -> None:
+        self._permitted, unknown = verbs.permitted(self._group.control_users)
+        for name in unknown:
+            LOG.warning('[os_brick_healer] control_users names %s, whom '
+                        'this host does not know', name)
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    """The wake-up descriptor has what is needed."""
+
+
+def build_engine(conf: cfg.ConfigOpts, *, run_mode: str) -> ports.Engine:
+    """The real engine.
+
+    Imported here: nova-compute loads this module through the hook, and has
+    no use for the engine unless the agent is a thread of it.
+    """
+    from os_brick_healer import assembly  # noqa: PLC0415
+    return assembly.build(conf, run_mode=run_mode)
+
+

@@ -1,0 +1,199 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""What can be asked over the control socket."""
+
+from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+import os
+import pwd
+from typing import Any
+
+from os_brick_healer import exception, version
+from os_brick_healer.agent import control, ports
+
+KEY_MAX = 256
+REASON_MAX = 1000
+HISTORY_MAX = 10000
+HISTORY_DEFAULT = 100
+HISTORY_OF_EXPLAIN = 20
+
+
+def table(engine: ports.Engine, facts: Callable[[], Mapping[str, Any]],
+          reload: Callable[[], object]) -> dict[str, control.Verb]:
+    """The verbs and what they do.
+
+    :param facts: what the process knows of itself, for status.
+    :param reload: reads the configuration again.
+    """
+
+    def status(_: Mapping[str, Any]) -> object:
+        return whole_status(engine, facts)
+
+    def explain(request: Mapping[str, Any]) -> object:
+        volume = find(engine.status(), _text(request, 'key', KEY_MAX))
+        return {'volume': volume,
+                'history': lines(engine.journal, str(volume['key']),
+                                 HISTORY_OF_EXPLAIN)}
+
+    def history(request: Mapping[str, Any]) -> object:
+        key = _text_or_none(request, 'key', KEY_MAX)
+        return lines(engine.journal,
+                     None if key is None else _full_key(engine, key),
+                     _limit(request))
+
+    def wake(request: Mapping[str, Any]) -> object:
+        key = _text_or_none(request, 'key', KEY_MAX)
+        engine.wake(None if key is None else _full_key(engine, key))
+        return 'woken'
+
+    def pause(request: Mapping[str, Any]) -> object:
+        reason = _text_or_none(request, 'reason', REASON_MAX)
+        engine.pause(reason or 'paused by an operator')
+        return 'paused'
+
+    def resume(_: Mapping[str, Any]) -> object:
+        engine.resume()
+        return 'resumed'
+
+    def release(request: Mapping[str, Any]) -> object:
+        key = _text(request, 'key', KEY_MAX)
+        engine.wake(key)
+        return {'idle': idle(engine.status(), key)}
+
+    def ping(_: Mapping[str, Any]) -> object:
+        return {'pid': os.getpid(), 'version': version.version_string()}
+
+    def reread(_: Mapping[str, Any]) -> object:
+        reload()
+        return 'reloaded'
+
+    return {'status': status, 'explain': explain, 'history': history,
+            'wake': wake, 'pause': pause, 'resume': resume,
+            'release': release, 'ping': ping, 'version': ping,
+            'reload': reread}
+
+
+def whole_status(engine: ports.Engine,
+                 facts: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """The engine's picture with what the process adds."""
+    status = engine.status()
+    return {**status, 'agent': {**(status.get('agent') or {}), **facts()}}
+
+
+def lines(history: ports.History, key: str | None,
+          limit: int) -> list[dict[str, Any]]:
+    """History as JSON can carry it, oldest line first."""
+    return [dataclasses.asdict(row) for row in history.history(key, limit)]
+
+
+def idle(status: Mapping[str, Any], key: str) -> bool:
+    """Whether nothing is being done to a volume.
+
+    The journal's row tells the agent to let go of it, and os-brick's locks
+    keep the two apart: this only says whether there is something to wait
+    for.
+    """
+    return not any(v.get('action') for v in status.get('volumes') or ()
+                   if v.get('key') == key)
+
+
+def find(status: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The volume that an operator means: key, alias, array or the
+    beginning of a key that no other volume has.
+
+    :raises HealerError: none, or more than one.
+    """
+    volumes: list[dict[str, Any]] = list(status.get('volumes') or ())
+    exact = [v for v in volumes
+             if name in (v.get('key'), v.get('alias'), v.get('array'))]
+    found = exact or [v for v in volumes
+                      if str(v.get('key')).startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise exception.HealerError(
+            f'cannot tell which volume {name!r} is: because {len(found)} '
+            'of this host fit', hint='give the whole id')
+    raise exception.HealerError(
+        f'cannot find volume {name!r}: because it is none of the '
+        f'{len(volumes)} of this host', hint='os-brick-healer status')
+
+
+def _full_key(engine: ports.Engine, name: str) -> str:
+    """The key that is meant; a name that nothing fits is taken as a key:
+    history and a wake make sense for volumes that are not here."""
+    try:
+        return str(find(engine.status(), name)['key'])
+    except exception.HealerError:
+        return name
+
+
+def permitted(users: Iterable[str]) -> tuple[frozenset[int], list[str]]:
+    """User ids that may ask, and the names that nobody here has."""
+    ids, unknown = {0, os.geteuid()}, []
+    for user in users:
+        if user.isascii() and user.isdigit():
+            ids.add(int(user))
+            continue
+        try:
+            ids.add(pwd.getpwnam(user).pw_uid)
+        except KeyError:
+            unknown.append(user)
+    return frozenset(ids), unknown
+
+
+def socket_group(users: Iterable[str]) -> int | None:
+    """The group that may connect, when this process may choose it.
+
+    Root's own group would keep nova out: the first other user's group.
+    """
+    if os.geteuid() != 0:
+        return None
+    for user in users:
+        try:
+            entry = (pwd.getpwuid(int(user)) if user.isdigit()
+                     else pwd.getpwnam(user))
+        except (KeyError, OverflowError):
+            continue
+        if entry.pw_uid != 0:
+            return entry.pw_gid
+    return None
+
+
+def _text_or_none(request: Mapping[str, Any], name: str,
+                  length_max: int) -> str | None:
+    value = request.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 0 < len(value) <= length_max:
+        raise exception.HealerError(
+            f'cannot read this request: because {name} is no text of 1 to '
+            f'{length_max} characters')
+    return value
+
+
+def _text(request: Mapping[str, Any], name: str, length_max: int) -> str:
+    value = _text_or_none(request, name, length_max)
+    if value is None:
+        raise exception.HealerError(
+            f'cannot read this request: because {name} is missing')
+    return value
+
+
+def _limit(request: Mapping[str, Any]) -> int:
+    value = request.get('limit', HISTORY_DEFAULT)
+    if isinstance(value, bool) or not isinstance(value, int) or not (
+            0 < value <= HISTORY_MAX):
+        raise exception.HealerError(
+            'cannot read this request: because limit is no number from 1 '
+            f'to {HISTORY_MAX}')
+    return value

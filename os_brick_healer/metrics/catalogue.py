@@ -1,0 +1,113 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Every number that this software publishes. The docs are made from it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from os_brick_healer.metrics import counters
+
+PREFIX = 'os_brick_healer'
+
+VOLUMES = counters.Gauge(
+    f'{PREFIX}_volumes', 'Volumes of this host by phase.', ('phase',))
+ACTIONS = counters.Counter(
+    f'{PREFIX}_actions_total',
+    'Actions taken, by kind and result (ok, failed).',
+    ('kind', 'result'))
+STALL_SECONDS = counters.Counter(
+    f'{PREFIX}_stall_seconds_total',
+    "Seconds in which a volume's I/O waited, over all volumes.")
+STALLED = counters.Gauge(
+    f'{PREFIX}_stalled_volumes', 'Volumes whose I/O waits now.')
+PROVISIONER_UP = counters.Gauge(
+    f'{PREFIX}_provisioner_up',
+    'Whether the last question to the provisioner was answered (1 or 0).')
+PROVISIONER_AGE = counters.Gauge(
+    f'{PREFIX}_provisioner_age_seconds',
+    "Seconds since the provisioner's last good answer.")
+PROVISIONER_ERRORS = counters.Counter(
+    f'{PREFIX}_provisioner_errors_total',
+    'Questions to the provisioner that failed, by kind of failure.',
+    ('kind',))
+LOOP_LAG = counters.Gauge(
+    f'{PREFIX}_loop_lag_seconds',
+    'Seconds since the loop last turned.')
+LOOK_ERRORS = counters.Counter(
+    f'{PREFIX}_look_errors_total',
+    'Looks at a thing that raised: a defect, the thing rests a while.',
+    ('kind',))
+TASK_ERRORS = counters.Counter(
+    f'{PREFIX}_task_errors_total',
+    'Periodic tasks that raised: a defect.', ('task',))
+JOURNAL_ERRORS = counters.Counter(
+    f'{PREFIX}_journal_errors_total',
+    'Writes of the journal that failed.')
+PAUSED = counters.Gauge(
+    f'{PREFIX}_paused', 'Whether healing is paused (1 or 0).')
+START_FAILURES = counters.Counter(
+    f'{PREFIX}_agent_start_failures_total',
+    'Attempts of a connector to start the agent that failed.')
+RELOAD_FAILURES = counters.Counter(
+    f'{PREFIX}_reload_failures_total',
+    'Configurations that were refused at a reload.')
+INFO = counters.Gauge(
+    f'{PREFIX}_info', 'Always 1; the labels tell.', ('version', 'launch'))
+
+ALL: tuple[counters.Metric, ...] = (
+    INFO, VOLUMES, ACTIONS, STALL_SECONDS, STALLED, PROVISIONER_UP,
+    PROVISIONER_AGE, PROVISIONER_ERRORS, LOOP_LAG, LOOK_ERRORS, TASK_ERRORS,
+    JOURNAL_ERRORS, PAUSED,
+    START_FAILURES, RELOAD_FAILURES)
+
+
+_COUNTERS = {m.name: m for m in ALL if isinstance(m, counters.Counter)}
+
+
+def count(name: str, amount: float = 1.0, **labels: str) -> None:
+    """Count by name: the engine knows no metrics, only this function.
+
+    :param name: of a counter above, without the prefix.
+    :raises KeyError: there is no such counter, or a label is missing.
+    """
+    counter = _COUNTERS[f'{PREFIX}_{name}']
+    counter.add(*(labels[n] for n in counter.labels), amount=amount)
+
+
+def from_status(status: Mapping[str, Any]) -> None:
+    """Take the gauges from a status as the control socket serves it."""
+    agent = status.get('agent') or {}
+    phases: dict[counters.LabelValues, float] = {}
+    for volume in status.get('volumes') or ():
+        slot = (str(volume.get('phase')),)
+        phases[slot] = phases.get(slot, 0.0) + 1.0
+    VOLUMES.replace(phases)
+    STALLED.set(phases.get(('stalled',), 0.0))
+    PAUSED.set(1.0 if agent.get('paused') is not None else 0.0)
+    _provisioner(agent.get('provisioner') or {})
+
+
+def _provisioner(provisioner: Mapping[str, Any]) -> None:
+    age_s = provisioner.get('age_s')
+    if age_s is None:
+        PROVISIONER_AGE.clear()
+    else:
+        PROVISIONER_AGE.set(float(age_s))
+    if age_s is None and provisioner.get('error') is None:
+        PROVISIONER_UP.clear()      # not asked yet: neither up nor down
+    else:
+        PROVISIONER_UP.set(1.0 if provisioner.get('error') is None else 0.0)
+
+
+def text() -> str:
+    """Everything, for the collector."""
+    return counters.render(ALL)
