@@ -50,6 +50,12 @@ class CommandError(HealerError):
     """A privileged command failed, was refused, or ran out of time."""
 
 
+class ReAddRefused(CommandError):
+    """MD cannot bring a leg up to date by its bitmap: copy it all."""
+
+    transient = False
+
+
 class NotOurs(HealerError):
     """A device, array or controller is not (or no longer) what was named."""
 

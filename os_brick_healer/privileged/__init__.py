@@ -79,7 +79,7 @@ def entrypoint(func: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(func)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         if not context.client_mode:
-            return func(*args, **kwargs)
+            return _told(func, *args, **kwargs)
         deadline_s = float(_number(kwargs.get('timeout_s'))) + _SLACK_S
         try:
             return remote(*args, _wrap_timeout=deadline_s, **kwargs)
@@ -97,6 +97,21 @@ def entrypoint(func: Callable[P, R]) -> Callable[P, R]:
     # What privsep looks for on its side of the wall (is_entrypoint).
     setattr(call, priv_context._ENTRYPOINT_ATTR, context)
     return call
+
+
+def _told(func: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call on the privileged side; errors that privsep can carry.
+
+    privsep makes the error anew from its class and its args alone: the
+    hint goes into the sentence, and other classes become CommandError.
+    """
+    try:
+        return func(*args, **kwargs)
+    except (exception.CommandError, exception.NotOurs) as error:
+        raise type(error)(str(error)) from error
+    except (exception.HealerError, OSError) as error:
+        raise exception.CommandError(
+            f'cannot {func.__name__}: {error}') from error
 
 
 def _number(value: Any) -> float:

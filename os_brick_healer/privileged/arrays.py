@@ -11,7 +11,7 @@
 #    under the License.
 """What may be done to arrays and their legs, checked. See ``md``."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import errno
 import json
 import os
@@ -211,7 +211,8 @@ def re_add(tree: trees.Tree, run: command.Runner, take: Claim, *,
         return False
     leg.check_unused(take)
     leg.check_size(0)
-    leg.check_not_ahead(leg.own_superblock())
+    own = leg.own_superblock()
+    leg.check_not_ahead(own, leg.survivor_superblocks())
     leg.join('--re-add')
     return True
 
@@ -235,6 +236,7 @@ def add_spare(tree: trees.Tree, run: command.Runner, take: Claim, *,
     leg.check_unused(take)
     leg.check_size(min_size_bytes)
     leg.check_contents(former=former is True)
+    leg.survivor_superblocks()
     leg.join('--add-spare')
     return True
 
@@ -331,25 +333,34 @@ class _Leg:
         text = superblock.get('MD_UUID')
         return text is not None and check.md_uuid(text) == self._uuid
 
-    def check_not_ahead(self, superblock: Mapping[str, str]) -> None:
+    def survivor_superblocks(self) -> tuple[dict[str, str], ...]:
+        """Of the in-sync legs: the last proof of whose array it is."""
+        found = tuple(
+            _superblock(self._run, check.device(member), self._left_s())
+            for member in identity.in_sync(self._tree, self._array))
+        if not found:
+            raise exception.CommandError(
+                f'cannot add to {self._array}: no leg of it is in sync')
+        for superblock in found:
+            if not self._ours(superblock):
+                raise exception.NotOurs(
+                    f'cannot add to {self._array}: of one of its legs, '
+                    f'{_whose(superblock)}')
+        return found
+
+    def check_not_ahead(self, own: Mapping[str, str],
+                        survivors: Sequence[Mapping[str, str]]) -> None:
         """A leg that has seen more than the array was written elsewhere.
 
         MD's own test on a hot re-add is one-sided: it refuses a leg that
         is too old for the bitmap (super_1_validate: events below
         events_cleared), and takes one that is ahead as in sync.
         """
-        survivors = identity.in_sync(self._tree, self._array)
-        if not survivors:
-            raise exception.CommandError(
-                f'cannot re-add {self._device} to {self._array}: no leg of '
-                'it is in sync')
-        newest = max(self._events(_superblock(
-            self._run, check.device(member), self._left_s()))
-            for member in survivors)
-        if self._events(superblock) > newest:
+        newest = max(map(self._events, survivors))
+        if self._events(own) > newest:
             raise exception.NotOurs(
                 f'cannot re-add {self._device} to {self._array}: it has '
-                f'seen {superblock["MD_EVENTS"]} events and the array only '
+                f'seen {own["MD_EVENTS"]} events and the array only '
                 f'{newest}: it was written somewhere else')
 
     def _events(self, superblock: Mapping[str, str]) -> int:
@@ -381,9 +392,13 @@ class _Leg:
         result = self._run(('mdadm', '--manage', f'/dev/{self._array}', how,
                             f'/dev/{self._device}'), self._left_s())
         if result.code != 0:
-            raise exception.CommandError(
-                f'cannot add {self._device} to {self._array} by {how}: '
-                f'mdadm says {result.said}')
+            sentence = (f'cannot add {self._device} to {self._array} by '
+                        f'{how}: mdadm says {result.said}')
+            # Manage.c, for a leg that is too old for the bitmap (the
+            # kernel has answered EINVAL to ADD_NEW_DISK).
+            if how == '--re-add' and 'is not possible' in result.err:
+                raise exception.ReAddRefused(sentence)
+            raise exception.CommandError(sentence)
         if identity.flags(self._tree, self._array, self._device) is None:
             raise exception.CommandError(
                 f'cannot add {self._device} to {self._array} by {how}: '

@@ -138,6 +138,37 @@ def reset_controller(tree: trees.Tree, *, controller: str, nqn: str,
         return _write(attribute, deadline_s)
 
 
+def cut(tree: trees.Tree, run: command.Runner, *, controller: str, nqn: str,
+        address: str, port: int, timeout_s: float) -> int:
+    """Destroy the TCP connections to a controller's portal; how many.
+
+    nvme-tcp sees its sockets close, tears down and reconnects: at once,
+    where it would else wait for its keep-alive. sock_diag knows addresses
+    and not controllers, so every connection of this host to that portal is
+    cut: they all lead to the same silence. Nothing is lost by it, each
+    controller queues and reconnects.
+    """
+    controller, nqn = check.controller(controller), check.nqn(nqn)
+    address, port = check.address(address), check.port(port)
+    timeout_s = check.timeout(timeout_s)
+    identity.controller(tree, controller, nqn, address, port)
+    if tree.read(f'/sys/class/nvme/{controller}/transport') != 'tcp':
+        raise exception.NotOurs(
+            f'cannot cut the connection of {controller}: it is not TCP')
+    why = identity.endangered(tree, controller, nqn, None, unheld=True)
+    if why is not None:
+        raise exception.NotOurs(
+            f'cannot cut the connection of {controller}: {why}')
+    literal = f'[{address}]' if ':' in address else address
+    result = run(('ss', '--kill', '--no-header', '--numeric', '--tcp',
+                  'dst', literal, 'dport', '=', f':{port}'), timeout_s)
+    if result.code != 0:
+        raise exception.CommandError(
+            f'cannot cut the connection of {controller}: ss says '
+            f'{result.said}')
+    return len(result.out.splitlines())
+
+
 def set_attribute(tree: trees.Tree, *, controller: str, nqn: str, name: str,
                   value: int, timeout_s: float) -> bool:
     """Tune one attribute; whether it had another value before."""

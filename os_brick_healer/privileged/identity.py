@@ -16,6 +16,7 @@ import re
 from os_brick_healer import exception
 from os_brick_healer.privileged import check
 from os_brick_healer.privileged import tree as trees
+from os_brick_healer.sysfs import md, parse
 
 # nvme3c5n2: the path of controller nvme5 to head nvme3n2 (native
 # multipath); nvme5n2: the namespace itself, without multipath.
@@ -25,17 +26,17 @@ _BEHIND = re.compile(r'(nvme\d+)(?:c\d+)?(n\d+)')
 def array(tree: trees.Tree, name: str, uuid: str) -> None:
     """The array of this name has this UUID, or NotOurs.
 
-    ``md/uuid`` exists since Linux 6.0; before that nothing in sysfs names
-    the array and it is not ours for want of a proof.
+    Linux 6.1 has no ``md/uuid``; there udev's database tells, which only
+    root writes. ``mdadm --detail`` is not asked: it reads a member's
+    superblock, and that never returns from a leg without a live path.
     """
-    text = tree.read(f'/sys/block/{name}/md/uuid')
-    if text is None:
+    found = md.uuid(tree, name)
+    if found is None:
         raise exception.NotOurs(
-            f'cannot touch {name}: it has no md/uuid in sysfs (no such '
-            'array, or Linux older than 6.0)')
-    if check.md_uuid(text) != uuid:
+            f'cannot touch {name}: nobody tells its UUID (no such array?)')
+    if check.md_uuid(found) != uuid:
         raise exception.NotOurs(
-            f'cannot touch {name}: its UUID is {text}, not {uuid}')
+            f'cannot touch {name}: its UUID is {found}, not {uuid}')
 
 
 def device(tree: trees.Tree, name: str, nqn: str, uuid: str) -> None:
@@ -73,13 +74,11 @@ def controller(tree: trees.Tree, name: str, nqn: str,
 
 def portal_of(tree: trees.Tree, name: str) -> tuple[str, int] | None:
     """The address and port that a controller is connected to."""
-    text = tree.read(f'/sys/class/nvme/{name}/address') or ''
-    words = dict(word.partition('=')[::2]
-                 for word in text.replace(' ', ',').split(','))
-    try:
-        return check.address(words['traddr']), int(words['trsvcid'])
-    except (KeyError, ValueError, exception.NotOurs):
+    text = tree.read(f'/sys/class/nvme/{name}/address')
+    found = None if text is None else parse.nvme_address(text)
+    if found is None or found.trsvcid is None:
         return None
+    return found.traddr, found.trsvcid
 
 
 def flags(tree: trees.Tree, name: str, member: str) -> frozenset[str] | None:

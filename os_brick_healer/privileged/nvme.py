@@ -48,6 +48,15 @@ def reset_controller(*, controller: str, nqn: str, address: str, port: int,
 
 
 @privileged.entrypoint
+def cut(*, controller: str, nqn: str, address: str, port: int,
+        timeout_s: float) -> int:
+    """Destroy the TCP connections to a controller's portal; how many."""
+    return fabrics.cut(tree.Tree(), command.run, controller=controller,
+                       nqn=nqn, address=address, port=port,
+                       timeout_s=timeout_s)
+
+
+@privileged.entrypoint
 def set_attribute(*, controller: str, nqn: str, name: str, value: int,
                   timeout_s: float = 5.0) -> bool:
     """Tune a controller; whether the value was another one before."""

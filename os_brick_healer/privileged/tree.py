@@ -17,35 +17,13 @@ import os
 
 from os_brick_healer import exception
 from os_brick_healer.privileged import bounded
+from os_brick_healer.sysfs import reader
 
 
-class Tree:
-    """/sys and /dev below a root; only tests give another root than /."""
+class Tree(reader.Tree):
+    """/sys and /dev, writable; only tests give another root than /."""
 
-    def __init__(self, root: str = '/') -> None:
-        self.root = root
-
-    def path(self, path: str) -> str:
-        return os.path.join(self.root, path.lstrip('/'))
-
-    def read(self, path: str) -> str | None:
-        """An attribute's text, stripped; None when it cannot be had."""
-        try:
-            with open(self.path(path), encoding='ascii',
-                      errors='backslashreplace') as file:
-                return file.read(65536).strip()
-        except OSError:
-            return None
-
-    def listdir(self, path: str) -> tuple[str, ...]:
-        """Names in a directory, sorted; none when it is not there."""
-        try:
-            return tuple(sorted(os.listdir(self.path(path))))
-        except OSError:
-            return ()
-
-    def exists(self, path: str) -> bool:
-        return os.path.lexists(self.path(path))
+    __slots__ = ()
 
     @contextlib.contextmanager
     def attribute(self, path: str) -> Iterator['Attribute']:

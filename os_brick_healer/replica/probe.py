@@ -88,11 +88,15 @@ def _answered(sock: socket.socket) -> bool:
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
 
 
-def probe_now(portals: Iterable[base.Portal], deadline_s: float = 0.5,
+def probe_now(portals: Iterable[base.Portal], *, deadline_s: float = 0.5,
+              one_is_enough: bool = False,
               clock: Clock = time.monotonic) -> Mapping[base.Portal, bool]:
     """Probe a few portals at once and wait for all, at most the deadline.
 
     A portal that cannot be probed (rdma) is missing from the result.
+
+    :param one_is_enough: come back with the first one that answers; those
+        that were not waited for are missing from the result.
     """
     end_s = clock() + deadline_s
     found: dict[base.Portal, bool] = {}
@@ -106,6 +110,8 @@ def probe_now(portals: Iterable[base.Portal], deadline_s: float = 0.5,
             opened.callback(begun.close)
             selector.register(begun, selectors.EVENT_WRITE, portal)
         while selector.get_map() and (left_s := end_s - clock()) > 0:
+            if one_is_enough and any(found.values()):
+                return found
             for key, _events in selector.select(left_s):
                 assert isinstance(key.fileobj, socket.socket)
                 found[key.data] = _answered(key.fileobj)
