@@ -337,10 +337,11 @@ class _Leg:
         """Of the in-sync legs: the last proof of whose array it is."""
         found = tuple(
             _superblock(self._run, check.device(member), self._left_s())
-            for member in identity.in_sync(self._tree, self._array))
+            for member in identity.in_sync(self._tree, self._array)
+            if identity.reachable(self._tree, member))
         if not found:
             raise exception.CommandError(
-                f'cannot add to {self._array}: no leg of it is in sync')
+                f'cannot add to {self._array}: no in-sync leg of it is live')
         for superblock in found:
             if not self._ours(superblock):
                 raise exception.NotOurs(

@@ -132,6 +132,12 @@ def live(tree: trees.Tree, nqn: str, besides: str | None = None) -> bool:
         for name in tree.listdir('/sys/class/nvme') if name != besides)
 
 
+def reachable(tree: trees.Tree, name: str) -> bool:
+    """Whether a live controller leads to this namespace's subsystem."""
+    nqn = tree.read(f'/sys/block/{name}/device/subsysnqn')
+    return nqn is not None and live(tree, nqn)
+
+
 def endangered(tree: trees.Tree, name: str, nqn: str, leg: str | None, *,
                unheld: bool = False) -> str | None:
     """What losing a controller would take from a guest; None: nothing.
