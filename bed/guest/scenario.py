@@ -43,6 +43,7 @@ class Scenario:
     mode: Mode
     timeout_s: float
     memory_mib: int
+    healer: bool
     allow_console: tuple[Allowed, ...]
     play: 'Callable[[Stage], None]'
 
@@ -57,7 +58,7 @@ REGISTRY: dict[str, Scenario] = {}
 
 def scenario(*, name: str, item: str, core: bool = False,
              mode: Mode | str = Mode.SCRIPT, timeout_s: float = 240.0,
-             memory_mib: int = 1024,
+             memory_mib: int = 1024, healer: bool = True,
              allow_console: tuple[Allowed, ...] = ()
              ) -> 'Callable[[Callable[[Stage], None]], Scenario]':
     """Registers a function as a scenario.
@@ -66,6 +67,7 @@ def scenario(*, name: str, item: str, core: bool = False,
     :param item: the item of the plan that it proves ('1', '10', 'bed')
     :param core: whether ``--core`` plays it
     :param timeout_s: in guest seconds, the boot not counted
+    :param healer: False for a host where our package is not installed
     """
     def register(play: 'Callable[[Stage], None]') -> Scenario:
         if name in REGISTRY:
@@ -73,7 +75,7 @@ def scenario(*, name: str, item: str, core: bool = False,
                              'there is one of that name already')
         REGISTRY[name] = Scenario(
             name=name, item=item, core=core, mode=Mode(mode), play=play,
-            timeout_s=timeout_s, memory_mib=memory_mib,
+            timeout_s=timeout_s, memory_mib=memory_mib, healer=healer,
             allow_console=allow_console)
         return REGISTRY[name]
     return register

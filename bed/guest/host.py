@@ -1,0 +1,273 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What a compute host does with a volume: nova's and cinder's part.
+
+Cinder is the control plane: it asks the provisioner over HTTPS to publish a
+volume and builds the connection properties as its KumoScale driver does.
+Host is nova-compute: it hands them to os-brick's factory. Import of os-brick
+is left to the methods, so that this module loads where there is none.
+"""
+
+import dataclasses
+import json
+import logging
+import os
+import pathlib
+import ssl
+import subprocess
+import threading
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from bed.guest.kumoscale import KumoScaleServer
+from bed.guest.provisioner import GIB
+from bed.guest.provisioner import Volume
+
+NOVA_CONF = '/etc/nova/nova.conf'
+LOCK_PATH = '/var/lib/nova/tmp'  # as nova.conf says
+LOG_FILE = '/run/nova-compute.log'
+HTTP_DEADLINE_S = 30
+
+Properties = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """An attached volume, with all that nova keeps of it.
+
+    ``connection`` goes stale when replicas are replaced; nova's own copy
+    in the block device mapping does, too.
+    """
+    volume: Volume
+    connection: Properties
+    device_info: dict[str, Any]
+
+    @property
+    def path(self) -> str:
+        return str(self.device_info['path'])
+
+    @property
+    def md(self) -> str:
+        """The kernel's name of the array now, such as md127."""
+        return os.path.basename(os.path.realpath(self.path))
+
+
+class Cinder:
+    """As much of cinder's KumoScale driver as an attachment needs."""
+
+    def __init__(self, server: KumoScaleServer) -> None:
+        self._server = server
+        self._context = ssl.create_default_context(cafile=server.pki.ca)
+        if server.client_certificate:
+            self._context.load_cert_chain(server.pki.client_pem)
+
+    def initialize_connection(self, volume: Volume,
+                              connector: Mapping[str, Any]) -> Properties:
+        self.call('POST', 'host_probe', {
+            'hostNqn': connector['nqn'], 'hostId': connector['uuid'],
+            'name': connector['host'], 'clientType': 'Agent',
+            'version': 'cinder-driver-0.1', 'duration': 30})
+        self.call('POST', 'publish', {'hostId': connector['uuid'],
+                                      'volId': volume.id})
+        known = self.call('GET', f'volumes/{volume.id}')[0]
+        targets = self.call('GET', f'targets?hostId={connector["uuid"]}'
+                                   f'&volId={volume.id}')
+        return {'vol_uuid': volume.id, 'alias': volume.alias,
+                'writable': known['writable'],
+                'volume_replicas': [self._replica(known, target)
+                                    for target in targets],
+                'replica_count': len(known['location'])}
+
+    def terminate_connection(self, volume: Volume,
+                             connector: Mapping[str, Any]) -> None:
+        self.call('POST', 'unpublish', {'hostId': connector['uuid'],
+                                        'volId': volume.id})
+
+    def extend(self, volume: Volume, size_mib: int) -> None:
+        self.call('PATCH', f'volumes/{volume.id}',
+                  {'newCapacity': str(size_mib * (1 << 20) / GIB)})
+
+    def call(self, method: str, path: str,
+             body: Mapping[str, Any] | None = None) -> Any:
+        """One request; a refusal in the envelope raises."""
+        request = urllib.request.Request(
+            self._server.url + path, method=method,
+            data=None if body is None else json.dumps(dict(body)).encode(),
+            headers={'Authorization': f'Bearer {self._server.token}',
+                     'Content-Type': 'application/json'})
+        with urllib.request.urlopen(request, context=self._context,
+                                    timeout=HTTP_DEADLINE_S) as reply:
+            answer = json.load(reply)
+        status = (answer.get('status', 'Success')
+                  if isinstance(answer, dict) else 'Success')
+        if status not in ('Success', 'AlreadyPublished'):
+            raise OSError(f'cannot {method} {path}: because the provisioner '
+                          f'says {status}: {answer.get("description")}')
+        return answer
+
+    def _replica(self, known: Mapping[str, Any],
+                 target: Mapping[str, Any]) -> Properties:
+        backend_id = target['backend']['persistentID']
+        backend = self.call('GET', f'backends/{backend_id}')[0]
+        location = next(each for each in known['location'] if
+                        each['backend']['persistentID'] == backend_id)
+        return {'vol_uuid': location['uuid'],
+                'target_nqn': target['targetName'],
+                'portals': [(portal['ip'], str(portal['port']),
+                             portal['transport'])
+                            for portal in backend['portals']]}
+
+
+class Host:
+    """nova-compute in this process: os-brick, its locks, its connector."""
+
+    def __init__(self, cinder: Cinder, *, multipath: bool = False) -> None:
+        self.cinder = cinder
+        self.multipath = multipath
+        self._properties: Properties | None = None
+        setup_os_brick()
+
+    @property
+    def properties(self) -> Properties:
+        """get_connector_properties(), as nova sends it to cinder."""
+        if self._properties is None:
+            from os_brick.initiator import connector
+            self._properties = dict(connector.get_connector_properties(
+                'sudo', '127.0.0.1', self.multipath, False, host='bed'))
+        return self._properties
+
+    def connector(self) -> Any:
+        """A new connector, as nova makes one for every operation."""
+        from os_brick.initiator import connector
+        return connector.InitiatorConnector.factory(
+            'NVMEOF', 'sudo', use_multipath=self.multipath,
+            device_scan_attempts=3, enforce_multipath=False)
+
+    def attach(self, volume: Volume) -> Attachment:
+        connection = self.cinder.initialize_connection(volume,
+                                                       self.properties)
+        return self.connect(volume, connection)
+
+    def connect(self, volume: Volume, connection: Properties) -> Attachment:
+        """connect_volume with properties that somebody kept."""
+        # os-brick converts and extends what it is given
+        device = self.connector().connect_volume(_copy(connection))
+        return Attachment(
+            volume=volume, device_info=device,
+            connection={**connection, 'device_path': device['path']})
+
+    def disconnect(self, attachment: Attachment, *,
+                   force: bool = False) -> None:
+        self.connector().disconnect_volume(
+            _copy(attachment.connection), dict(attachment.device_info),
+            force=force)
+
+    def detach(self, attachment: Attachment) -> None:
+        self.disconnect(attachment)
+        self.cinder.terminate_connection(attachment.volume, self.properties)
+
+    def extend(self, attachment: Attachment, size_mib: int) -> int:
+        """Grows the volume at cinder, then here; the new size in bytes."""
+        self.cinder.extend(attachment.volume, size_mib)
+        return int(self.connector().extend_volume(
+            _copy(attachment.connection)))
+
+
+_SETUP = threading.Lock()
+_DONE: list[bool] = []
+
+
+def setup_os_brick() -> None:
+    """os_brick.setup() with nova's lock_path; root needs no helper."""
+    with _SETUP:
+        if _DONE:
+            return
+        import os_brick
+        from os_brick import privileged
+        from oslo_concurrency import lockutils  # noqa: F401 its options
+        from oslo_config import cfg
+        pathlib.Path(LOCK_PATH).mkdir(parents=True, exist_ok=True)
+        logging.basicConfig(filename=LOG_FILE, level=logging.DEBUG,
+                            format='%(asctime)s %(process)d %(levelname)s '
+                                   '%(name)s %(message)s')
+        # os-brick and oslo.concurrency register with the global one only
+        cfg.CONF([], project='nova', default_config_files=[NOVA_CONF])
+        os_brick.setup(cfg.CONF)
+        if os.geteuid() == 0:
+            privileged.default.set_client_mode(False)
+        _DONE.append(True)
+
+
+def _copy(connection: Properties) -> Properties:
+    copied: Properties = json.loads(json.dumps(connection))
+    return copied
+
+
+# Looking at the host, without os-brick and without our own code ---------------
+
+
+def controllers(nqn: str | None = None) -> dict[str, str]:
+    """The state of every NVMe-oF controller by its name."""
+    found = {}
+    for path in pathlib.Path('/sys/class/nvme').glob('nvme*'):
+        try:
+            if nqn in (None, (path / 'subsysnqn').read_text().strip()):
+                found[path.name] = (path / 'state').read_text().strip()
+        except OSError:
+            continue  # it went while we looked
+    return found
+
+
+def legs(md: str) -> dict[str, str]:
+    """The state of every member of an array, by its device: in_sync, ..."""
+    found = {}
+    for path in pathlib.Path(f'/sys/block/{md}/md').glob('dev-*'):
+        try:
+            found[path.name.removeprefix('dev-')] = (
+                path / 'state').read_text().strip()
+        except OSError:
+            continue
+    return found
+
+
+def md_attribute(md: str, name: str) -> str:
+    return pathlib.Path(f'/sys/block/{md}/md/{name}').read_text().strip()
+
+
+def is_whole(md: str) -> bool:
+    """Every leg is there and in sync, and nothing is being synced."""
+    try:
+        return (md_attribute(md, 'degraded') == '0'
+                and md_attribute(md, 'sync_action') == 'idle'
+                and all('in_sync' in state for state in legs(md).values())
+                and len(legs(md)) == int(md_attribute(md, 'raid_disks')))
+    except OSError:
+        return False
+
+
+def device_of(replica: str) -> str | None:
+    """The block device of a replica by its namespace's uuid (nvme0n1)."""
+    for path in pathlib.Path('/sys/class/block').glob('nvme*n*'):
+        try:
+            if (path / 'uuid').read_text().strip() == replica:
+                return path.name
+        except OSError:
+            continue  # partitions and paths of a multipath have none
+    return None
+
+
+def command(*words: str, deadline_s: float = 60) -> str:
+    """Runs a command of the host's administrator; raises if it fails."""
+    return subprocess.run(words, check=True, text=True, timeout=deadline_s,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT).stdout
