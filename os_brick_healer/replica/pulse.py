@@ -86,8 +86,8 @@ class _Watch:
     """
 
     __slots__ = ('alarm_s', 'array', 'completed', 'controllers', 'degraded',
-                 'hot', 'in_flight', 'key', 'stat', 'state', 'sync', 'visited_s', 'visits',
-                 'waiting_s')
+                 'hot', 'in_flight', 'key', 'stat', 'state', 'sync',
+                 'visited_s', 'visits', 'waiting_s')
 
     def __init__(self, key: base.VolumeId, alarm_s: float) -> None:
         self.key = key
