@@ -102,7 +102,8 @@ def _reason(told: Mapping[str, Any], outcome: machine.Outcome,
     if not told:
         how = ('gave no sign before the deadline' if outcome.timed_out
                else 'ended without a result')
-        tail = ' / '.join(outcome.console.splitlines()[-3:])
+        said = [line for line in outcome.console.splitlines() if line]
+        tail = ' / '.join(said[-4:])
         return f'the guest {how}; its console ends: {tail}'
     if told['verdict'] != 'passed':
         return str(told['reason'])

@@ -143,10 +143,10 @@ class Player:
 def uninstall_healer() -> None:
     """What pip uninstall does; the root drive is a throw-away anyway."""
     site = pathlib.Path(sysconfig.get_path('purelib'))
-    hook = site / 'os_brick/initiator/connectors/nvmeof_agent.py'
-    for file in (hook, *site.glob('os_brick_healer-*.dist-info/*')):
-        file.unlink(missing_ok=True)
-    shutil.rmtree(site / 'os_brick_healer', ignore_errors=True)
+    (site / 'os_brick/initiator/connectors/nvmeof_agent.py').unlink(
+        missing_ok=True)
+    for directory in site.glob('os_brick_healer*'):
+        shutil.rmtree(directory)
 
 
 def main() -> int:
