@@ -1,0 +1,402 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""KIOXIA KumoScale: NVMe-oF volumes replicated by MD on the host."""
+
+from collections.abc import Collection, Iterator, Mapping
+import dataclasses
+import hashlib
+import itertools
+import threading
+import time
+from typing import ClassVar
+
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from os_brick_healer import exception, version
+from os_brick_healer.conf import opts
+from os_brick_healer.provisioner import base, kumoscale_client, kumoscale_conf
+from os_brick_healer.provisioner import kumoscale_parse as ks
+
+LOG = logging.getLogger(__name__)
+
+#: What stands for a host that KumoScale shows without saying which.
+SOMEBODY = 'a host that KumoScale does not name'
+
+#: How long "this volume is not for us" is believed, where each such answer
+#: costs a request of its own. Nothing else is ever remembered.
+NOT_OURS_S = 60.0
+
+#: How long to look for the outcome of a request whose answer was lost.
+UNCERTAIN_S = 60.0
+#: How many requests for replacements one process remembers.
+REQUESTS_MAX = 1000
+#: The vendor's own limit, reached for a while during a replacement.
+REPLICAS_MAX = 4
+
+_WORDS = {
+    base.ReplicaState.AVAILABLE: 'Available',
+    base.ReplicaState.SYNCHRONIZING: 'Synchronizing',
+    base.ReplicaState.MISSING: 'Missing',
+}
+
+
+class KumoScaleProvisioner(base.Provisioner):
+    """The KumoScale provisioner's REST API.
+
+    Which volumes are published to this host is asked with four requests,
+    whatever their number: ``volumes``, ``backends``, ``hosts`` and
+    ``targets?hostId=US``. Where the targets name the volumes that they are
+    for, that is all. A generation that leaves this out costs
+    ``targets?hostId=US&volId=IT`` for each volume that may be ours, too.
+
+    Who else holds a volume is in ``targets`` without a filter (one
+    request), where that is answered and complete. Where it is not, the
+    targets of each other host are asked for, or those of each of our
+    volumes, whichever is less, and there a target that is not among ours
+    betrays another host even where the entries name none. ``Volume.hosts``
+    is None when even that tells nothing.
+
+    So ``batch`` and ``knows_hosts`` are kept where the targets name volumes
+    and hosts, and cannot be promised for every generation.
+
+    A request to add a replica carries no id of its own. It is made
+    idempotent by reading the volume first, by what this process remembers
+    of it, and by never sending it to a second address after a first that
+    may have taken it. A process that dies just then forgets, and the list
+    of replicas alone does not always tell a new one, so
+    ``idempotent_replacement`` is not promised either: the caller keeps the
+    replicas that it knew before it asked, and asks no more once another is
+    listed.
+    """
+
+    guarantees: ClassVar[base.Guarantees] = base.Guarantees(
+        batch=False, knows_hosts=False, idempotent_replacement=False)
+
+    def __init__(self, conf: cfg.ConfigOpts,
+                 host: base.HostIdentity) -> None:
+        super().__init__(conf, host)
+        self._client = kumoscale_client.Client(kumoscale_conf.load(conf))
+        self._lock = threading.Lock()
+        self._host_id = host.uuid
+        self._requested: dict[str, _Asked] = {}
+        self._unfiltered_works = True
+        self._not_ours: dict[base.VolumeId, float] = {}
+
+    @property
+    def requests(self) -> int:
+        """How many HTTP requests were sent so far."""
+        return self._client.requests
+
+    def close(self) -> None:
+        self._client.close()
+
+    # -- the host --
+
+    def probe(self) -> str:
+        interval_s = self.conf[opts.GROUP].provisioner_interval
+        self._client.do(
+            'POST', 'host_probe', 'register this host with KumoScale',
+            body={'hostNqn': self.host.nqn, 'hostId': self._us(),
+                  'name': host_name(self.host.name), 'clientType': 'Agent',
+                  'version': f'os-brick-healer-{version.version_string()}',
+                  'duration': int(max(30.0, 3.0 * interval_s))})
+        info = self._client.get('info', 'ask KumoScale for its version')
+        return (f'KumoScale provisioner {ks.version(info)} '
+                f'at {self._client.address}')
+
+    def _us(self) -> str:
+        """Our id: what os-brick told cinder, else what our NQN leads to.
+
+        os-brick takes the uuid of the root file system, which an overlay
+        has not.
+        """
+        if self._host_id is None:
+            known = ks.hosts(self._client.get(
+                'hosts', 'find this host in KumoScale'))
+            ours = [h.uuid for h in known.values()
+                    if h.nqn == self.host.nqn]
+            if len(ours) != 1:
+                raise exception.ProvisionerRefused(
+                    'cannot tell KumoScale who this host is: because '
+                    'os-brick finds no uuid for it and KumoScale lists '
+                    f'{len(ours)} hosts with its NQN {self.host.nqn}')
+            self._host_id = ours[0]
+        return self._host_id.lower()
+
+    # -- what there is --
+
+    def volumes(self) -> Mapping[base.VolumeId, base.Volume]:
+        us = self._us()
+        mine = self._targets('list the targets of this host', hostId=us)
+        if not mine:
+            return {}
+        get, path = self._client.get, self._client.path
+        stored = ks.volumes(get(path('volumes'), 'list the volumes'))
+        reached = ks.portals(get('backends', 'list the back ends'))
+        names = _names(ks.hosts(get('hosts', 'list the hosts')),
+                       us, self.host.name)
+        serving = self._serving(us, mine, stored)
+        others = names.keys() - {us}
+        everyone = self._everyone(us, mine, others, len(serving))
+        found = {}
+        for name, targets in serving.items():
+            holders = self._holders(stored[name], mine, everyone)
+            found[name] = ks.volume(
+                stored[name], targets, reached,
+                None if holders is None else frozenset(
+                    names.get(holder, holder) for holder in {us, *holders}))
+        return found
+
+    def _targets(self, what: str, **params: str) -> tuple[ks.Target, ...]:
+        return ks.targets(self._client.get('targets', what, params))
+
+    def _serving(self, us: str, mine: tuple[ks.Target, ...],
+                 stored: Mapping[base.VolumeId, ks.Stored]
+                 ) -> dict[base.VolumeId, tuple[ks.Target, ...]]:
+        """Our volumes, each with those of our targets that serve it."""
+        silent = any(target.serves is None for target in mine)
+        found = {}
+        for name, volume in stored.items():
+            serving = tuple(t for t in mine if _may_serve(t, volume))
+            if serving and silent:
+                serving = self._ask_ours(us, name)
+            if serving:
+                found[name] = serving
+        return found
+
+    def _ask_ours(self, us: str, name: base.VolumeId
+                  ) -> tuple[ks.Target, ...]:
+        now_s = time.monotonic()
+        if self._not_ours.get(name, now_s) > now_s:
+            return ()
+        found = self._targets(f'list the targets of volume {name}',
+                              hostId=us, volId=name)
+        if not found:
+            self._not_ours[name] = now_s + NOT_OURS_S
+        return found
+
+    def _everyone(self, us: str, mine: tuple[ks.Target, ...],
+                  others: Collection[str], ours: int
+                  ) -> tuple[ks.Target, ...] | None:
+        """The targets of all hosts; None where KumoScale does not tell."""
+        if any(target.serves is None for target in mine):
+            return None
+        found = self._unfiltered(us, mine)
+        if found is None and len(others) <= ours:
+            each = [self._targets(f'list the targets of host {other}',
+                                  hostId=other) for other in others]
+            found = (*mine, *itertools.chain.from_iterable(
+                _for_host(targets, other)
+                for targets, other in zip(each, others, strict=True)))
+        return found
+
+    def _unfiltered(self, us: str, mine: tuple[ks.Target, ...]
+                    ) -> tuple[ks.Target, ...] | None:
+        if not self._unfiltered_works:
+            return None
+        try:
+            found = self._targets('list the targets of all hosts')
+        except (exception.ProvisionerRefused,
+                exception.ProvisionerNonsense):
+            found = ()
+        told = {target.nqn for target in found if target.host == us}
+        # An answer that leaves out what we know is no answer.
+        self._unfiltered_works = (
+            told.issuperset(target.nqn for target in mine)
+            and all(t.host and t.serves is not None for t in found))
+        return found if self._unfiltered_works else None
+
+    def _holders(self, volume: ks.Stored, mine: tuple[ks.Target, ...],
+                 everyone: tuple[ks.Target, ...] | None
+                 ) -> frozenset[str] | None:
+        """Ids of the hosts that hold one of our volumes."""
+        if everyone is not None:
+            return frozenset(target.host or SOMEBODY for target in everyone
+                             if target not in mine
+                             and _may_serve(target, volume))
+        found = self._targets(
+            f'list all targets of volume {volume.id}', volId=volume.id)
+        known = {target.nqn for target in mine}
+        if any(t.host is None and t.nqn in known for t in found):
+            # The same subsystem may be for another host as well.
+            strangers = any(t.nqn not in known for t in found)
+            return frozenset((SOMEBODY,)) if strangers else None
+        return frozenset(target.host or SOMEBODY for target in found)
+
+    # -- what is to be done --
+
+    def report(self, volume: base.VolumeId, replica: base.ReplicaId,
+               state: base.ReplicaState) -> None:
+        word = _WORDS.get(state)
+        if word is None:
+            raise exception.ProvisionerRefused(
+                f'cannot report replica {replica} as {state.value}: because '
+                'that is not for a host to say')
+        self._client.do(
+            'PATCH', self._client.path('replica', volume, replica, word),
+            f'report replica {replica} of volume {volume} as {word}')
+
+    def request_replacement(self, volume: base.VolumeId,
+                            replica: base.ReplicaId,
+                            request_id: str) -> None:
+        what = f'request a replacement for replica {replica}'
+        stored = self._stored(volume, what)
+        there = {one.replica: one.state for one in stored.locations}
+        asked = self._asked(request_id, frozenset(there))
+        if (asked.accepted or there.keys() - asked.known
+                or _under_way(stored, replica)):
+            LOG.info('Volume %s has a replacement for replica %s already.',
+                     volume, replica)
+            return
+        _check(what, volume, replica, there, asked)
+        if there[replica] not in base.BAD_STATES:
+            self.report(volume, replica, base.ReplicaState.MISSING)
+        asked.sent_s = time.monotonic()
+        self._add_replica(volume, what, asked)
+
+    def _add_replica(self, volume: base.VolumeId, what: str,
+                     asked: '_Asked') -> None:
+        try:
+            self._client.do(
+                'POST', self._client.path('replica', volume), what,
+                once=True,
+                body={'sameRackAllowed': False, 'racks': [], 'regions': [],
+                      'zones': []})
+        except exception.ProvisionerError as error:
+            if not isinstance(error, kumoscale_client.Uncertain
+                              | exception.ProvisionerNonsense):
+                asked.sent_s = None
+            raise
+        asked.accepted = True
+
+    def _asked(self, request_id: str, there: frozenset[str]) -> '_Asked':
+        with self._lock:
+            while len(self._requested) >= REQUESTS_MAX:
+                self._requested.pop(next(iter(self._requested)))
+            return self._requested.setdefault(request_id,
+                                              _Asked(known=there))
+
+    def publish(self, volume: base.VolumeId) -> None:
+        self._not_ours.pop(volume, None)
+        self._client.do(
+            'POST', self._client.path('publish'),
+            f'publish volume {volume} to this host',
+            body={'hostId': self._us(), 'volId': volume},
+            accept=frozenset(('AlreadyPublished',)))
+
+    def confirm_removal(self, volume: base.VolumeId,
+                        replica: base.ReplicaId) -> None:
+        what = f'remove replica {replica} of volume {volume}'
+        try:
+            stored = self._stored(volume, what)
+        except kumoscale_client.NoSuchThing:
+            return
+        there = {one.replica: one.state for one in stored.locations}
+        doomed = there.pop(replica, None)
+        if doomed is None:
+            return
+        if base.BAD_STATES.issuperset(there.values()):
+            raise exception.ProvisionerRefused(
+                f'cannot {what}: because KumoScale knows of no other good '
+                'replica')
+        path = self._client.path('replica', volume, replica)
+        gone = kumoscale_client.GONE
+        if doomed is not base.ReplicaState.TERMINATING:
+            self._client.do('PATCH', path, what, accept=gone)
+        self._client.do('DELETE', path, what, accept=gone)
+
+    def _stored(self, volume: base.VolumeId, what: str) -> ks.Stored:
+        answer = self._client.get(self._client.path('volumes', volume), what)
+        found = ks.volumes(answer).get(volume)
+        if found is None:
+            raise kumoscale_client.NoSuchThing(
+                f'cannot {what}: because KumoScale knows no volume {volume}')
+        if found.nonsense is not None:
+            raise exception.ProvisionerNonsense(found.nonsense)
+        return found
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class _Asked:
+    """What this process knows of one request for a replacement.
+
+    :ivar known: the replicas that were there when it was first made.
+    :ivar sent_s: when it was sent; its answer may have been lost.
+    """
+
+    known: frozenset[str]
+    accepted: bool = False
+    sent_s: float | None = None
+
+
+def _check(what: str, volume: base.VolumeId, replica: base.ReplicaId,
+           there: Mapping[str, base.ReplicaState], asked: _Asked) -> None:
+    """Why a replica cannot be asked for now."""
+    if replica not in there:
+        raise kumoscale_client.NoSuchThing(
+            f'cannot {what}: because volume {volume} has no such replica')
+    if len(there) >= REPLICAS_MAX:
+        raise exception.ProvisionerError(
+            f'cannot {what}: because volume {volume} has {len(there)} '
+            'replicas, as many as KumoScale allows')
+    if (asked.sent_s is not None
+            and time.monotonic() - asked.sent_s < UNCERTAIN_S):
+        raise exception.ProvisionerError(
+            f'cannot {what} again yet: because the first request was sent '
+            'and its answer lost, and a second could add a second replica',
+            hint=f'it is sent again {UNCERTAIN_S:g} s after the first')
+
+
+def host_name(name: str) -> str:
+    """A host's name as cinder's driver writes it.
+
+    The same host must not appear under two names in turn.
+    """
+    if len(name) > 32:
+        return hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
+    return name.replace('.', '-').lower()
+
+
+def _names(known: Mapping[str, ks.Host], us: str,
+           our_name: str) -> Mapping[str, str]:
+    names = {uuid: host.name or uuid for uuid, host in known.items()}
+    return {**names, us: our_name}
+
+
+def _for_host(targets: tuple[ks.Target, ...],
+              host: str) -> Iterator[ks.Target]:
+    for target in targets:
+        yield dataclasses.replace(target, host=host)
+
+
+def _may_serve(target: ks.Target, volume: ks.Stored) -> bool:
+    """Whether a target, as far as it tells, serves one of the replicas."""
+    return any(
+        target.backend in (None, location.backend)
+        and (target.serves is None
+             or target.serves & {volume.id, location.replica})
+        for location in volume.locations)
+
+
+def _under_way(stored: ks.Stored, lost: base.ReplicaId) -> bool:
+    """Whether the volume has a replica beyond those it should have.
+
+    ``numReplicas`` is the number that the volume should have in one reading
+    of the API and the number that it has in another. In the second, only
+    the state of a fresh replica tells.
+    """
+    others = [one.state for one in stored.locations if one.replica != lost]
+    good = [state for state in others if state not in base.BAD_STATES]
+    return (len(stored.locations) > stored.replica_count
+            or len(good) >= stored.replica_count
+            or base.ReplicaState.SYNCHRONIZING in good)

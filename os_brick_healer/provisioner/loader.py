@@ -1,0 +1,129 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""The one provisioner plugin that the operator named; who this host is."""
+
+from collections.abc import Callable
+from importlib import metadata
+import socket
+
+from oslo_config import cfg
+from stevedore import driver
+from stevedore import exception as stevedore_exception
+
+from os_brick_healer import exception
+from os_brick_healer.conf import opts
+from os_brick_healer.provisioner import base
+
+NAMESPACE = 'os_brick_healer.provisioners'
+HOSTNQN_FILE = '/etc/nvme/hostnqn'
+
+_TEXT_BYTES_MAX = 4096
+
+
+def load(conf: cfg.ConfigOpts, host: base.HostIdentity) -> base.Provisioner:
+    """Load the plugin ``[os_brick_healer] provisioner``, and only that one.
+
+    :raises ConfigError: there is no such plugin, or it does not load.
+    """
+    name: str = conf[opts.GROUP].provisioner
+    plugin = _find(name)
+    if not (isinstance(plugin, type) and issubclass(plugin, base.Provisioner)
+            and isinstance(getattr(plugin, 'guarantees', None),
+                           base.Guarantees)):
+        raise _cannot(name, f'{plugin!r} is not a Provisioner class that '
+                      'declares its guarantees')
+    try:
+        return plugin(conf, host)
+    except exception.HealerError:
+        raise
+    except Exception as error:
+        # anything; its text may hold anything, too, a password for one.
+        raise _cannot(
+            name, f'it raises {type(error).__name__}') from error
+
+
+def installed() -> tuple[str, ...]:
+    """The names of all plugins; none of them is imported."""
+    return tuple(sorted(
+        {point.name for point in metadata.entry_points(group=NAMESPACE)}))
+
+
+def _find(name: str) -> object:
+    try:
+        return driver.DriverManager(
+            NAMESPACE, name, on_load_failure_callback=_raise,
+            warn_on_missing_entrypoint=False).driver
+    except stevedore_exception.MultipleMatches:
+        found = metadata.entry_points(group=NAMESPACE, name=name)
+        raise _cannot(name, 'it is installed more than once: ' + ', '.join(
+            sorted(point.value for point in found)),
+            'uninstall all but one') from None
+    except stevedore_exception.NoMatches:
+        raise _cannot(
+            name, 'no such plugin is installed (there are: '
+            f'{", ".join(installed()) or "none"})',
+            'install the vendor\'s package beside os-brick-healer, or '
+            f'change [{opts.GROUP}] provisioner') from None
+    except Exception as error:
+        raise _cannot(
+            name, f'its import fails with {type(error).__name__}: {error}',
+            'reinstall the package it comes from') from error
+
+
+def _raise(_manager: object, _point: object, error: BaseException) -> None:
+    raise error
+
+
+def _cannot(name: str, cause: str,
+            hint: str | None = None) -> exception.ConfigError:
+    return exception.ConfigError(
+        f'cannot load the provisioner plugin {name}: because {cause}',
+        hint=hint)
+
+
+def host_identity(
+        conf: cfg.ConfigOpts, *, uuid: Callable[[], str | None],
+        nqn: Callable[[], str | None] = lambda: None,
+        hostnqn_file: str = HOSTNQN_FILE) -> base.HostIdentity:
+    """Who this host is, in the words that nova gave to cinder.
+
+    The name is nova's ``host`` option where conf knows it.
+
+    :param uuid: what os-brick reports as the host's uuid; finding it out
+        takes a root command, so the caller brings it.
+    :param nqn: asked when ``hostnqn_file`` does not tell; os-brick creates
+        the file when nova first asks for the connector's properties.
+    :raises ConfigError: there is no NQN.
+    """
+    found = _first_line(hostnqn_file) or nqn()
+    if not found or not found.startswith('nqn.'):
+        raise exception.ConfigError(
+            'cannot tell who this host is: because it has no NVMe host NQN '
+            f'in {hostnqn_file}',
+            hint='write the output of "nvme gen-hostnqn" into it; '
+                 'nova-compute does so by itself when it starts')
+    return base.HostIdentity(name=_host_name(conf), nqn=found, uuid=uuid())
+
+
+def _host_name(conf: cfg.ConfigOpts) -> str:
+    try:
+        return conf.host or socket.gethostname()
+    except cfg.NoSuchOptError:
+        return socket.gethostname()
+
+
+def _first_line(path: str) -> str:
+    try:
+        with open(path, encoding='ascii') as stream:
+            return stream.read(_TEXT_BYTES_MAX).partition('\n')[0].strip()
+    except (OSError, UnicodeDecodeError):
+        return ''

@@ -1,0 +1,182 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Reading JSON that others wrote: every step is checked, none can surprise.
+
+Whatever the text holds, the only error that leaves this module is
+ProvisionerNonsense, and its sentence names the key, never the content: an
+answer may carry secrets, and it goes to a log and a terminal.
+"""
+
+from collections.abc import Iterator
+import dataclasses
+import json
+import math
+import re
+from typing import Any
+
+from os_brick_healer import exception
+
+TEXT_MAX = 1024
+
+_UUID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}')
+
+
+def load(text: bytes | str, source: str) -> 'Cursor':
+    """Parse strict JSON: no NaN, no key twice, no bottomless nesting.
+
+    :param source: what is being read, as the errors shall name it.
+    """
+    try:
+        value = json.loads(text, parse_constant=_not_a_number,
+                           object_pairs_hook=_no_key_twice)
+    except (ValueError, RecursionError) as error:
+        # UnicodeDecodeError and JSONDecodeError are ValueErrors. Only the
+        # place is told: the message of some would quote the text.
+        place = ''
+        if isinstance(error, json.JSONDecodeError):
+            place = f' (line {error.lineno}, column {error.colno})'
+        raise exception.ProvisionerNonsense(
+            f'cannot read {source}: because it is not JSON{place}') from None
+    return Cursor(value=value, path='', source=source)
+
+
+def _not_a_number(_word: str) -> object:
+    raise ValueError
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError
+    return found
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """A value inside a document, and the path that leads to it."""
+
+    value: object = dataclasses.field(repr=False)
+    path: str
+    source: str
+
+    def wrong(self, expected: str) -> exception.ProvisionerNonsense:
+        """The error that says what was expected here."""
+        where = self.path or 'the whole of it'
+        return exception.ProvisionerNonsense(
+            f'cannot use {self.source}: because {where} is '
+            f'{_kind(self.value)}, not {expected}')
+
+    def _step(self, name: str, value: object) -> 'Cursor':
+        return Cursor(value=value, path=self.path + name, source=self.source)
+
+    def mapping(self) -> dict[str, Any]:
+        """The value itself, an object."""
+        if not isinstance(self.value, dict):
+            raise self.wrong('an object')
+        return self.value
+
+    def items(self) -> Iterator[tuple[str, 'Cursor']]:
+        """Keys and values of an object."""
+        for key, value in self.mapping().items():
+            yield key, self._step(_dotted(self.path, key), value)
+
+    def maybe(self, *names: str) -> 'Cursor | None':
+        """The value of the first of these keys that is there, not null."""
+        found = self.mapping()
+        for name in names:
+            if found.get(name) is not None:
+                return self._step(_dotted(self.path, name), found[name])
+        return None
+
+    def key(self, name: str) -> 'Cursor':
+        """The value of a key that must be there."""
+        found = self.maybe(name)
+        if found is None:
+            missing = self._step(_dotted(self.path, name), None)
+            raise missing.wrong('there')
+        return found
+
+    def each(self) -> Iterator['Cursor']:
+        """The elements of a list."""
+        if not isinstance(self.value, list):
+            raise self.wrong('a list')
+        for index, value in enumerate(self.value):
+            yield self._step(f'[{index}]', value)
+
+    def text(self, *, empty: bool = False) -> str:
+        """A printable string of bounded length."""
+        value = self.value
+        if not isinstance(value, str):
+            raise self.wrong('a string')
+        if len(value) > TEXT_MAX or not value.isprintable():
+            raise self.wrong(f'printable within {TEXT_MAX} characters')
+        if not value and not empty:
+            raise self.wrong('a string with something in it')
+        return value
+
+    def uuid(self) -> str:
+        """A UUID, lower case with hyphens."""
+        found = self.text().lower()
+        if re.fullmatch(r'[0-9a-f]{32}', found):
+            found = '-'.join((found[:8], found[8:12], found[12:16],
+                              found[16:20], found[20:]))
+        if not _UUID.fullmatch(found):
+            raise self.wrong('a UUID')
+        return found
+
+    def integer(self, least: int, most: int) -> int:
+        """A whole number; digits in a string are accepted."""
+        value = self.value
+        if isinstance(value, str) and re.fullmatch('[0-9]{1,20}', value):
+            value = int(value)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.wrong('a whole number')
+        if not least <= value <= most:
+            raise self.wrong(f'between {least} and {most}')
+        return value
+
+    def number(self, least: float, most: float) -> float:
+        """A number with or without a fraction; a string of it, too."""
+        value = self.value
+        if isinstance(value, str) and re.fullmatch(r'[0-9]{1,20}', value):
+            value = int(value)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise self.wrong('a number')
+        # 1e999 is a float that JSON can spell: infinity.
+        if not least <= value <= most or math.isnan(value):
+            raise self.wrong(f'between {least} and {most}')
+        return float(value)
+
+
+def _dotted(path: str, name: str) -> str:
+    shown = name if name.isprintable() and len(name) < 80 else '(odd key)'
+    return f'.{shown}' if path else shown
+
+
+def _kind(value: object) -> str:
+    match value:
+        case None:
+            return 'missing'
+        case bool():
+            return 'true or false'
+        case str():
+            return 'a string' if value else 'an empty string'
+        case int() | float():
+            return 'a number'
+        case list():
+            return 'a list'
+        case dict():
+            return 'an object'
+        case _:
+            return type(value).__name__
