@@ -161,7 +161,21 @@ local_opts: list[cfg.Opt] = [
         help='File of the local provisioner: volumes and spare replicas.'),
 ]
 
-ALL_OPTS = agent_opts + heal_opts + kumoscale_opts + local_opts
+connect_opts: list[cfg.Opt] = [
+    cfg.FloatOpt(
+        'connect_resolve_timeout', default=3.0, min=0.1, max=60.0,
+        help='Seconds that attaching, detaching and extending a volume wait '
+             "for the provisioner's word on which replicas it has now. "
+             'Without it, what nova and the journal know is used.'),
+    cfg.BoolOpt(
+        'connect_stale_legs', default=False,
+        help='Attach a volume even when only legs that are known to have '
+             'missed writes can be reached, or when its legs carry another '
+             'array than this host remembers. What was written since is '
+             'then lost for good: set it for one attach, then unset it.'),
+]
+
+ALL_OPTS = agent_opts + connect_opts + heal_opts + kumoscale_opts + local_opts
 
 
 def register(conf: cfg.ConfigOpts) -> None:

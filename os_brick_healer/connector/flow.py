@@ -1,0 +1,127 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""What connect, disconnect and extend have in common."""
+
+from collections.abc import Mapping
+import dataclasses
+import logging
+from typing import Any
+
+from os_brick_healer import exception
+from os_brick_healer.connector import brick, resolve, trouble
+from os_brick_healer.connector import context as context_lib
+from os_brick_healer.connector import host as host_lib
+from os_brick_healer.connector import legs as legs_lib
+
+LOG = logging.getLogger(__name__)
+
+Leg = legs_lib.Leg
+
+
+class Flow:
+    """One operation of nova on one replicated volume.
+
+    :param connector: os-brick's connector, ours as a subclass of it.
+    """
+
+    def __init__(self, connector: Any, context: context_lib.Context,
+                 props: Mapping[str, Any]) -> None:
+        self.connector = connector
+        self.context = context
+        self.settings = context.settings()
+        self.host = context.host
+        self.props = props
+        self.volume = resolve.volume_key(props)
+        self.row = context.records.row(self.volume)
+        self.key = self.row.volume if self.row is not None else self.volume
+        self.legs: tuple[Leg, ...] = legs_lib.of_connection(props)
+
+    def remembered(self) -> tuple[Leg, ...]:
+        """The legs that were written down for the volume."""
+        if self.row is None:
+            return ()
+        try:
+            return legs_lib.of_connection(self.row.connection)
+        except (KeyError, TypeError, ValueError):
+            return ()
+
+    def resolve(self) -> resolve.Resolved:
+        """The legs as they are now; asks the provisioner, never raises."""
+        volume, error = None, None
+        try:
+            volumes = self.context.asker.ask(self.settings.resolve_timeout_s)
+            volume = resolve.find(self.props, volumes)
+        except exception.HealerError as e:
+            error = str(e)
+            trouble.tell('provisioner', error)
+        found = resolve.resolve(self.props, volume, error, self.remembered())
+        if self.row is not None:
+            found = dataclasses.replace(found, key=self.row.volume)
+        (LOG.info if found.fresh else LOG.warning)('%s', found.sentence)
+        return found
+
+    def array(self, uuid: str | None) -> host_lib.Array | None:
+        """The volume's array: by its UUID, or by a leg that it holds."""
+        if uuid is not None:
+            array = self.host.array_with_uuid(uuid)
+            if array is not None:
+                return array
+        devices = tuple(self.host.devices_of(self.legs))
+        arrays = self.host.arrays_on(devices)
+        return arrays[0] if len(arrays) == 1 else None
+
+    def execute(self, *command: str) -> tuple[str, str]:
+        """Run a command as os-brick does, with a deadline."""
+        out, err = self.connector._execute(
+            *command, run_as_root=True, raise_timeout=True,
+            root_helper=self.connector._root_helper,
+            timeout=int(self.settings.command_timeout_s))
+        return out or '', err or ''
+
+    def refuse(self, sentence: str, hint: str) -> Exception:
+        """What nova gets to see."""
+        return brick.refusal(f'{sentence} ({hint})')
+
+    def disconnect(self, controller: host_lib.Controller,
+                   idle: bool = True) -> None:
+        """Delete a controller, the quickest way its state allows.
+
+        A live one is told goodbye by nvme-cli, as os-brick does. One whose
+        path is dead is deleted through sysfs: nvme-cli first looks at every
+        namespace, which may wait for the dead path.
+        """
+        if controller.live:
+            self.execute('nvme', 'disconnect', '-d', f'/dev/{controller.name}')
+            return
+        devices = {ns.device for ns in controller.namespaces}
+        device = devices.pop() if len(devices) == 1 else None
+        gone = self.context.delete_controller(
+            controller, device, idle, self.settings.command_timeout_s)
+        if not gone:
+            LOG.warning('controller %s is still being deleted by the kernel',
+                        controller.name)
+
+    def disconnected(self, name: str | None) -> bool:
+        """Take a controller that os-brick picked; False: it is unknown.
+
+        os-brick counts namespaces; whether an array holds one it does not
+        ask, and that a dead path makes nvme-cli wait it does not know.
+        """
+        for controller in self.host.controllers_of(self.legs):
+            if controller.name == name:
+                why = host_lib.in_the_way(controller, self.legs)
+                if why is None:
+                    self.disconnect(controller)
+                else:
+                    LOG.info('%s stays connected: %s', name, why)
+                return True
+        return False

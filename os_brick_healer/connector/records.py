@@ -1,0 +1,120 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""What the connector writes down, and what it finds written.
+
+The journal is how the agent knows what nova is doing. It is never worth an
+attach: whatever goes wrong with it is told and counted, and nova goes on.
+"""
+
+from collections.abc import Callable, Mapping
+import os
+from typing import Any
+
+from os_brick_healer.connector import guard, trouble
+from os_brick_healer.connector import host as host_lib
+from os_brick_healer.connector import legs as legs_lib
+from os_brick_healer.engine import journal as journal_lib
+
+#: Our kind of memory, by volume: {array_uuid, events, in_sync: [leg keys]}.
+KIND = 'connection'
+#: The kind under which the agent's replica wing remembers volumes.
+WING = 'replica'
+
+
+class Records:
+    """Writes and reads the journal. Never raises.
+
+    :param journal: opens it; called each time, may raise.
+    """
+
+    def __init__(self, journal: Callable[[], journal_lib.Journal]) -> None:
+        self._journal = journal
+
+    def attach_begin(self, key: str, alias: str,
+                     connection: Mapping[str, Any]) -> None:
+        pid = os.getpid()
+        start = journal_lib.process_start(pid) or ''
+        self._write(lambda j: j.attach_begin(key, alias, connection, pid,
+                                             start))
+
+    def attach_done(self, key: str) -> None:
+        self._write(lambda j: j.attach_done(key))
+
+    def attach_undo(self, key: str) -> None:
+        self._write(lambda j: j.attach_undo(key))
+
+    def extend_begin(self, key: str) -> None:
+        self._write(lambda j: j.extend_begin(key))
+
+    def extend_done(self, key: str) -> None:
+        self._write(lambda j: j.extend_done(key))
+
+    def detach_begin(self, key: str) -> None:
+        self._write(lambda j: j.detach_begin(key))
+
+    def detach_done(self, key: str) -> None:
+        self._write(lambda j: j.detach_done(key))
+
+    def remember(self, key: str, known: guard.Known) -> None:
+        """What the array was like when it was connected or disconnected."""
+        self._write(lambda j: j.save_memory(KIND, key, {
+            'array_uuid': known.array_uuid, 'events': known.events,
+            'in_sync': (None if known.in_sync is None
+                        else sorted(known.in_sync))}))
+
+    def row(self, key: str) -> journal_lib.AttachRow | None:
+        """The attachment of a volume, however its id is written."""
+        try:
+            rows = self._journal().attachments()
+        except Exception as e:  # noqa: BLE001 - never worth an attach
+            self._tell(e)
+            return None
+        return next((r for r in rows
+                     if legs_lib.lower_uuid(r.volume) == key
+                     or r.volume == key), None)
+
+    def known(self, key: str) -> guard.Known:
+        """What this host remembers of the volume's array."""
+        try:
+            journal = self._journal()
+            ours = journal.load_memory(KIND).get(key)
+            wing = journal.load_memory(WING).get(key)
+        except Exception as e:  # noqa: BLE001 - never worth an attach
+            self._tell(e)
+            return guard.Known()
+        return merge(ours.value if ours else {}, wing.value if wing else {})
+
+    def _write(self, what: Callable[[journal_lib.Journal], None]) -> None:
+        try:
+            what(self._journal())
+        except Exception as e:  # noqa: BLE001 - never worth an attach
+            self._tell(e)
+
+    def _tell(self, e: Exception) -> None:
+        trouble.tell('journal', f'{e}; the agent does not learn what nova '
+                                'does with this volume')
+
+
+def merge(ours: Mapping[str, Any], wing: Mapping[str, Any]) -> guard.Known:
+    """Our memory and the agent's. The agent's ends where ours says that
+    the volume was disconnected: others may have had it since."""
+    in_sync = ours.get('in_sync')
+    uuid = ours.get('array_uuid') or wing.get('array_uuid')
+    replicas = wing.get('replicas') or {}
+    lost = frozenset(
+        legs_lib.lower_uuid(name) or str(name)
+        for name, memory in replicas.items()
+        if isinstance(memory, dict) and memory.get('lost_s') is not None)
+    return guard.Known(
+        array_uuid=host_lib.bare_uuid(uuid), events=ours.get('events'),
+        in_sync=None if in_sync is None else frozenset(in_sync),
+        lost=lost if in_sync is None else frozenset())
