@@ -1,0 +1,112 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Laws of the grammar at the privileged border."""
+
+import string
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from os_brick_healer import exception
+from os_brick_healer.privileged import check
+from os_brick_healer.tests import base
+
+WORDS = st.text(alphabet=string.printable + '\0é/', max_size=40)
+
+
+def refused(function: object, value: object) -> bool:
+    assert callable(function)
+    try:
+        function(value)
+    except exception.NotOurs:
+        return True
+    return False
+
+
+class TestNames(base.TestCase):
+
+    @given(WORDS)
+    def test_an_accepted_name_is_no_path_and_no_option(self, word):
+        for function in (check.array, check.device, check.controller):
+            if not refused(function, word):
+                self.assertNotIn('/', word)
+                self.assertFalse(word.startswith(('-', '.')))
+                self.assertNotIn('..', word)
+                self.assertEqual(word.split(), [word])
+
+    def test_kernel_names_are_accepted_as_they_are(self):
+        for function, name in ((check.array, 'md127'),
+                               (check.array, 'md_vol-1.a'),
+                               (check.device, 'nvme10n1'),
+                               (check.controller, 'nvme3')):
+            self.assertEqual(name, function(name))
+
+    def test_partitions_and_paths_and_others_are_refused(self):
+        for name in ('nvme0n1p1', 'nvme0c1n1', '/dev/nvme0n1', 'sda',
+                     'nvme0n1\n', '', None, 7, b'nvme0n1'):
+            self.assertTrue(refused(check.device, name), name)
+        for name in ('md127p1', 'md/x', 'md', 'md_..', 'dm-0', 'md127\n'):
+            self.assertTrue(refused(check.array, name), name)
+
+
+class TestNqn(base.TestCase):
+
+    def test_it_may_have_223_bytes_and_no_more(self):
+        longest = 'nqn.' + 'x' * 219
+        self.assertEqual(longest, check.nqn(longest))
+        self.assertTrue(refused(check.nqn, longest + 'x'))
+
+    @given(WORDS)
+    def test_it_has_no_blank_and_no_control_character(self, word):
+        value = 'nqn.' + word
+        if not refused(check.nqn, value):
+            self.assertTrue(all('!' <= c <= '~' for c in value))
+
+
+class TestValues(base.TestCase):
+
+    def test_addresses_are_written_as_the_kernel_does(self):
+        self.assertEqual('fe80::1', check.address('FE80:0::1'))
+        self.assertEqual('10.0.0.1', check.address('10.0.0.1'))
+
+    def test_what_is_not_an_address_is_refused(self):
+        for value in ('localhost', '10.0.0.1/24', '10.0.0', '-a', '', None,
+                      167772161, '010.0.0.1', '1.2.3.4\n'):
+            self.assertTrue(refused(check.address, value), value)
+
+    def test_ports_are_bounded(self):
+        for value in (0, 65536, -1, True, '4420', 4420.0, None):
+            self.assertTrue(refused(check.port, value), value)
+        self.assertEqual(4420, check.port(4420))
+
+    def test_both_spellings_of_an_array_uuid_are_one(self):
+        self.assertEqual(
+            check.md_uuid('6a41b2c7:0d3e4f5a:9b8c7d6e:5f4a3b2c'),
+            check.md_uuid('6A41B2C7-0d3e-4f5a-9b8c-7d6e5f4a3b2c'))
+
+    def test_the_nil_uuid_names_nothing(self):
+        nil = '00000000-0000-0000-0000-000000000000'
+        self.assertTrue(refused(check.md_uuid, nil))
+        self.assertTrue(refused(check.namespace_uuid, nil))
+
+    def test_only_three_attributes_can_be_set_within_bounds(self):
+        self.assertEqual(('fast_io_fail_tmo', -1),
+                         check.attribute('fast_io_fail_tmo', -1))
+        for name, value in (('delete_controller', 1), ('kato', 1),
+                            ('../x', 1), ('reconnect_delay', 0),
+                            ('ctrl_loss_tmo', '1')):
+            self.assertRaises(exception.NotOurs, check.attribute, name,
+                              value)
+
+    def test_deadlines_are_finite(self):
+        for value in (0, -1, float('inf'), float('nan'), '3', None, True):
+            self.assertTrue(refused(check.timeout, value), value)
