@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import contextlib
 import logging
 import os
+import socket
 
 from oslo_config import cfg
 
@@ -51,9 +52,12 @@ def default_dirs() -> list[str]:
 def load(conf: cfg.ConfigOpts, args: Sequence[str], *, prog: str) -> None:
     """Parse arguments and files; whatever is wrong becomes ConfigError.
 
-    :param conf: options that other libraries need are registered already.
+    nova's ``host`` is this host's name for the provisioner.
+
+    :param conf: of a process of ours; nova registers its ``host`` itself.
     """
     opts.register(conf)
+    conf.register_opt(cfg.StrOpt('host', default=socket.gethostname()))
     try:
         conf(args=list(args), project=PROJECT, prog=prog,
              default_config_files=default_files(),
@@ -110,6 +114,7 @@ def beside(conf: cfg.ConfigOpts) -> cfg.ConfigOpts:
         return conf
     merged = cfg.ConfigOpts()
     opts.register(merged)
+    merged.register_opt(cfg.StrOpt('host', default=socket.gethostname()))
     try:
         merged(args=[], project=PROJECT, prog='os-brick-healer',
                default_config_files=[*names, *more],

@@ -1,0 +1,164 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Directories, locks and privilege: what is shared with nova-compute."""
+
+from collections.abc import Iterator
+import configparser
+import os
+import shlex
+import stat
+from typing import Any
+
+from oslo_config import cfg
+
+from os_brick_healer import exception
+from os_brick_healer.cli import finding
+from os_brick_healer.cli.finding import Finding, Host
+from os_brick_healer.conf import opts
+
+CONTEXT = 'os_brick_healer.privileged.context'
+FREE_BYTES_MIN = 16777216
+RW_OTHERS = stat.S_IWOTH
+
+
+def lock_path(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:
+    """The directory whose locks keep the agent and os-brick apart."""
+    subject = 'lock_path'
+    path = conf.os_brick.lock_path or conf.oslo_concurrency.lock_path
+    if not path:
+        yield finding.fail(
+            subject, 'is not set: the agent and nova-compute would change '
+            'an array at the same time', 'set [oslo_concurrency] lock_path '
+            'in nova.conf, and let the agent read that file')
+        return
+    yield from _directory(host, conf, subject, path, missing_is_ok=False)
+
+
+def directories(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:
+    """state_path and run_path."""
+    group = conf[opts.GROUP]
+    yield from _directory(host, conf, 'state_path', group.state_path,
+                          missing_is_ok=False)
+    yield from _room(host, group.state_path)
+    yield from _directory(host, conf, 'run_path', group.run_path,
+                          missing_is_ok=True)
+
+
+def _directory(host: Host, conf: cfg.ConfigOpts, subject: str, path: str, *,
+               missing_is_ok: bool) -> Iterator[Finding]:
+    try:
+        found = os.stat(host.tree.path(path))
+    except FileNotFoundError:
+        make = finding.warn if missing_is_ok else finding.fail
+        yield make(subject, f'{path} does not exist',
+                   f'start the agent once, or: install -d -o nova {path}')
+        return
+    except OSError as e:
+        yield finding.warn(subject, f'{path} cannot be looked at: '
+                           f'{e.strerror}', 'run this as root')
+        return
+    if not stat.S_ISDIR(found.st_mode):
+        yield finding.fail(subject, f'{path} is no directory', 'remove it')
+    elif found.st_mode & RW_OTHERS and not found.st_mode & stat.S_ISVTX:
+        yield finding.fail(subject, f'{path} can be written by anybody',
+                           f'chmod o-w {path}')
+    else:
+        yield _writable(host, conf, subject, path, found)
+
+
+def _writable(host: Host, conf: cfg.ConfigOpts, subject: str, path: str,
+              found: os.stat_result) -> Finding:
+    """By everybody who attaches volumes or runs the agent."""
+    barred = [u for u in conf[opts.GROUP].control_users
+              if (who := host.user(u)) is not None
+              and not _may_write(found, who)]
+    if not barred:
+        return finding.ok(subject, path)
+    return finding.fail(
+        subject, f'{path} cannot be written by {", ".join(barred)}',
+        f'chown {barred[0]} {path}; chmod u+rwx {path}')
+
+
+def _may_write(found: os.stat_result, who: Any) -> bool:
+    if who.pw_uid == 0:
+        return True
+    if who.pw_uid == found.st_uid:
+        return bool(found.st_mode & stat.S_IWUSR)
+    if found.st_gid in os.getgrouplist(who.pw_name, who.pw_gid):
+        return bool(found.st_mode & stat.S_IWGRP)
+    return bool(found.st_mode & stat.S_IWOTH)
+
+
+def _room(host: Host, path: str) -> Iterator[Finding]:
+    try:
+        disk = os.statvfs(host.tree.path(path))
+    except OSError:
+        return      # that it does not exist has been said
+    free = disk.f_bavail * disk.f_frsize
+    if free < FREE_BYTES_MIN:
+        yield finding.fail(
+            'journal', f'the file system of {path} has {free >> 10} KiB '
+            'left: without a journal nothing is requested or removed',
+            'make room')
+    else:
+        yield finding.ok('journal', f'{path} has {free >> 20} MiB left')
+
+
+def privilege(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:
+    """How the agent gets its privileged helper when it is not root."""
+    helper = conf[opts.GROUP].root_helper
+    words = shlex.split(helper)
+    if not words or host.which(words[0]) is None:
+        yield finding.fail(
+            'root_helper', f'{helper!r} cannot be run',
+            'install sudo, or run the agent as root')
+        return
+    yield finding.ok('root_helper', helper)
+    rootwrap = [w for w in words[1:] if w.endswith('.conf')]
+    if not any('rootwrap' in w for w in words) or not rootwrap:
+        return
+    yield _filter(host, rootwrap[-1])
+
+
+def _filter(host: Host, path: str) -> Finding:
+    """nova's rootwrap runs only what a filter names."""
+    subject = 'rootwrap filter'
+    hint = ('add the directory with os-brick-healer.filters to filters_path '
+            f'in {path}')
+    try:
+        text = host.tree.read(path)
+        if text is None:
+            return finding.fail(subject, f'{path} does not exist',
+                                'see [os_brick_healer] root_helper')
+        parser = configparser.RawConfigParser()
+        parser.read_string(text)
+        places = parser.get('DEFAULT', 'filters_path', fallback='')
+        if not places:
+            return finding.fail(subject, f'{path} names no filters_path',
+                                hint)
+        for place in places.split(','):
+            for name in host.tree.listdir(place.strip()):
+                there = host.tree.read(f'{place.strip()}/{name}', 1048576)
+                if name.endswith('.filters') and _allows(there or ''):
+                    return finding.ok(subject, f'{place.strip()}/{name}')
+    except (exception.HealerError, configparser.Error) as e:
+        return finding.warn(subject, f'cannot be told: {e}',
+                            'run this as root')
+    return finding.fail(subject, f'no file in {places} allows {CONTEXT}',
+                        hint)
+
+
+def _allows(text: str) -> bool:
+    """A filter is a regular expression: its dots may be escaped."""
+    return any(CONTEXT in line.replace('\\', '')
+               for line in text.splitlines()
+               if not line.lstrip().startswith('#'))

@@ -1,0 +1,91 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""What a check found, and the host it looks at."""
+
+from collections.abc import Callable
+import dataclasses
+import enum
+import os
+import pwd
+import shutil
+import sys
+from typing import Any
+
+from os_brick_healer.sysfs import reader
+
+#: Where the privileged side looks for commands, whatever PATH says.
+SEARCH_PATH = '/usr/sbin:/usr/bin:/sbin:/bin'
+
+
+class Level(enum.Enum):
+    """How bad it is."""
+
+    OK = 'OK'
+    WARN = 'WARN'      # healing works, or it cannot be told
+    FAIL = 'FAIL'      # healing will not work
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line of the check. :ivar hint: the way out; None when OK."""
+
+    level: Level
+    subject: str
+    sentence: str
+    hint: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**dataclasses.asdict(self), 'level': self.level.value}
+
+
+def ok(subject: str, sentence: str) -> Finding:
+    return Finding(level=Level.OK, subject=subject, sentence=sentence)
+
+
+def warn(subject: str, sentence: str, hint: str) -> Finding:
+    return Finding(level=Level.WARN, subject=subject, sentence=sentence,
+                   hint=hint)
+
+
+def fail(subject: str, sentence: str, hint: str) -> Finding:
+    return Finding(level=Level.FAIL, subject=subject, sentence=sentence,
+                   hint=hint)
+
+
+def _which(name: str) -> str | None:
+    beside = os.path.dirname(sys.executable)
+    return shutil.which(name, path=f'{SEARCH_PATH}:{beside}')
+
+
+def _user(name: str) -> pwd.struct_passwd | None:
+    try:
+        return (pwd.getpwuid(int(name)) if name.isdigit()
+                else pwd.getpwnam(name))
+    except (KeyError, OverflowError):
+        return None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """The host under test; a test passes a copy of one.
+
+    :ivar tree: its files. :ivar release: of its kernel.
+    :ivar which: where a command is, or None.
+    :ivar user: the entry of a user (name or id), or None.
+    """
+
+    tree: reader.Tree = dataclasses.field(default_factory=reader.Tree)
+    release: str = dataclasses.field(
+        default_factory=lambda: os.uname().release)
+    which: Callable[[str], str | None] = _which
+    user: Callable[[str], pwd.struct_passwd | None] = _user

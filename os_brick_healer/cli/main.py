@@ -1,0 +1,311 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""os-brick-healer: the operator's command.
+
+Exit codes: 0 healthy, 1 degraded or healing, 2 a person should look (held,
+stalled, broken), 3 no agent runs, 4 wrong usage or the answer is unknown.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+import contextlib
+import datetime
+import json
+import shutil
+import sys
+import time
+from typing import Any, NoReturn
+
+from oslo_config import cfg
+
+from os_brick_healer import exception, version
+from os_brick_healer.agent import client
+from os_brick_healer.cli import check, offline, render
+from os_brick_healer.conf import files, opts
+from os_brick_healer.provisioner import loader
+from os_brick_healer.sysfs import reader
+
+EXIT_OK = 0
+EXIT_NO_AGENT = 3
+EXIT_OTHER = 4
+
+TIMEOUT_S = 5.0
+WATCH_S = 1.0
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse exits with 2, which here means that a volume is in need."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_OTHER, f'{self.prog}: {message}\n')
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = _Parser(
+        prog='os-brick-healer', description='Look after the agent that heals '
+        'replicated NVMe-oF volumes on this host.',
+        epilog='exit codes: 0 healthy; 1 degraded or healing; 2 held, '
+        'stalled or broken; 3 no agent runs; 4 wrong usage or unknown')
+    top.add_argument('--config-file', action='append', metavar='PATH',
+                     help="read this instead of nova's and our own files")
+    top.add_argument('--config-dir', action='append', metavar='DIR')
+    top.add_argument('--timeout', type=float, default=TIMEOUT_S,
+                     metavar='SECONDS', help='for one question to the agent')
+    verbs = top.add_subparsers(dest='verb', required=True, metavar='COMMAND',
+                               parser_class=_Parser)
+
+    def add(name: str, run: Callable[['Session'], int],
+            text: str) -> argparse.ArgumentParser:
+        one = verbs.add_parser(name, help=text, description=text)
+        one.set_defaults(run=run)
+        return one
+
+    one = add('status', run_status, 'volumes, legs, what is being done, why')
+    one.add_argument('--json', action='store_true')
+    one.add_argument('--watch', nargs='?', type=float, const=WATCH_S,
+                     metavar='SECONDS', help='again and again')
+    one.add_argument('--verbose', '-v', action='store_true',
+                     help='details of healthy volumes, too')
+    one = add('explain', run_explain, 'all that is known about one volume')
+    one.add_argument('volume', help='id, its beginning, alias or array')
+    one.add_argument('--json', action='store_true')
+    one = add('history', run_history, 'what was decided and done')
+    one.add_argument('volume', nargs='?')
+    one.add_argument('--limit', type=int, default=100)
+    one.add_argument('--json', action='store_true')
+    one = add('pause', run_pause, 'watch and tell, but change nothing')
+    one.add_argument('reason', nargs='*')
+    add('resume', run_resume, 'heal again')
+    one = add('wake', run_wake, 'look at a volume, or at all of them, now')
+    one.add_argument('volume', nargs='?')
+    add('reload', run_reload, 'read the configuration again')
+    one = add('check', run_check, 'does this host have what healing needs')
+    one.add_argument('--json', action='store_true')
+    one.add_argument('--online', action='store_true',
+                     help='ask the provisioner, too')
+    add('version', run_version, 'of this command and of the agent')
+    return top
+
+
+class Session:
+    """What a subcommand works with."""
+
+    def __init__(self, args: argparse.Namespace, conf: cfg.ConfigOpts,
+                 config_error: str | None) -> None:
+        self.args = args
+        self.conf = conf
+        self.config_error = config_error
+        self.settings = conf[opts.GROUP]
+
+    def ask(self, verb: str, **more: Any) -> Any:
+        """One question to the agent."""
+        path = client.socket_path(self.settings.run_path)
+        return client.Client(path, self.args.timeout).call(verb, **more)
+
+    def offline(self, key: str | None = None,
+                limit: int = offline.HISTORY_SHOWN) -> offline.Found:
+        """What the journal says when there is nobody to ask."""
+        from os_brick_healer import assembly  # noqa: PLC0415 - seldom, slow
+        return offline.look(self.settings.state_path, assembly.JOURNAL,
+                            key=key, limit=limit)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. :returns: the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        conf, error = read_config(args)
+        if error is not None and args.verb != 'check':
+            complain(error)
+        return int(args.run(Session(args, conf, error)))
+    except client.AgentDown as e:
+        complain(str(e))
+        return EXIT_NO_AGENT
+    except exception.HealerError as e:
+        complain(str(e))
+        return EXIT_OTHER
+    except BrokenPipeError:     # | head
+        with contextlib.suppress(OSError):
+            sys.stdout.close()
+        return EXIT_OTHER
+    except KeyboardInterrupt:
+        return EXIT_OTHER
+
+
+def read_config(args: argparse.Namespace) -> tuple[cfg.ConfigOpts,
+                                                   str | None]:
+    """The configuration; with a wrong one the defaults, and what is wrong."""
+    argv = []
+    for name in args.config_file or ():
+        argv += ['--config-file', name]
+    for name in args.config_dir or ():
+        argv += ['--config-dir', name]
+    conf = cfg.ConfigOpts()
+    try:
+        files.load(conf, argv, prog='os-brick-healer')
+        files.share_lock_path(conf)
+    except exception.HealerError as e:
+        plain = cfg.ConfigOpts()
+        opts.register(plain)
+        plain(args=[], project=files.PROJECT, default_config_files=[],
+              default_config_dirs=[])
+        files.share_lock_path(plain)
+        return plain, str(e)
+    return conf, None
+
+
+def complain(sentence: str) -> None:
+    """Say what is wrong where it does not mix with answers."""
+    print(f'os-brick-healer: {render.safe(sentence)}', file=sys.stderr)
+
+
+def when(wall_s: float) -> str:
+    """Local time with its offset; a time that makes no sense as it is."""
+    try:
+        moment = datetime.datetime.fromtimestamp(wall_s, datetime.UTC)
+        return moment.astimezone().isoformat(' ', 'seconds')
+    except (OverflowError, ValueError, OSError):
+        return str(wall_s)
+
+
+def dump(value: object) -> None:
+    """JSON with ASCII only: nothing in it can move a cursor."""
+    print(json.dumps(value, indent=2, sort_keys=True, default=str))
+
+
+def width() -> int:
+    """Columns of the terminal."""
+    return shutil.get_terminal_size((100, 24)).columns
+
+
+def run_status(session: Session) -> int:
+    """Once, or again and again until interrupted."""
+    if session.args.watch is None:
+        text, code = status_once(session)
+        print(text)
+        return code
+    code = EXIT_OK
+    clear = '\x1b[H\x1b[2J' if sys.stdout.isatty() else ''
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            text, code = status_once(session)
+            print(f'{clear}{text}' if session.args.json
+                  else f'{clear}{when(time.time())}\n{text}', flush=True)
+            time.sleep(max(0.1, session.args.watch))
+    return code
+
+
+def status_once(session: Session) -> tuple[str, int]:
+    """The status and its exit code; from the journal if no agent runs."""
+    as_json = session.args.json
+    try:
+        told = session.ask('status')
+    except client.AgentDown as e:
+        found = session.offline()
+        return (json.dumps(offline.as_json(found), indent=2, default=str)
+                if as_json else offline.text(found, str(e), when=when),
+                EXIT_NO_AGENT)
+    text = (json.dumps(told, indent=2, sort_keys=True) if as_json
+            else render.status(told, width=width(), now_wall=time.time(),
+                               verbose=session.args.verbose))
+    return text, render.exit_code(told)
+
+
+def run_explain(session: Session) -> int:
+    told = session.ask('explain', key=session.args.volume)
+    if session.args.json:
+        dump(told)
+    else:
+        print(render.explain(told, width=width(), when=when))
+    return render.exit_code({'volumes': [told['volume']]})
+
+
+def run_history(session: Session) -> int:
+    """From the agent, or from the journal without one."""
+    args, code = session.args, EXIT_OK
+    more = {} if args.volume is None else {'key': args.volume}
+    try:
+        rows = session.ask('history', limit=args.limit, **more)
+    except client.AgentDown as e:
+        found = session.offline(args.volume, args.limit)
+        if found.error is not None:
+            raise
+        complain(f'{e}; this is from the journal')
+        rows, code = offline.as_json(found)['history'], EXIT_NO_AGENT
+    if args.json:
+        dump(rows)
+    else:
+        print(render.history(rows, when=when))
+    return code
+
+
+def run_pause(session: Session) -> int:
+    reason = ' '.join(session.args.reason)
+    print(session.ask('pause', **({'reason': reason} if reason else {})))
+    return EXIT_OK
+
+
+def run_resume(session: Session) -> int:
+    print(session.ask('resume'))
+    return EXIT_OK
+
+
+def run_wake(session: Session) -> int:
+    volume = session.args.volume
+    print(session.ask('wake', **({'key': volume} if volume else {})))
+    return EXIT_OK
+
+
+def run_reload(session: Session) -> int:
+    print(session.ask('reload'))
+    return EXIT_OK
+
+
+def run_check(session: Session) -> int:
+    """Each line says what is wrong and the way out."""
+    findings = check.everything(
+        session.conf, session.config_error,
+        probe=probe_provisioner if session.args.online else None)
+    if session.args.json:
+        dump([f.as_dict() for f in findings])
+    else:
+        print(check.text(findings))
+    return check.exit_code(findings)
+
+
+def probe_provisioner(conf: cfg.ConfigOpts) -> str:
+    """Register this host and check access, as the agent does."""
+    from os_brick_healer import assembly  # noqa: PLC0415 - seldom, slow
+    host = assembly.identify(conf, reader.Tree())
+    provisioner = loader.load(conf, host)
+    try:
+        return provisioner.probe()
+    finally:
+        provisioner.close()
+
+
+def run_version(session: Session) -> int:
+    print(f'os-brick-healer {version.version_string()}')
+    try:
+        told = session.ask('version')
+    except client.AgentDown:
+        print('no agent runs')
+        return EXIT_NO_AGENT
+    print(f'agent {render.safe(told.get("version"))}, process '
+          f'{told.get("pid")}')
+    return EXIT_OK
+
+
+if __name__ == '__main__':
+    sys.exit(main())
