@@ -85,21 +85,32 @@ def array(tree: reader.Tree, name: str) -> Array | None:
     The kernel offers no snapshot over several attributes, so what changes
     when a leg comes or goes is compared before and after.
     """
-    before = _marks(tree, name)
-    for _ in range(_READS_MAX):
+    found = _array(tree, name)
+    for _ in range(_READS_MAX - 1):
+        if found is None or _marks(found) == _marks_now(tree, name):
+            break
         found = _array(tree, name)
-        after = _marks(tree, name)
-        if before == after:
-            return found
-        before = after
     return found
 
 
-def _marks(tree: reader.Tree, name: str) -> tuple[object, ...]:
+_Marks = tuple[int | None, str | None, tuple[tuple[str, frozenset[str]], ...]]
+
+
+def _marks(found: Array) -> _Marks:
+    return (found.degraded, found.sync_action,
+            tuple((m.device, m.flags) for m in found.members))
+
+
+def _marks_now(tree: reader.Tree, name: str) -> _Marks:
     md = f'sys/block/{name}/md/'
-    members = tuple(n for n in tree.listdir(md) if n.startswith(_MEMBER))
-    return (tree.read(md + 'degraded'), tree.read(md + 'sync_action'),
-            members, tuple(tree.read(f'{md}{m}/state') for m in members))
+    members = []
+    for entry in _member_entries(tree, md):
+        flags = tree.read(f'{md}{entry}/state')
+        if flags is not None:
+            members.append((_device(entry),
+                            parse.words(flags, f'{md}{entry}/state')))
+    return (_number(tree, md + 'degraded'), tree.read(md + 'sync_action'),
+            tuple(members))
 
 
 def _array(tree: reader.Tree, name: str) -> Array | None:
@@ -135,8 +146,8 @@ def _array(tree: reader.Tree, name: str) -> Array | None:
 def uuid(tree: reader.Tree, name: str) -> str | None:
     """The array's identity, None when nobody tells it.
 
-    Linux 6.1 has no ``md/uuid`` yet. There udev's database has it, from
-    ``mdadm --detail --export`` at the array's last change event
+    Kernels without ``md/uuid`` leave it to udev's database, which has it
+    from ``mdadm --detail --export`` at the array's last change event
     (63-md-raid-arrays.rules).
     """
     path = f'sys/block/{name}/md/uuid'
@@ -154,9 +165,7 @@ def uuid(tree: reader.Tree, name: str) -> str | None:
 
 def _members(tree: reader.Tree, md: str) -> tuple[Member, ...]:
     found = []
-    for entry in tree.listdir(md):
-        if not entry.startswith(_MEMBER):
-            continue
+    for entry in _member_entries(tree, md):
         at = md + entry
         # A member that is leaving answers ENODEV: it is not one any more.
         flags = tree.read(at + '/state')
@@ -164,13 +173,21 @@ def _members(tree: reader.Tree, md: str) -> tuple[Member, ...]:
         if flags is None or where is None:
             continue
         found.append(Member(
-            device=entry[len(_MEMBER):].replace('!', '/'),
+            device=_device(entry),
             flags=parse.words(flags, at + '/state'),
             slot=parse.slot(where, at + '/slot'),
             recovery_start=tree.read(at + '/recovery_start'),
             present=tree.exists(at + '/block'),
             parent=_parent(tree.readlink(at + '/block'))))
     return tuple(found)
+
+
+def _member_entries(tree: reader.Tree, md: str) -> list[str]:
+    return [e for e in tree.listdir(md) if e.startswith(_MEMBER)]
+
+
+def _device(entry: str) -> str:
+    return entry[len(_MEMBER):].replace('!', '/')
 
 
 def _parent(link: str | None) -> str | None:

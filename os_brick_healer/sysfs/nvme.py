@@ -49,8 +49,6 @@ class Controller:
     address: parse.Address | None
     host_nqn: str | None
     keep_alive_s: int | None
-    reconnect_delay_s: int | None
-    controller_id: int | None
     leads_to: tuple[str, ...]
     birth: int | None
 
@@ -67,7 +65,6 @@ class Namespace:
     nqn: str
     uuid: str | None
     nguid: str | None
-    namespace_id: int | None
     size_bytes: int | None
     holders: tuple[str, ...]
     controllers: tuple[str, ...]
@@ -147,8 +144,6 @@ def controller(tree: reader.Tree, name: str) -> Controller | None:
         else parse.nvme_address(address, at + 'address'),
         host_nqn=tree.read(at + 'hostnqn') or None,
         keep_alive_s=_number(tree, at + 'kato'),
-        reconnect_delay_s=_number(tree, at + 'reconnect_delay'),
-        controller_id=_number(tree, at + 'cntlid'),
         leads_to=_leads_to(tree, at), birth=birth)
 
 
@@ -174,7 +169,6 @@ def namespace(tree: reader.Tree, device: str, nqn: str,
     uuid = _uuid(tree, at + 'uuid')
     return Namespace(
         device=device, nqn=nqn, uuid=uuid, nguid=nguid,
-        namespace_id=_number(tree, at + 'nsid'),
         size_bytes=sectors * 512,
         holders=tree.listdir(at + 'holders'), controllers=leading)
 
@@ -186,6 +180,4 @@ def _uuid(tree: reader.Tree, path: str) -> str | None:
 
 def _number(tree: reader.Tree, path: str) -> int | None:
     text = tree.read(path)
-    if text is None or text in ('off', '-1'):
-        return None
-    return parse.maybe_integer(text, path)
+    return None if text is None else parse.maybe_integer(text, path)

@@ -55,14 +55,17 @@ class Tree:
     def read(self, path: str, limit: int = ATTRIBUTE_BYTES_MAX) -> str | None:
         """The stripped text of a file, None when it is not there.
 
-        :param limit: bytes; longer files are cut there.
+        :param limit: bytes; longer files are cut there. An attribute of
+            sysfs comes whole in one read; more is for files of /proc, /run.
         :raises ReadError: it is there and cannot be read.
         """
         real = self._prefix + path.lstrip('/')
         try:
             fd = os.open(real, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                raw = _read_all(fd, limit)
+                raw = os.read(fd, min(limit, ATTRIBUTE_BYTES_MAX))
+                if limit > ATTRIBUTE_BYTES_MAX and raw:
+                    raw = _read_on(fd, raw, limit)
             finally:
                 os.close(fd)
         except OSError as e:
@@ -117,15 +120,15 @@ class Tree:
             raise _read_error(path, e) from e
 
 
-def _read_all(fd: int, limit: int) -> bytes:
-    # A sysfs attribute comes whole in one read; /proc/mdstat may not.
-    raw = os.read(fd, min(limit, ATTRIBUTE_BYTES_MAX))
-    while raw and len(raw) < limit:
-        more = os.read(fd, min(limit - len(raw), ATTRIBUTE_BYTES_MAX))
+def _read_on(fd: int, raw: bytes, limit: int) -> bytes:
+    parts, size = [raw], len(raw)
+    while size < limit:
+        more = os.read(fd, min(limit - size, ATTRIBUTE_BYTES_MAX))
         if not more:
             break
-        raw += more
-    return raw
+        parts.append(more)
+        size += len(more)
+    return b''.join(parts)
 
 
 def _read_error(path: str, error: OSError) -> ReadError:

@@ -67,13 +67,13 @@ class SyntheticHost:
     :param backends: None: each leg has a subsystem of its own. A number:
         there are that many, and leg L of every volume is a namespace of
         subsystem L modulo that number.
-    :param md_uuid: whether md/uuid exists (Linux 6.1 has none; udev's
+    :param md_uuid: whether md/uuid exists (old kernels have none; udev's
         database is written in any case).
     """
 
     def __init__(self, root: str | os.PathLike[str], *, volumes: int = 1,
                  legs: int = 2, paths: int = 1, native_multipath: bool = True,
-                 backends: int | None = None, md_uuid: bool = False,
+                 backends: int | None = None, md_uuid: bool = True,
                  size_bytes: int = 64 * _MIB) -> None:
         self.root = pathlib.Path(root)
         self.tree = reader.Tree(str(self.root))
