@@ -48,12 +48,14 @@ class Result:
 Runner = Callable[[Sequence[str], float], Result]
 
 
-def run(argv: Sequence[str], timeout_s: float) -> Result:
+def run(argv: Sequence[str], timeout_s: float,
+        path: str = privileged.SEARCH_PATH) -> Result:
     """Run one of our programs.
 
+    :param path: where it is looked for; only tests give another one.
     :raises CommandError: it is not installed, or the deadline passed.
     """
-    process = _start(argv)
+    process = _start(argv, path)
     try:
         out, err = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
@@ -64,12 +66,12 @@ def run(argv: Sequence[str], timeout_s: float) -> Result:
     return Result(code=process.returncode, out=out, err=err)
 
 
-def _start(argv: Sequence[str]) -> subprocess.Popen[str]:
+def _start(argv: Sequence[str], path: str) -> subprocess.Popen[str]:
     assert argv[0] in PROGRAMS, argv[0]
-    program = shutil.which(argv[0], path=privileged.SEARCH_PATH)
+    program = shutil.which(argv[0], path=path)
     if program is None:
         raise exception.CommandError(
-            f'cannot run {argv[0]}: not found in {privileged.SEARCH_PATH}',
+            f'cannot run {argv[0]}: not found in {path}',
             hint='install it')
     try:
         # privsep's daemon runs with umask 0: /run/mdadm/map, which mdadm
