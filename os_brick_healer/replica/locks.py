@@ -115,7 +115,7 @@ def _processes(name: str, path: str, deadline_s: float) -> Iterator[None]:
     try:
         if not gotten:
             raise _busy(name)
-        _share(str(lock.path))
+        _share(lock.path)
         yield
     finally:
         if gotten:
@@ -133,8 +133,9 @@ def _share(path: str | bytes) -> None:
     if os.geteuid() != 0:
         return
     name = os.fsdecode(path)
-    owner = os.stat(os.path.dirname(name))
-    made = os.lstat(name)
-    if (owner.st_uid != 0 and made.st_uid == 0 and made.st_size == 0
-            and made.st_nlink == 1 and stat.S_ISREG(made.st_mode)):
-        os.chown(name, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    with contextlib.suppress(OSError):
+        owner, made = os.stat(os.path.dirname(name)), os.lstat(name)
+        if (owner.st_uid != 0 and made.st_uid == 0 and made.st_size == 0
+                and made.st_nlink == 1 and stat.S_ISREG(made.st_mode)):
+            os.chown(name, owner.st_uid, owner.st_gid,
+                     follow_symlinks=False)
