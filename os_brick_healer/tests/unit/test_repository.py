@@ -21,6 +21,7 @@ import ast
 from collections.abc import Iterator
 import pathlib
 import re
+import tomllib
 import unittest
 
 from os_brick_healer.tests import base
@@ -113,6 +114,22 @@ def forbidden_arguments(path: pathlib.Path) -> Iterator[str]:
                 yield f'{named(path)}:{node.lineno} {name}={value!r}'
 
 
+def promised() -> Iterator[tuple[str, str]]:
+    """Module and attribute of each entry point of pyproject.toml."""
+    project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
+    for group in (project['scripts'], *project['entry-points'].values()):
+        for target in group.values():
+            module, _, attribute = target.partition(':')
+            yield module, attribute
+
+
+def defines(module: str, attribute: str) -> bool:
+    path = ROOT / f'{module.replace(".", "/")}.py'
+    return path.exists() and any(
+        isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and node.name == attribute for node in parsed(path).body)
+
+
 @unittest.skipUnless((ROOT / 'pyproject.toml').exists(),
                      'not run from a source tree')
 class RepositoryTest(base.TestCase):
@@ -167,6 +184,11 @@ class RepositoryTest(base.TestCase):
         found = [named(p) for p in sources()
                  if 'unittest.mock' in set(imported(parsed(p)))]
         self.assertEqual([], found)
+
+    def test_every_entry_point_leads_somewhere(self) -> None:
+        broken = [f'{module}:{attribute}' for module, attribute in promised()
+                  if not defines(module, attribute)]
+        self.assertEqual([], broken)
 
     def test_os_brick_is_never_shadowed(self) -> None:
         inits = [named(p) for p in (ROOT / 'os_brick').rglob('__init__.py')]
