@@ -30,7 +30,7 @@ from os_brick_healer.sysfs import md, nvme, parse, reader
 LISTING_FRESH_S = 0.05
 
 #: An answer of a portal that is older than this says nothing any more.
-PROBE_FRESH_S = 10.0
+PROBE_FRESH_S = 2.0
 
 _SYNCS = frozenset(('recover', 'resync', 'reshape', 'check', 'repair'))
 

@@ -27,6 +27,7 @@ import resource
 import select
 import threading
 
+from os_brick_healer import exception
 from os_brick_healer.provisioner import base
 from os_brick_healer.sysfs import nvme, parse, reader
 
@@ -136,6 +137,7 @@ class Pulse:
         self._tick = 0
         self._sampled_s = -math.inf
         self._mdstat = _Mdstat(tree)
+        self._marks: dict[str, str] = {}
         #: Files that were there and could not be read, all told.
         self.unreadable = 0
 
@@ -176,12 +178,10 @@ class Pulse:
         with self._lock:
             self._tick += 1
             named: set[base.VolumeId] = set()
-            announced = self._mdstat.news()
             for watch in self._due(now_s):
                 self._visit(watch, now_s, named)
-            if announced:
-                for watch in self._ring:
-                    self._visit_md(watch, named)
+            if self._mdstat.news():
+                self._visit_announced(named)
             self._sampled_s = now_s
             return frozenset(named)
 
@@ -258,7 +258,7 @@ class Pulse:
                 hot = hot or (watch.in_flight > 0 and not moved)
         watch.hot = hot
         watch.visits += 1
-        if not self._mdstat.announces or watch.visits % _MD_VISITS == 0:
+        if watch.visits % _MD_VISITS == 1:
             self._visit_md(watch, named)
 
     def _wait(self, watch: _Watch, moved: bool, now_s: float,
@@ -275,6 +275,14 @@ class Pulse:
         elif not stuck_s and watch.alarm_s != self._alarm_s:
             named.add(watch.key)
             watch.alarm_s = self._alarm_s
+
+    def _visit_announced(self, named: set[base.VolumeId]) -> None:
+        before, self._marks = self._marks, self._mdstat.marks()
+        for watch in self._ring:
+            self._visit_md(watch, named)
+            name = watch.array or ''
+            if self._marks.get(name) != before.get(name):
+                named.add(watch.key)
 
     def _visit_md(self, watch: _Watch, named: set[base.VolumeId]) -> None:
         degraded, sync, state = watch.degraded, watch.sync, watch.state
@@ -393,56 +401,70 @@ def _count(watch: _Watch, raw: bytes | None) -> bool:
 
 
 class _Mdstat:
-    """Announcements on /proc/mdstat, where it makes them.
+    """Announcements on /proc/mdstat.
 
     mdstat_poll() answers POLLPRI | POLLERR when md's event counter differs
     from what it was when this open file was read from its beginning last.
-
-    :ivar announces: False for a copy of a tree, where nothing ever wakes.
+    A plain file (a copy of a tree) announces by being replaced.
     """
 
     def __init__(self, tree: reader.Tree) -> None:
+        self._tree = tree
         self._path = tree.path('proc/mdstat')
         self._fd = -1
         self._epoll: select.epoll | None = None
-        self.announces = False
-        self.news()
+        self._file: tuple[int, int] | None = None
 
     def news(self) -> bool:
-        """Whether md has changed anything since the last call."""
-        if self._epoll is None:
-            return self._open()
-        if not self._epoll.poll(0):
+        """Whether md may have changed anything since the last call."""
+        if self._epoll is not None:
+            return self._polled(self._epoll)
+        return self._open() or self._replaced()
+
+    def marks(self) -> dict[str, str]:
+        """See parse.mdstat_marks(); empty when it cannot be read."""
+        try:
+            text = self._tree.read('proc/mdstat', parse.TEXT_MAX)
+            return parse.mdstat_marks(text or '')
+        except exception.HealerError:
+            return {}
+
+    def close(self) -> None:
+        if self._epoll is not None:
+            self._epoll.close()
+            os.close(self._fd)
+        self._epoll = None
+        self._fd = -1
+
+    def _polled(self, epoll: select.epoll) -> bool:
+        if not epoll.poll(0):
             return False
         # The header comes first and takes note of the counter.
         os.pread(self._fd, 16, 0)
         return True
 
-    def close(self) -> None:
-        if self._epoll is not None:
-            self._epoll.close()
-            self._epoll = None
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
     def _open(self) -> bool:
         # md is a module: the file may come later.
-        if self._fd < 0:
-            try:
-                self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:
-                return False
-        else:
+        try:
+            fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
             return False
         epoll = select.epoll()
         try:
-            epoll.register(self._fd, select.EPOLLPRI | select.EPOLLERR)
+            epoll.register(fd, select.EPOLLPRI | select.EPOLLERR)
         except OSError:
             # EPERM: a plain file.
             epoll.close()
+            os.close(fd)
             return False
-        os.pread(self._fd, 16, 0)
-        self._epoll = epoll
-        self.announces = True
+        os.pread(fd, 16, 0)
+        self._fd, self._epoll = fd, epoll
         return True
+
+    def _replaced(self) -> bool:
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return False
+        before, self._file = self._file, (found.st_ino, found.st_mtime_ns)
+        return before != self._file

@@ -14,8 +14,9 @@
 Laid out as Linux 6.1 does (compare os_brick_healer/tests/captures), with
 only the files that this project reads. It can be changed while it is being
 watched, so it serves tests, simulations and benchmarks; a root on a tmpfs is
-fastest. What a plain file cannot do: raise events, and go away under an open
-file; a file that goes is emptied first, which readers take for gone.
+fastest. A plain file cannot raise POLLPRI, so /proc/mdstat is replaced when
+an array changes; and it cannot go away under those who have it open, so a
+file that goes is emptied first, which readers take for gone.
 """
 
 from collections.abc import Iterator
@@ -57,6 +58,7 @@ class _Array:
     completed: int = 0
     in_flight: int = 0
     degraded: int = 0
+    filling: str | None = None
 
 
 class SyntheticHost:
@@ -89,9 +91,11 @@ class SyntheticHost:
         for at in ('sys/block', 'sys/class/nvme', 'sys/class/nvme-subsystem',
                    'run/udev/data', 'proc'):
             (self.root / at).mkdir(parents=True, exist_ok=True)
-        self._put('proc/mdstat', 'Personalities : [raid1] \n')
+        self._building = True
         for _ in range(volumes):
             self.add_volume(legs=legs)
+        self._building = False
+        self._announce()
 
     # Truth ------------------------------------------------------------------
 
@@ -248,6 +252,7 @@ class SyntheticHost:
         self._link(f'sys/block/{name}', at)
         for slot, device in enumerate(devices):
             self._add_member(array, device, 'in_sync', str(slot))
+        self._announce()
 
     # Changing ---------------------------------------------------------------
 
@@ -293,6 +298,7 @@ class SyntheticHost:
     def set_flags(self, volume: int, device: str, flags: str) -> None:
         """The words of md/dev-X/state."""
         self._put(self._md(volume, f'dev-{device}/state'), flags + '\n')
+        self._announce()
 
     def fail_member(self, volume: int, device: str,
                     flags: str = 'faulty,write_error') -> None:
@@ -304,7 +310,11 @@ class SyntheticHost:
         if slot != 'none':
             array.members[device] = 'none'
             (self.root / self._md(volume, f'rd{slot}')).unlink()
-            self._degrade(array, 1)
+            if slot != array.filling:
+                self._degrade(array, 1)
+            else:
+                self._end_sync(volume)
+        self._announce()
 
     def remove_member(self, volume: int, device: str) -> None:
         """mdadm --remove of a member that has failed."""
@@ -315,6 +325,7 @@ class SyntheticHost:
         self._remove(self._md(volume, f'dev-{device}'))
         with contextlib.suppress(FileNotFoundError):
             (self.root / f'sys/block/{device}/holders/{array.name}').unlink()
+        self._announce()
 
     def start_recovery(self, volume: int, device: str, *, percent: float = 0,
                        speed_kib_s: int = 4800) -> None:
@@ -324,8 +335,10 @@ class SyntheticHost:
         slot = next(str(i) for i in range(array.raid_disks)
                     if str(i) not in taken)
         self._add_member(array, device, 'spare', slot)
+        array.filling = slot
         self._put(self._md(volume, 'sync_action'), 'recover\n')
         self.progress(volume, percent, speed_kib_s=speed_kib_s)
+        self._announce()
 
     def progress(self, volume: int, percent: float, *,
                  speed_kib_s: int = 4800) -> None:
@@ -338,9 +351,7 @@ class SyntheticHost:
     def finish_recovery(self, volume: int) -> None:
         """The recovery ends well: every member with a slot is in sync."""
         array = self._array(volume)
-        self._put(self._md(volume, 'sync_action'), 'idle\n')
-        self._put(self._md(volume, 'sync_completed'), 'none\n')
-        self._put(self._md(volume, 'sync_speed'), 'none\n')
+        self._end_sync(volume)
         for device, slot in array.members.items():
             if slot != 'none':
                 self.set_flags(volume, device, 'in_sync')
@@ -348,10 +359,18 @@ class SyntheticHost:
                           'none\n')
         slots = sum(s != 'none' for s in array.members.values())
         self._degrade(array, array.raid_disks - slots - array.degraded)
+        self._announce()
+
+    def _end_sync(self, volume: int) -> None:
+        self._array(volume).filling = None
+        self._put(self._md(volume, 'sync_action'), 'idle\n')
+        self._put(self._md(volume, 'sync_completed'), 'none\n')
+        self._put(self._md(volume, 'sync_speed'), 'none\n')
 
     def set_array_state(self, volume: int, state: str) -> None:
         """The word of md/array_state."""
         self._put(self._md(volume, 'array_state'), state + '\n')
+        self._announce()
 
     def begin_io(self, volume: int = 0, requests: int = 1) -> None:
         """Requests begin and do not end."""
@@ -376,8 +395,36 @@ class SyntheticHost:
         (self.root / f'sys/block/{array.name}').unlink()
         self._remove(f'{_VIRTUAL}/block/{array.name}')
         (self.root / f'run/udev/data/b9:{array.name[2:]}').unlink()
+        self._announce()
 
     # Files ------------------------------------------------------------------
+
+    def _announce(self) -> None:
+        """Replace /proc/mdstat."""
+        if self._building:
+            return
+        lines = ['Personalities : [raid1] ']
+        for array in self._arrays.values():
+            lines.extend(self._mdstat_lines(array))
+        new = self.root / 'proc/mdstat.new'
+        new.write_text('\n'.join((*lines, 'unused devices: <none>', '')))
+        new.rename(self.root / 'proc/mdstat')
+
+    def _mdstat_lines(self, array: _Array) -> tuple[str, ...]:
+        members = ' '.join(
+            f'{device}[{slot if slot != "none" else number}]'
+            + ('(F)' if slot == 'none' else '')
+            for number, (device, slot) in enumerate(array.members.items()))
+        filled = set(array.members.values()) - {array.filling}
+        full = ''.join('U' if str(i) in filled else '_'
+                       for i in range(array.raid_disks))
+        lines = (f'{array.name} : active raid1 {members}',
+                 f'      {array.component_kib} blocks super 1.2 '
+                 f'[{array.raid_disks}/{full.count("U")}] [{full}]')
+        if array.filling is not None:
+            return (*lines, '      [>....................]  recovery =  0.0%',
+                    '')
+        return (*lines, '')
 
     def _array(self, volume: int) -> _Array:
         return self._arrays[self.array_name(volume)]
