@@ -19,6 +19,7 @@ import sys
 from collections.abc import Sequence
 
 from bed import image
+from bed import machine
 from bed import runner
 from bed import scenarios
 from bed.guest.scenario import Scenario
@@ -73,9 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case 'list':
                 return show_list()
             case 'shell':
-                from bed import shell
-                return shell.run(runner.Ground.prepare(project_dir),
-                                 options.memory_mib)
+                ground = runner.Ground.prepare(project_dir)
+                return machine.shell(ground.image, ground.payload,
+                                     options.memory_mib)
             case _:
                 return run(options, project_dir)
     except image.ImageError as error:

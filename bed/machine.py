@@ -37,14 +37,6 @@ PR_SET_PDEATHSIG = 1
 Event = dict[str, Any]
 
 INIT = {Mode.SCRIPT: '/bed/init', Mode.SYSTEMD: '/sbin/init'}
-# A guest with one purpose needs neither timers nor a login prompt.
-SYSTEMD_MASKED = (
-    'apt-daily.timer', 'apt-daily-upgrade.timer', 'dpkg-db-backup.timer',
-    'e2scrub_all.timer', 'e2scrub_reap.service', 'fstrim.timer',
-    'getty.target', 'mdcheck_start.timer', 'mdcheck_continue.timer',
-    'serial-getty@ttyS0.service', 'systemd-networkd.service',
-    'systemd-pcrphase.service', 'systemd-random-seed.service',
-    'systemd-timesyncd.service', 'systemd-update-utmp.service')
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +73,8 @@ def run(order: Order, built: image.Image, payload: pathlib.Path,
     console, results = out_dir / 'console.log', out_dir / 'events.jsonl'
     results.touch()
     began = time.monotonic()
-    guest = _start(order, built, payload, console, results, out_dir)
+    guest = _start(command_line(order, built, payload, f'file:{console}',
+                                results), out_dir / 'qemu.log')
     tail = _Tail(results, on_event)
     try:
         timed_out = _watch(guest, tail, began + order.timeout_s)
@@ -140,39 +133,53 @@ class _Tail:
             self._on_event(event)
 
 
-def _start(order: Order, built: image.Image, payload: pathlib.Path,
-           console: pathlib.Path, results: pathlib.Path,
-           scratch: pathlib.Path) -> 'subprocess.Popen[bytes]':
+def command_line(order: Order, built: image.Image, payload: pathlib.Path,
+                 serial: str, results: pathlib.Path,
+                 init: str | None = None) -> list[str]:
+    """QEMU's, with ``serial`` as its -serial and ``init`` as process 1."""
     params = base64.urlsafe_b64encode(
         json.dumps(dict(order.params)).encode()).decode()
     words = ['console=ttyS0', 'quiet', 'panic=-1', 'log_buf_len=4M',
-             f'bed.init={INIT[order.mode]}',
+             f'bed.init={init or INIT[order.mode]}',
              f'bed.scenario={order.scenario}', f'bed.params={params}']
     if order.mode is Mode.SYSTEMD:
         words += ['systemd.show_status=0', 'systemd.log_level=warning',
-                  'systemd.wants=bed-scenario.service',
-                  *(f'systemd.mask={unit}' for unit in SYSTEMD_MASKED)]
-    command = [
+                  'systemd.wants=bed-scenario.service']
+    return [
         *_base_command(accelerator(built)), '-m', f'{order.memory_mib}M',
         '-uuid', str(uuid.uuid4()),
         '-kernel', str(built.kernel), '-initrd', str(built.initrd),
-        '-append', ' '.join(words),
-        '-serial', f'file:{console}',
+        '-append', ' '.join(words), '-serial', serial,
         '-drive', f'file={built.root},if=virtio,format=raw,snapshot=on',
         '-drive', f'file={payload},if=virtio,format=raw,readonly=on',
         '-device', 'virtio-serial-pci',
         '-chardev', f'file,id=results,path={results},append=on',
         '-device', 'virtserialport,chardev=results,name=bed.results']
-    with (scratch / 'qemu.log').open('wb') as log:
+
+
+def _start(command: list[str],
+           log_file: pathlib.Path) -> 'subprocess.Popen[bytes]':
+    with log_file.open('wb') as log:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL,
                                 stdout=log, stderr=log,
                                 preexec_fn=_die_with_parent)
 
 
+def shell(built: image.Image, payload: pathlib.Path,
+          memory_mib: int) -> int:
+    """A guest with a root shell on this terminal; Ctrl-A X kills it."""
+    order = Order(scenario='none', memory_mib=memory_mib)
+    with tempfile.TemporaryDirectory(prefix='obh-shell-') as scratch:
+        command = command_line(
+            order, built, payload, 'mon:stdio',
+            pathlib.Path(scratch) / 'events', init='/bed/shell')
+        return subprocess.run(command, check=False).returncode
+
+
 def _base_command(accel: str) -> list[str]:
     return [QEMU, '-accel', accel, '-cpu', 'max', '-smp', '2',
-            '-display', 'none', '-monitor', 'none', '-no-reboot',
-            '-nic', 'none', '-nodefaults']
+            '-display', 'none', '-no-reboot', '-nic', 'none',
+            '-nodefaults']
 
 
 def _die_with_parent() -> None:

@@ -40,6 +40,24 @@ ROOTFS = pathlib.Path(__file__).parent / 'guest' / 'rootfs'
 # in a tree without git (an unpacked release).
 NOT_SOURCE = {'build', 'dist', '.git', '.tox', '.venv', '__pycache__',
               '.stestr', '.mypy_cache', '.ruff_cache', '.hypothesis'}
+# A guest with one purpose needs no log-ins, timers or hardware: on an
+# emulated CPU each of them costs a second of every systemd boot.
+MASKED = (
+    'apt-daily-upgrade.timer', 'apt-daily.timer', 'dev-hugepages.mount',
+    'dev-mqueue.mount', 'dpkg-db-backup.timer', 'e2scrub_all.timer',
+    'e2scrub_reap.service', 'fstrim.timer', 'getty.target',
+    'mdcheck_continue.timer', 'mdcheck_start.timer',
+    'modprobe@dm_mod.service', 'modprobe@drm.service',
+    'modprobe@efi_pstore.service', 'modprobe@fuse.service',
+    'modprobe@loop.service', 'nvmf-autoconnect.service',
+    'proc-sys-fs-binfmt_misc.automount', 'serial-getty@ttyS0.service',
+    'sys-kernel-debug.mount', 'sys-kernel-tracing.mount',
+    'systemd-binfmt.service', 'systemd-logind.service',
+    'systemd-machine-id-commit.service', 'systemd-pcrphase.service',
+    'systemd-random-seed.service', 'systemd-sysusers.service',
+    'systemd-timesyncd.service', 'systemd-udev-trigger.service',
+    'systemd-update-utmp-runlevel.service', 'systemd-update-utmp.service',
+    'systemd-user-sessions.service', 'uuidd.socket')
 WHEEL_PARTS = ('pyproject.toml', 'setup.cfg',
                'os_brick/initiator/connectors/nvmeof_agent.py')
 CONSOLE_SCRIPT = """#!/venv/bin/python3
@@ -116,6 +134,8 @@ def _build(project_dir: pathlib.Path, files: list[str],
         shutil.copytree(site / 'bed' / 'guest' / 'rootfs', top,
                         dirs_exist_ok=True)
         _place_service_files(top)
+        for unit in MASKED:
+            (top / 'etc/systemd/system' / unit).symlink_to('/dev/null')
         # The guest's Python is a 3.11 as well; its CPU is emulated.
         if sys.version_info[:2] == (3, 11):
             compileall.compile_dir(

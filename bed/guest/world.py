@@ -21,6 +21,7 @@ from bed.guest.host import Attachment
 from bed.guest.host import Cinder
 from bed.guest.host import Host
 from bed.guest.kumoscale import KumoScaleServer
+from bed.guest.nova_compute import NovaCompute
 from bed.guest.provisioner import Generation
 from bed.guest.provisioner import Provisioner
 from bed.guest.scenario import Stage
@@ -47,6 +48,7 @@ class World:
               multipath: bool = False,
               addresses: tuple[str, ...] = ('127.0.0.1',),
               client_certificate: bool = False,
+              nova_user: str | None = None,
               generation: Generation = Generation.TARGET_NAME) -> 'World':
         """A storage array, its provisioner, and a compute host.
 
@@ -54,6 +56,8 @@ class World:
             different ones, so a replacement needs a spare one
         :param portals: addresses of each server (native multipath)
         :param addresses: of the provisioner's API
+        :param nova_user: gives nova-compute a process of its own that runs
+            as this user; without it, it is this process, as root
         """
         stage.note('building the storage array and its provisioner')
         array = NvmetArray(backends, portals)
@@ -63,11 +67,25 @@ class World:
             client_certificate=client_certificate)
         server.start()
         stage.at_exit('stop the provisioner', server.stop)
-        host = Host(Cinder(server), multipath=multipath)
+        host = cls._nova(Cinder(server), multipath, nova_user)
         world = cls(stage=stage, array=array, provisioner=provisioner,
                     kumoscale=server, host=host)
         stage.at_exit('look at the host a last time', world._leave_traces)
         return world
+
+    @staticmethod
+    def _nova(cinder: Cinder, multipath: bool, user: str | None) -> Host:
+        if user is None:
+            return Host(cinder, multipath=multipath)
+        nova = NovaCompute(cinder, multipath=multipath, user=user)
+        nova.start()
+        return nova
+
+    @property
+    def nova(self) -> NovaCompute:
+        """nova-compute as a process that can be stopped and killed."""
+        assert isinstance(self.host, NovaCompute), 'build with nova_user'
+        return self.host
 
     def attach(self, alias: str = 'vol1', size_mib: int = 64,
                replicas: int = 2) -> Attachment:
