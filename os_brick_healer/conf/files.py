@@ -135,13 +135,17 @@ def beside(conf: cfg.ConfigOpts) -> cfg.ConfigOpts:
 def share_lock_path(conf: cfg.ConfigOpts) -> None:
     """Use the directory of locks that os-brick uses in nova-compute.
 
-    This is what os_brick.setup() does. os-brick itself has another owner
-    here, and registers its options on ``cfg.CONF`` only.
+    This is what os_brick.setup() does. Both libraries register their
+    options on ``cfg.CONF`` when they are imported; another ConfigOpts gets
+    stand-ins.
     """
-    lock_path = cfg.StrOpt('lock_path')
-    for group in ('oslo_concurrency', 'os_brick'):
-        with contextlib.suppress(cfg.DuplicateOptError):
-            conf.register_opt(lock_path, group=group)
+    for group, module in (('oslo_concurrency', 'oslo_concurrency.lockutils'),
+                          ('os_brick', 'os_brick.opts')):
+        if conf is cfg.CONF:
+            conf.import_opt('lock_path', module, group=group)
+        else:
+            with contextlib.suppress(cfg.DuplicateOptError):
+                conf.register_opt(cfg.StrOpt('lock_path'), group=group)
     conf.set_default('lock_path', conf.oslo_concurrency.lock_path,
                      group='os_brick')
 

@@ -244,7 +244,7 @@ class Journal:
         with self._lock:
             self._db.close()
 
-    # Attachments: written by connectors, read by the agent -------------------
+    # Attachments: written by connectors, read by the agent ----------
 
     def attach_begin(self, volume: str, alias: str,
                      connection: Mapping[str, Any], pid: int,
@@ -313,7 +313,7 @@ class Journal:
                       wall_s=r[6])
             for r in rows)
 
-    # Memory --------------------
+    # Memory ----------
 
     def load_memory(self, kind: str) -> dict[str, Remembered]:
         """All memories of a wing, by key."""
@@ -351,7 +351,7 @@ class Journal:
             db.execute('DELETE FROM memory WHERE kind=? AND key=?',
                        (kind, key))
 
-    # Intents and history --------------------
+    # Intents and history ----------
 
     def intend(self, kind: str, key: str, text: str,
                detail: Mapping[str, Any], *,
@@ -418,7 +418,7 @@ class Journal:
                        ok=None if r[6] is None else bool(r[6]))
             for r in reversed(rows))
 
-    # Settings that outlive the agent (paused) --------------------
+    # Settings that outlive the agent (paused) ----------
 
     def setting(self, name: str) -> str | None:
         """A setting made at run time, None when it is not set."""

@@ -18,8 +18,10 @@ Everything but actions and questions to the provisioner runs on one thread.
 
 from collections.abc import Callable, Iterable, Mapping
 import dataclasses
+import functools
 import json
 import logging as std_logging
+import math
 import re
 import sched
 import threading
@@ -29,9 +31,8 @@ from oslo_log import log as logging
 
 from os_brick_healer import exception
 from os_brick_healer.engine import journal as journal_lib
-from os_brick_healer.engine import pacing
+from os_brick_healer.engine import pacing, wake
 from os_brick_healer.engine import verdict as verdict_lib
-from os_brick_healer.engine import wake
 
 LOG: std_logging.LoggerAdapter[Any] = logging.getLogger(__name__)
 
@@ -114,8 +115,7 @@ class _Entry:
     """The loop's own book-keeping about one key."""
 
     wing: Wing
-    event: sched.Event | None = None
-    due_s: float = 0.0
+    due_s: float = math.inf
     found: Verdict | None = None
     since_s: float = 0.0
     said: str = ''
@@ -142,13 +142,14 @@ class Engine:
         self._entries: dict[tuple[str, str], _Entry] = {}
         self._dirty: dict[tuple[str, str], Any] = {}
         self._stopping = False
+        self._turned_s = clock()
         self._paused: str | None = None
         self._journal_error: str | None = None
         self._status_lock = threading.Lock()
         self._beats: list[Callable[[], None]] = []
         self.reload_hooks: list[Callable[[], None]] = []
 
-    # From any thread ---------------------------------------------------------
+    # From any thread --------------------
 
     def wake(self, key: str | None = None) -> None:
         """Look at a key (or at all) as soon as possible."""
@@ -178,6 +179,29 @@ class Engine:
     def reload(self) -> None:
         """Read the configuration again, on the loop's thread."""
         self._waits.post(self._reload)
+
+    def release(self, key: str) -> bool:
+        """Let go of a volume that is about to be disconnected.
+
+        The journal says that it is being disconnected: from the next look
+        on nothing is begun for it.
+
+        :returns: whether nothing is being done to it any more.
+        """
+        self.wake(key)
+        with self._status_lock:
+            entries = [e for (_, name), e in self._entries.items()
+                       if name == key]
+        return not any(e.running for e in entries)
+
+    def history(self, key: str | None, limit: int) -> list[dict[str, Any]]:
+        """The newest lines of the journal's history, oldest first."""
+        return [dataclasses.asdict(row)
+                for row in self.journal.history(key, limit)]
+
+    def lag_s(self) -> float:
+        """Seconds since the loop last turned; it turns at least each s."""
+        return max(0.0, self.clock() - self._turned_s)
 
     def call(self, work: Callable[[], Any], timeout_s: float = 5.0) -> Any:
         """Have the loop's thread compute something, and wait for it."""
@@ -216,7 +240,7 @@ class Engine:
                   entry: _Entry) -> dict[str, Any]:
         found = entry.found
         assert found is not None
-        running = [r for r in list(entry.running.values())]
+        running = list(entry.running.values())
         told = {
             'kind': kind, 'key': key, 'phase': found.phase.value,
             'sentence': found.sentence, 'law': found.law,
@@ -232,7 +256,7 @@ class Engine:
         """Why healing is paused, None when it is not."""
         return self._paused
 
-    # For wings, on the loop's thread --------------------------------------------
+    # For wings, on the loop's thread --------------------
 
     def watch(self, wing: Wing, key: str) -> None:
         """Begin to look at a key; nothing happens if it is known."""
@@ -247,7 +271,7 @@ class Engine:
         entry = self._entries.get((wing.kind, key))
         if entry is None or entry.running:
             return
-        self._cancel(entry)
+        entry.due_s = math.inf
         with self._status_lock:
             del self._entries[(wing.kind, key)]
         self._dirty.pop((wing.kind, key), None)
@@ -259,6 +283,10 @@ class Engine:
             entry = self._entries.get((wing.kind, key))
             if entry is not None:
                 self._look_at(wing.kind, key, entry, 0.0)
+
+    def post_touch(self, wing: Wing, keys: Iterable[str]) -> None:
+        """The same, from any thread."""
+        self._waits.post(lambda: self.touch(wing, keys))
 
     def every(self, interval: Callable[[], float],
               work: Callable[[], None], name: str) -> None:
@@ -291,7 +319,7 @@ class Engine:
         return [e.found.phase for e in self._entries.values()
                 if e.found is not None]
 
-    # The loop ------------------------------------------------------------------------
+    # The loop --------------------
 
     def run(self) -> None:
         """Look, act and wait, until :meth:`stop`."""
@@ -307,12 +335,9 @@ class Engine:
             wing.start(self)
         self._sched.enter(FLUSH_S, 2, self._flush)
         while not self._stopping:
-            if self._sched.run(blocking=False) is None:
-                self._nap(NAP_MAX_S)
-            elif not self._stopping:
-                queue = self._sched.queue
-                left = queue[0].time - self.clock() if queue else NAP_MAX_S
-                self._nap(max(0.0, left))
+            left_s = self._sched.run(blocking=False)
+            if not self._stopping:
+                self._nap(NAP_MAX_S if left_s is None else left_s)
         self._leave()
 
     def _leave(self) -> None:
@@ -326,6 +351,7 @@ class Engine:
         self.journal.close()
 
     def _nap(self, seconds: float) -> None:
+        self._turned_s = self.clock()
         for beat in self._beats:
             beat()
         woken = self._waits.wait(min(seconds, NAP_MAX_S))
@@ -346,20 +372,18 @@ class Engine:
     def _look_at(self, kind: str, key: str, entry: _Entry,
                  after_s: float) -> None:
         due_s = self.clock() + after_s
-        if entry.event is not None and entry.due_s <= due_s:
+        if entry.due_s <= due_s:
             return
-        self._cancel(entry)
+        # The later event stays in the queue and finds itself outdated:
+        # sched.cancel() is linear, and thousands of keys may be woken.
         entry.due_s = due_s
-        entry.event = self._sched.enterabs(
-            due_s, 0, self._look, (kind, key, entry))
+        self._sched.enterabs(due_s, 0, self._look, (kind, key, entry, due_s))
 
-    def _cancel(self, entry: _Entry) -> None:
-        if entry.event is not None:
-            self._sched.cancel(entry.event)
-            entry.event = None
-
-    def _look(self, kind: str, key: str, entry: _Entry) -> None:
-        entry.event = None
+    def _look(self, kind: str, key: str, entry: _Entry,
+              due_s: float) -> None:
+        if entry.due_s != due_s:
+            return
+        entry.due_s = math.inf
         try:
             found = entry.wing.look(key)
         except Exception as e:
@@ -390,7 +414,7 @@ class Engine:
             entry.last_memory = found.memory
             self._dirty[(kind, key)] = found.memory
         if found.action is not None:
-            self._begin(kind, key, entry, found)
+            self._begin(kind, key, entry, found.action, found.memory)
         self._look_at(kind, key, entry, found.look_again_s)
 
     def _say(self, kind: str, key: str, entry: _Entry,
@@ -407,15 +431,14 @@ class Engine:
         self._try_journal(
             lambda: self.journal.tell(kind, key, found.sentence))
 
-    # Acting -----------------------------------------------------------------------
+    # Acting --------------------
 
-    def _begin(self, kind: str, key: str, entry: _Entry,
-               found: Verdict) -> None:
-        action = found.action
+    def _begin(self, kind: str, key: str, entry: _Entry, action: Any,
+               memory: Any) -> None:
         lane = action.lane.value
         if lane in entry.running or self._stopping:
             return
-        memory = entry.wing.before(key, action, found.memory)
+        memory = entry.wing.before(key, action, memory)
         try:
             intent_id: str | None = self.journal.intend(
                 kind, key, action.sentence(), _detail(action),
@@ -459,7 +482,7 @@ class Engine:
                 intent_id, text, outcome.error is None))
         self._look_at(kind, key, entry, 0.0)
 
-    # Remembering -------------------------------------------------------------------
+    # Remembering --------------------
 
     def _flush(self) -> None:
         self._write_dirty()
@@ -469,9 +492,9 @@ class Engine:
         for kind, wing in self.wings.items():
             values = {key: wing.dump(memory) for (k, key), memory
                       in self._dirty.items() if k == kind}
-            if values and self._try_journal(
-                    lambda k=kind, v=values: self.journal.save_memories(
-                        k, v)):
+            save = functools.partial(self.journal.save_memories, kind,
+                                     values)
+            if values and self._try_journal(save):
                 for key in values:
                     self._dirty.pop((kind, key), None)
 

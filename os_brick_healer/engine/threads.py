@@ -46,7 +46,7 @@ class Threads:
              done: Callable[[Any], None]) -> None:
         try:
             result = work()
-        except BaseException as e:   # handed over, named and logged there
+        except BaseException as e:  # noqa: BLE001 - handed over, logged there
             result = e
         with self._lock:
             self._under_way -= 1

@@ -58,9 +58,12 @@ A = TypeVar('A')
 M = TypeVar('M')
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Verdict(Generic[A, M]):
     """What should be done about one key, and why, in one sentence.
+
+    Without slots: a parametrised alias of a frozen generic class with slots
+    cannot be called on Python 3.11.
 
     :ivar sentence: what is seen and what follows, for an operator.
     :ivar action: the one thing to do now, or None.

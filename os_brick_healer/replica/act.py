@@ -31,14 +31,14 @@ from os_brick_healer.privileged import md as privileged_md
 from os_brick_healer.privileged import nvme as privileged_nvme
 from os_brick_healer.provisioner import base
 from os_brick_healer.replica import case as case_lib
-from os_brick_healer.replica import model, probe
+from os_brick_healer.replica import learn, model, probe
 
 Outcome = verdict.Outcome
 Fresh = Callable[[], model.Seen]
 Permits = Callable[[model.Action, model.Seen], str | None]
 
 #: Outcome.detail of a re-add that MD refuses for good: a full copy is next.
-READD_REFUSED = 're-add refused'
+READD_REFUSED = learn.READD_REFUSED
 #: Older words of the provisioner are asked for again before a device joins
 #: an array for a full copy, or a replica is deleted.
 NAMED_AGE_S_MAX = 5.0
@@ -144,7 +144,7 @@ class Hands:
 
     settings: Callable[[], Settings]
     provisioner: Callable[[], base.Provisioner | None]
-    host_nqn: str
+    host_nqn: Callable[[], str]
     permits: Permits
     locks: Locks
     md: Md = privileged_md
@@ -430,7 +430,7 @@ class Hands:
         settings = self.settings()
         return self.nvme.connect(
             nqn=nqn, address=portal.address, port=portal.port,
-            transport=portal.transport, host_nqn=self.host_nqn,
+            transport=portal.transport, host_nqn=self.host_nqn(),
             keep_alive_s=settings.keep_alive_s,
             reconnect_delay_s=settings.reconnect_delay_s,
             timeout_s=settings.command_timeout_s)

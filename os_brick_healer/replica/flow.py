@@ -47,7 +47,7 @@ def _survivors(case: case_lib.Case, lost: case_lib.Leg,
 
 def _dead(case: case_lib.Case, array: model.Array,
           leg: case_lib.Leg) -> model.Verdict | None:
-    if leg.dead_s is None:
+    if leg.dead_s is None or leg.memory.next_try_s > case.now_s:
         return None
     if any(p.state not in (model.PathState.CONNECTING, model.PathState.DEAD)
            for p in leg.paths):
@@ -55,6 +55,13 @@ def _dead(case: case_lib.Case, array: model.Array,
     survivors = _survivors(case, leg, leg.dead_s)
     if not survivors:
         return None     # _stalled() says it
+    danger = case.seen.endangered.get(leg.id)
+    if danger is not None:
+        return model.Verdict(
+            phase=verdict.Phase.STALLED, memory=case.memory,
+            look_again_s=case.policy.poll_s, law=LAW_QUEUE,
+            sentence=f'{leg.name} of {array.name} has no live path, but its '
+                     f'controller also leads to {danger}: it is kept')
     wait_s = (case.policy.break_after_s if array.stuck_s > 0
               else case.policy.idle_break_after_s)
     if leg.dead_s < wait_s:
@@ -84,8 +91,8 @@ def _silent(case: case_lib.Case, array: model.Array,
     if silent_s is None or silent_s < case.policy.silence_s:
         return None
     survivors = _survivors(case, leg, silent_s)
-    if not survivors:
-        return None
+    if not survivors or leg.memory.next_try_s > case.now_s:
+        return None      # just cut: the kernel is tearing it down
     live = survivors[0]
     return model.Verdict(
         phase=verdict.Phase.HEALING, memory=case.memory,

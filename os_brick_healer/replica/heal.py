@@ -52,7 +52,7 @@ def _due(case: case_lib.Case, leg: case_lib.Leg) -> bool:
     return leg.memory.next_try_s <= case.now_s
 
 
-# Telling the provisioner --------------------
+# Telling the provisioner ----------
 
 def report_lost(case: case_lib.Case) -> model.Verdict | None:
     """A leg that was thrown out is stale: nobody may read it from now on."""
@@ -94,7 +94,7 @@ def _report(case: case_lib.Case, leg: case_lib.Leg,
                     state=state))
 
 
-# Clearing the way --------------------
+# Clearing the way ----------
 
 def drop_faulty(case: case_lib.Case) -> model.Verdict | None:
     """A faulty member holds its slot: it goes before anything comes."""
@@ -131,7 +131,7 @@ def wait_for_resync(case: case_lib.Case) -> model.Verdict | None:
                 look_again_s=case.policy.resync_check_s)
 
 
-# Bringing a replica in --------------------
+# Bringing a replica in ----------
 
 def bring_in(case: case_lib.Case) -> model.Verdict | None:
     """A free slot and a replica to fill it: the same leg before a new one."""
@@ -199,10 +199,11 @@ def _connect(case: case_lib.Case,
              leg: case_lib.Leg) -> model.Verdict | None:
     if leg.paths and not leg.live:
         return None                      # the kernel is reconnecting
-    if leg.replica.nqn is None or not leg.replica.portals:
+    unasked = not leg.memory.belongs and not leg.memory.published
+    if unasked or leg.replica.nqn is None or not leg.replica.portals:
         return _say(
             case, Phase.HEALING,
-            f'{leg.name} is not published to this host: ask for it',
+            f'{leg.name} is new: have it published to this host',
             law=LAW_NAMED_NOW,
             action=model.Publish(volume=case.seen.key, law=LAW_NAMED_NOW,
                                  replica=leg.id))
@@ -259,7 +260,7 @@ def _add(case: case_lib.Case, leg: case_lib.Leg,
             former=ours is model.Superblock.OURS))
 
 
-# Asking for a new replica --------------------
+# Asking for a new replica ----------
 
 def request(case: case_lib.Case) -> model.Verdict | None:
     """A leg has been lost for the whole grace: ask for another in its
@@ -357,8 +358,13 @@ def _held(case: case_lib.Case, leg: case_lib.Leg) -> model.Verdict | None:
 
 def _ask(case: case_lib.Case, leg: case_lib.Leg,
          old: model.Request | None) -> model.Verdict | None:
-    if not _due(case, leg) and leg.memory.unreachable_s is not None:
-        return None
+    settled_s = (0.0 if old is None else
+                 old.asked_s + 2 * case.policy.provisioner_interval_s)
+    if max(settled_s, leg.memory.next_try_s if old else 0.0) > case.now_s:
+        return _say(case, Phase.HEALING,
+                    f'it is not known whether the request to replace '
+                    f'{leg.name} was heard: looking for its replica before '
+                    f'asking again', law=LAW_BOUNDED, look_again_s=1.0)
     if old is not None and old.tries >= limits.REQUEST_TRIES_MAX:
         return _say(case, Phase.HELD,
                     f'{leg.name} is lost and {old.tries} requests for a '
@@ -392,7 +398,7 @@ def _await_arrival(case: case_lib.Case, leg: case_lib.Leg,
                                  / 5))
 
 
-# Letting the old one go --------------------
+# Letting the old one go ----------
 
 def retire(case: case_lib.Case) -> model.Verdict | None:
     """All slots are in sync: what was replaced may go.
@@ -410,7 +416,8 @@ def retire(case: case_lib.Case) -> model.Verdict | None:
             continue
         if not _due(case, leg):
             continue
-        if leg.paths and not leg.memory.let_go:
+        if (leg.paths and not leg.memory.let_go
+                and not case.seen.shared.get(leg.id)):
             return _say(
                 case, Phase.HEALING,
                 f'{leg.name} is no longer needed: disconnect it', law=LAW_SUCCESSOR,

@@ -48,6 +48,9 @@ def _general(action: model.Action, seen: model.Seen) -> str | None:
 
 def _special(action: model.Action, seen: model.Seen) -> str | None:
     match action:
+        case model.BreakLeg() if action.replica in seen.endangered:
+            return (f'its controllers also lead to '
+                    f'{seen.endangered[action.replica]} (law 7)')
         case model.BreakLeg() | model.CutSilent():
             return _last_leg(action.replica, action.survivors, seen)
         case model.DropFaulty():
@@ -59,7 +62,8 @@ def _special(action: model.Action, seen: model.Seen) -> str | None:
         case model.ConfirmRemoval():
             return _truth(seen) or _successor(action.replica, seen)
         case model.DisconnectPaths():
-            return _not_member(action.replica, seen)
+            return (_not_member(action.replica, seen)
+                    or _unshared(action.replica, seen))
         case model.RequestReplacement():
             return _truth(seen) or _still_lost(action.replica, seen)
         case (model.ReportState() | model.Publish()
@@ -130,6 +134,13 @@ def _not_member(replica: model.ReplicaId, seen: model.Seen) -> str | None:
         return (f'{namespace.device} is in use by '
                 f'{", ".join(namespace.holders)} (law 1)')
     return None
+
+
+def _unshared(replica: model.ReplicaId, seen: model.Seen) -> str | None:
+    others = seen.shared.get(replica)
+    if not others:
+        return None
+    return f'its controllers also lead to {", ".join(others)} (law 4)'
 
 
 def _successor(replica: model.ReplicaId, seen: model.Seen) -> str | None:

@@ -201,6 +201,9 @@ class Seen:
     :ivar foreign: block devices of this array that no replica explains.
     :ivar answers: what our probes of the replicas' portals say; a portal
         that is not in it has not been probed (or cannot be).
+    :ivar shared: by replica: other block devices behind its controllers.
+    :ivar endangered: by replica: who would be hurt if its controllers were
+        deleted, in words; a replica that is not in it endangers nobody.
     :ivar paused: why healing is paused, None when it is not.
     """
 
@@ -216,10 +219,14 @@ class Seen:
     peers_hold: frozenset[str] | None
     foreign: tuple[str, ...] = ()
     answers: Mapping[Portal, bool] = dataclasses.field(default_factory=dict)
+    shared: Mapping[ReplicaId, tuple[str, ...]] = dataclasses.field(
+        default_factory=dict)
+    endangered: Mapping[ReplicaId, str] = dataclasses.field(
+        default_factory=dict)
     paused: str | None = None
 
 
-# What is remembered --------------------
+# What is remembered ----------
 
 class Superblock(enum.Enum):
     """What MD superblock a device carries."""
@@ -271,6 +278,7 @@ class ReplicaMemory:
     :ivar superblock: what the device was seen to carry; None: not looked
         at since it was last connected.
     :ivar readd_refused: MD cannot catch up by the bitmap: copy it all.
+    :ivar published: we have asked for it to be published to this host.
     :ivar let_go: its controllers were disconnected for good.
     """
 
@@ -287,6 +295,7 @@ class ReplicaMemory:
     belongs: bool = False
     superblock: Superblock | None = None
     readd_refused: bool = False
+    published: bool = False
     let_go: bool = False
 
 
@@ -304,7 +313,7 @@ class Memory:
         default_factory=dict)
 
 
-# What may be done --------------------
+# What may be done ----------
 
 class Lane(enum.Enum):
     """What an action can wait for: one lane never blocks another.

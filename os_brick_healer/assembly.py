@@ -1,0 +1,143 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Puts the rooms together into one agent."""
+
+import functools
+import os
+import socket
+import time
+
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from os_brick_healer import exception
+from os_brick_healer.conf import opts
+from os_brick_healer.conf import policy as policy_lib
+from os_brick_healer.engine import journal as journal_lib
+from os_brick_healer.engine import loop, threads, wake
+from os_brick_healer.metrics import catalogue
+from os_brick_healer.provisioner import base, loader
+from os_brick_healer.replica import act, laws, locks, observe, probe
+from os_brick_healer.replica import pulse as pulse_lib
+from os_brick_healer.replica import truth as truth_lib
+from os_brick_healer.replica import wing as wing_lib
+from os_brick_healer.sysfs import reader
+
+LOG = logging.getLogger(__name__)
+
+JOURNAL = 'journal.sqlite'
+#: Threads that give up legs, and that talk to the provisioner.
+FLOW_THREADS = 8
+NETWORK_THREADS = 8
+
+
+def clock() -> float:
+    """Seconds since boot, suspended time included: what decides."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def open_journal(conf: cfg.ConfigOpts) -> journal_lib.Journal:
+    """The agent's journal; a damaged file is set aside and a new one begun.
+
+    :raises JournalError: the directory cannot be used.
+    """
+    path = conf[opts.GROUP].state_path
+    try:
+        os.makedirs(path, mode=0o770, exist_ok=True)
+    except OSError as e:
+        raise exception.JournalError(
+            f'cannot make the directory {path}: because {e.strerror}',
+            hint='create it, writable by the user of nova-compute and of '
+                 'the agent') from e
+    journal, problem = journal_lib.open_or_set_aside(
+        os.path.join(path, JOURNAL),
+        history_max=conf[opts.GROUP].history_max)
+    if problem is not None:
+        LOG.error('%s', problem)
+    return journal
+
+
+def root_uuid(tree: reader.Tree) -> str | None:
+    """The UUID of the root file system, as os-brick reports the host's.
+
+    os-brick asks findmnt and blkid as root; udev's database tells the same
+    to anybody. None on an overlay root, like os-brick.
+    """
+    for line in (tree.read('proc/self/mountinfo') or '').splitlines():
+        words = line.split(' ')
+        if len(words) > 4 and words[4] == '/':
+            text = tree.read(f'run/udev/data/b{words[2]}') or ''
+            for entry in text.splitlines():
+                if entry.startswith('E:ID_FS_UUID='):
+                    return entry.partition('=')[2]
+    return None
+
+
+def identify(conf: cfg.ConfigOpts, tree: reader.Tree) -> base.HostIdentity:
+    """Who this host is to the provisioner."""
+    return loader.host_identity(conf, uuid=lambda: root_uuid(tree))
+
+
+def build(conf: cfg.ConfigOpts, *, run_mode: str) -> loop.Engine:
+    """An engine that heals the volumes of this host.
+
+    :param run_mode: how the agent runs, for status.
+    :raises HealerError: it cannot: the journal, or a setting.
+    """
+    tree = reader.Tree()
+    profile = policy_lib.profile(conf)
+    policy = policy_lib.policy(conf)
+    journal = open_journal(conf)
+    waker = wake.Waker()
+    for problem in waker.problems:
+        LOG.warning('%s: changes are noticed by polling only', problem)
+    truth = truth_lib.Truth(
+        lambda: loader.load(conf, identify(conf, tree)), clock)
+    pulse = pulse_lib.Pulse(tree, stuck_s=profile.stuck_s)
+    prober = probe.TcpProber(
+        deadline_s=profile.probe_deadline_s,
+        wake=lambda portal: wing.probed(portal))  # noqa: PLW0108
+    hands = act.Hands(
+        settings=functools.partial(act.Settings.read, conf),
+        provisioner=lambda: truth.provisioner,
+        host_nqn=lambda: identify(conf, tree).nqn, permits=laws.permits,
+        locks=locks.OsBrickLocks(conf))
+    wing = wing_lib.ReplicaWing(
+        policy=policy, host=_host_name(conf), truth=truth,
+        observer=observe.Observer(tree, clock, pulse), pulse=pulse,
+        prober=prober, hands=hands, journal=journal, clock=clock,
+        process_start=journal_lib.process_start)
+    engine = loop.Engine(
+        (wing,), journal=journal, waits=waker, clock=clock,
+        runs=threads.Threads(waker.post, {
+            'flow': FLOW_THREADS, 'network': NETWORK_THREADS,
+            'kernel': policy.heals_max, 'ask': 1}),
+        count=catalogue.count)
+    engine.reload_hooks.append(functools.partial(_reload, conf, wing, truth))
+    if conf[opts.GROUP].paused and journal.setting('paused') is None:
+        journal.set_setting('paused', 'by the configuration')
+    LOG.info('the agent runs (%s, profile %s)', run_mode,
+             conf[opts.GROUP].profile)
+    return engine
+
+
+def _reload(conf: cfg.ConfigOpts, wing: wing_lib.ReplicaWing,
+            truth: truth_lib.Truth) -> None:
+    wing.policy = policy_lib.policy(conf)
+    truth.close()
+
+
+def _host_name(conf: cfg.ConfigOpts) -> str:
+    try:
+        return str(conf.host) or socket.gethostname()
+    except cfg.NoSuchOptError:
+        return socket.gethostname()

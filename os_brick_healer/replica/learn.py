@@ -1,0 +1,136 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""What the outcome of an action means for the memory. Pure."""
+
+from collections.abc import Callable
+import dataclasses
+
+from os_brick_healer.engine import limits, verdict
+from os_brick_healer.replica import model, recall
+
+Outcome = verdict.Outcome
+One = model.ReplicaMemory
+
+#: The same state is not reported again before so long, seconds: after a
+#: success, after a failure.
+REPORT_AGAIN_S = 60.0
+REPORT_RETRY_S = 10.0
+#: After a cut the kernel tears down; a second cut would only disturb.
+CUT_AGAIN_S = 2.0
+BREAK_AGAIN_S = 0.5
+#: Detail of an outcome: MD cannot catch up by the bitmap.
+READD_REFUSED = 're-add refused'
+
+
+def replica_of(action: model.Action) -> model.ReplicaId | None:
+    """Whose memory an action concerns."""
+    replica = action.replica
+    if isinstance(replica, model.Replica):
+        return replica.id
+    return replica
+
+
+def intend(memory: model.Memory, action: model.Action,
+           now_s: float) -> model.Memory:
+    """The memory that is written down before the action begins."""
+    if not isinstance(action, model.RequestReplacement):
+        return memory
+
+    def _asked(one: One) -> One:
+        tries = 1 if one.request is None else one.request.tries + 1
+        return dataclasses.replace(one, request=model.Request(
+            id=action.request_id, asked_s=now_s, tries=tries,
+            state=model.RequestState.ASKED, known=action.known))
+
+    return _change(memory, action.replica, _asked)
+
+
+def learn(memory: model.Memory, action: model.Action, outcome: Outcome,
+          now_s: float, policy: limits.Policy) -> model.Memory:
+    """The memory after the action."""
+    replica = replica_of(action)
+    if replica is None:
+        return memory
+    return _change(memory, replica, lambda one: _learn(
+        one, action, outcome, now_s, policy))
+
+
+def _change(memory: model.Memory, replica: model.ReplicaId,
+            change: Callable[[One], One]) -> model.Memory:
+    one = memory.replicas.get(replica)
+    if one is None:
+        return memory
+    return dataclasses.replace(memory, replicas={
+        **memory.replicas, replica: change(one)})
+
+
+def _learn(one: One, action: model.Action, outcome: Outcome, now_s: float,
+           policy: limits.Policy) -> One:
+    match action:
+        case model.ReportState():
+            again_s = REPORT_AGAIN_S if outcome.error is None else (
+                REPORT_RETRY_S)
+            return dataclasses.replace(one, reported=action.state,
+                                       report_next_s=now_s + again_s)
+        case model.CutSilent():
+            return dataclasses.replace(one, next_try_s=now_s + CUT_AGAIN_S)
+        case model.BreakLeg():
+            return dataclasses.replace(
+                one, last_error=outcome.error,
+                next_try_s=now_s + BREAK_AGAIN_S)
+        case _ if outcome.error is not None:
+            return _failed(one, action, outcome, now_s, policy)
+        case model.Examine():
+            return _examined(one, outcome, now_s)
+        case model.RequestReplacement():
+            assert one.request is not None
+            return dataclasses.replace(
+                recall.succeeded(one), request=dataclasses.replace(
+                    one.request, state=model.RequestState.ACCEPTED,
+                    asked_s=now_s))
+        case model.Publish():
+            return dataclasses.replace(
+                one, tries=one.tries + 1, next_try_s=now_s + max(
+                    1.0, policy.provisioner_interval_s / 5))
+        case model.DisconnectPaths():
+            return dataclasses.replace(recall.succeeded(one), let_go=True)
+        case model.ConfirmRemoval():
+            # Its name goes with the provisioner's next words.
+            return dataclasses.replace(
+                one, next_try_s=now_s + policy.provisioner_interval_s)
+        case _:
+            return recall.succeeded(one)
+
+
+def _failed(one: One, action: model.Action, outcome: Outcome, now_s: float,
+            policy: limits.Policy) -> One:
+    assert outcome.error is not None
+    if (isinstance(action, model.ReAdd)
+            and outcome.detail == READD_REFUSED):
+        return dataclasses.replace(one, readd_refused=True,
+                                   last_error=outcome.error)
+    after = recall.failed(one, now_s, outcome.error, outcome.transient)
+    if isinstance(action, model.RequestReplacement):
+        wait_s = 2 * policy.provisioner_interval_s
+        return dataclasses.replace(
+            after, next_try_s=max(after.next_try_s, now_s + wait_s))
+    return after
+
+
+def _examined(one: One, outcome: Outcome, now_s: float) -> One:
+    word, _, what = outcome.detail.partition(':')
+    found = model.Superblock(word)
+    if found is model.Superblock.FOREIGN:
+        after = recall.failed(one, now_s, f'it carries {what.strip()}',
+                              False)
+        return dataclasses.replace(after, superblock=found)
+    return dataclasses.replace(recall.succeeded(one), superblock=found)

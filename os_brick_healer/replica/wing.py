@@ -1,0 +1,542 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""The replica wing: ties facts, decision, hands and memory together."""
+
+from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+import threading
+from typing import Any, Protocol
+import uuid
+
+from os_brick_healer.engine import journal as journal_lib
+from os_brick_healer.engine import limits, loop, pacing, verdict, wake
+from os_brick_healer.provisioner import base
+from os_brick_healer.replica import case as case_lib
+from os_brick_healer.replica import decide as decide_lib
+from os_brick_healer.replica import (
+    learn,
+    model,
+    observe,
+    probe,
+    recall,
+    remember,
+)
+from os_brick_healer.replica import pulse as pulse_lib
+from os_brick_healer.replica import slots as slots_lib
+from os_brick_healer.replica import truth as truth_lib
+
+Phase = verdict.Phase
+
+#: Actions that begin or go on with a heal, and need a turn.
+_NEED_TURN = (model.DropFaulty, model.ConnectReplica, model.Examine,
+              model.ReAdd, model.AddSpare)
+#: Actions that are done on the provisioner's present word only.
+_NEED_TRUTH = (model.ReAdd, model.AddSpare, model.RequestReplacement,
+               model.ConfirmRemoval)
+#: A lost leg's portals are probed after this share of the time it has been
+#: lost, within these bounds (seconds).
+_PROBE_SHARE, _PROBE_FIRST_S, _PROBE_LAST_S = 0.1, 1.0, 15.0
+_AROUND_S = 1.0
+_ATTACHMENTS_S = 0.25
+
+
+class Hands(Protocol):
+    """What carries out actions (``replica.act.Hands``)."""
+
+    def do(self, action: model.Action,
+           fresh: Callable[[], model.Seen]) -> verdict.Outcome: ...
+
+
+class Prober(Protocol):
+    """What probes portals (``replica.probe.TcpProber``)."""
+
+    def ask(self, portals: Iterable[model.Portal]) -> None: ...
+
+    def result(self, portal: model.Portal) -> probe.Result: ...
+
+    def stop(self) -> None: ...
+
+
+class _Results(Mapping[model.Portal, probe.Result]):
+    """The prober's results as the observer wants them."""
+
+    def __init__(self, prober: Prober) -> None:
+        self._prober = prober
+
+    def __getitem__(self, portal: model.Portal) -> probe.Result:
+        return self._prober.result(portal)
+
+    def __iter__(self) -> Any:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def get(self, portal: Any, _default: Any = None) -> Any:
+        return self._prober.result(portal)
+
+
+class ReplicaWing:
+    """Replicated volumes: MD arrays over NVMe-oF legs."""
+
+    kind = 'replica'
+
+    def __init__(self, *, policy: limits.Policy, host: str,
+                 truth: truth_lib.Truth, observer: observe.Observer,
+                 pulse: pulse_lib.Pulse, prober: Prober, hands: Hands,
+                 journal: journal_lib.Journal, clock: Callable[[], float],
+                 process_start: Callable[[int], str | None]) -> None:
+        self.policy = policy
+        self._host = host
+        self._truth = truth
+        self._observer = observer
+        self._pulse = pulse
+        self._prober = prober
+        self._results = _Results(prober)
+        self._hands = hands
+        self._journal = journal
+        self._clock = clock
+        self._process_start = process_start
+        self._lock = threading.Lock()     # the observer, for any thread
+        self._engine: loop.Engine | None = None
+        self._memories: dict[str, model.Memory] = {}
+        self._attachments: dict[str, journal_lib.AttachRow] = {}
+        self._data_version = -1
+        self._seen: dict[str, model.Seen] = {}
+        self._slots = slots_lib.Slots(policy.heals_max)
+        self._asking = False
+        self._ask_again = False
+        self._around: tuple[float, str | None, int] = (-1.0, None, 0)
+        self._portal_keys: dict[model.Portal, set[str]] = {}
+        self._device_keys: dict[str, set[str]] = {}
+
+    # The engine's calls -----------
+
+    def start(self, engine: loop.Engine) -> None:
+        """Load memories; begin to ask, to sample and to look."""
+        self._engine = engine
+        for key, kept in self._journal.load_memory(self.kind).items():
+            try:
+                memory = remember.load(kept.value)
+            except ValueError:
+                continue     # the world is read anew
+            if not kept.same_boot:
+                memory = recall.rebase(memory, self._clock())
+            self._memories[key] = memory
+        engine.every(lambda: _ATTACHMENTS_S, self._read_attachments,
+                     'attachments')
+        engine.every(self._interval_s, self._ask, 'provisioner')
+        engine.every(lambda: self.policy.poll_s, self._sample, 'pulse')
+
+    def stop(self) -> None:
+        """End background threads."""
+        self._prober.stop()
+        self._truth.close()
+
+    def look(self, key: str) -> model.Verdict:
+        """See one volume and decide; also ask for what is not known."""
+        seen = self._see(key, self._truth.volumes.get(base.VolumeId(key)),
+                         heard_s=self._truth.heard_s)
+        self._seen[key] = seen
+        self._watch(key, seen)
+        memory = self._memories.get(key, model.Memory())
+        found = decide_lib.decide(seen, memory, self.policy,
+                                  self._look_around(seen))
+        self._memories[key] = found.memory
+        found = self._in_turn(key, found)
+        again_s = self._probe(seen, found)
+        return dataclasses.replace(
+            found, look_again_s=min(found.look_again_s, again_s))
+
+    def before(self, key: str, action: model.Action,
+               memory: model.Memory) -> model.Memory:
+        """See ``loop.Wing``."""
+        after = learn.intend(memory, action, self._clock())
+        self._memories[key] = after
+        return after
+
+    def act(self, key: str, action: model.Action) -> verdict.Outcome:
+        """See ``loop.Wing``.
+
+        What cannot be taken back is not done on words from before: the
+        provisioner is asked again, before any lock is taken.
+        """
+        volumes, heard_s = self._truth.volumes, self._truth.heard_s
+        if isinstance(action, _NEED_TRUTH):
+            heard_s = self._clock()
+            volumes = self._truth.ask()
+        volume = volumes.get(base.VolumeId(key))
+        return self._hands.do(action, lambda: self._see(
+            key, volume, heard_s=heard_s))
+
+    def after(self, key: str, action: model.Action,
+              outcome: verdict.Outcome) -> None:
+        """See ``loop.Wing``."""
+        self._memories[key] = learn.learn(
+            self._memories.get(key, model.Memory()), action, outcome,
+            self._clock(), self.policy)
+        if action.lane is model.Lane.NETWORK:
+            self.ask_now()
+
+    def dump(self, memory: model.Memory) -> Mapping[str, Any]:
+        """See ``loop.Wing``."""
+        return remember.dump(memory)
+
+    def woken(self, what: wake.Woken) -> Iterable[str]:
+        """Which volumes a kernel event concerns."""
+        keys: set[str] = set()
+        for device in what.devices:
+            keys |= self._device_keys.get(device, set())
+        if what.md or what.lost:
+            keys |= self._pulse.sample(self._clock())
+        return keys
+
+    # Seeing -----------
+
+    def _see(self, key: str, volume: model.Volume | None, *,
+             heard_s: float | None) -> model.Seen:
+        engine = self._engine
+        memory = self._memories.get(key, model.Memory())
+        with self._lock:
+            found = self._observer.look(base.VolumeId(key), volume,
+                                        memory.array_uuid, self._results)
+        now_s = self._clock()
+        newer = (heard_s is not None and self._truth.heard_s is not None
+                 and heard_s > self._truth.heard_s)
+        return model.Seen(
+            key=base.VolumeId(key), now_s=now_s, volume=volume,
+            volume_age_s=None if heard_s is None else now_s - heard_s,
+            provisioner_error=None if newer else self._truth.error,
+            attachment=self._attachment(key), array=found.array,
+            namespaces=found.namespaces, paths=found.paths,
+            peers_hold=self._peers(volume), foreign=found.foreign,
+            answers=self._answers(volume), shared=found.sharing,
+            endangered=self._endangered(found),
+            paused=engine.paused if engine is not None else None)
+
+    def _attachment(self, key: str) -> model.Attachment | None:
+        row = self._attachments.get(key)
+        if row is None:
+            return None
+        state = model.AttachState(row.state)
+        alive = (state is not model.AttachState.ATTACHED
+                 and self._process_start(row.pid) == row.pid_start)
+        return model.Attachment(volume=base.VolumeId(key), alias=row.alias,
+                                state=state, owner_alive=alive)
+
+    def _peers(self, volume: model.Volume | None) -> frozenset[str] | None:
+        if volume is None or volume.hosts is None:
+            return None
+        return volume.hosts - {self._host}
+
+    def _answers(self,
+                 volume: model.Volume | None) -> dict[model.Portal, bool]:
+        told: dict[model.Portal, bool] = {}
+        for replica in () if volume is None else volume.replicas:
+            for portal in replica.portals:
+                result = self._prober.result(portal)
+                if (result.answers is not None and result.age_s is not None
+                        and result.age_s < observe.PROBE_FRESH_S):
+                    told[portal] = result.answers
+        return told
+
+    def _endangered(self, found: observe.Observation
+                    ) -> dict[model.ReplicaId, str]:
+        """Whom a deletion of a replica's controllers would hurt."""
+        told = {}
+        for replica, devices in found.sharing.items():
+            hurt = [d for d in devices if not self._can_spare(d)]
+            if hurt:
+                told[replica] = ', '.join(hurt)
+        return told
+
+    def _can_spare(self, device: str) -> bool:
+        """Whether a volume of ours can do without this leg now."""
+        for key in self._device_keys.get(device, ()):
+            seen = self._seen.get(key)
+            if seen is not None and any(
+                    ns.device != device
+                    and (m := case_lib.member_of(seen, r)) is not None
+                    and m.in_sync
+                    and any(p.state is model.PathState.LIVE
+                            and p.portal_answers is not False
+                            for p in seen.paths.get(r, ()))
+                    for r, ns in seen.namespaces.items()):
+                return True
+        return False
+
+    # Events -----------
+
+    def _watch(self, key: str, seen: model.Seen) -> None:
+        paths = [p for paths in seen.paths.values() for p in paths]
+        self._pulse.watch(
+            base.VolumeId(key), [p.controller for p in paths],
+            None if seen.array is None else seen.array.name)
+        names = {p.controller for p in paths}
+        names |= {n.device for n in seen.namespaces.values()}
+        if seen.array is not None:
+            names.add(seen.array.name)
+        for name in names:
+            self._device_keys.setdefault(name, set()).add(key)
+
+    def _sample(self) -> None:
+        if self._engine is not None:
+            self._engine.touch(self, self._pulse.sample(self._clock()))
+
+    def probed(self, portal: model.Portal) -> None:
+        """A probe has ended; called by the prober, on its thread."""
+        engine = self._engine
+        if engine is not None:
+            keys = tuple(self._portal_keys.get(portal, ()))
+            engine.post_touch(self, keys)
+
+    def _probe(self, seen: model.Seen, found: model.Verdict) -> float:
+        """Probe what there is doubt about; when to look again, seconds."""
+        array, volume = seen.array, seen.volume
+        if array is None or volume is None:
+            return found.look_again_s
+        members = [r for r in volume.replicas
+                   if case_lib.member_of(seen, r.id) is not None]
+        doubt = array.stuck_s > 0 or any(
+            p.state is not model.PathState.LIVE or p.portal_answers is False
+            for r in members for p in seen.paths.get(r.id, ()))
+        wanted: list[model.Portal] = []
+        if doubt:
+            wanted += [p.portal for r in members
+                       for p in seen.paths.get(r.id, ())]
+        again_s = self._probe_lost(seen, found.memory, wanted)
+        for portal in wanted:
+            self._portal_keys.setdefault(portal, set()).add(seen.key)
+        if wanted:
+            self._prober.ask(wanted)
+        return min(again_s, self.policy.poll_s) if doubt else again_s
+
+    def _probe_lost(self, seen: model.Seen, memory: model.Memory,
+                    wanted: list[model.Portal]) -> float:
+        assert seen.volume is not None
+        again_s = decide_lib.IDLE_S
+        for replica in seen.volume.replicas:
+            one = memory.replicas.get(replica.id)
+            if one is None or one.lost_s is None:
+                continue
+            wait_s = min(_PROBE_LAST_S, max(
+                _PROBE_FIRST_S, _PROBE_SHARE * (seen.now_s - one.lost_s)))
+            again_s = min(again_s, wait_s)
+            for portal in replica.portals:
+                age_s = self._prober.result(portal).age_s
+                if age_s is None or age_s >= wait_s:
+                    wanted.append(portal)
+        return again_s
+
+    # The host as a whole -----------
+
+    def _in_turn(self, key: str, found: model.Verdict) -> model.Verdict:
+        """A bounded number of volumes is healed at once."""
+        assert self._engine is not None
+        if isinstance(found.action, _NEED_TURN):
+            if self._slots.take(key):
+                return found
+            return dataclasses.replace(
+                found, action=None, phase=Phase.HELD, look_again_s=1.0,
+                sentence=f'waits for its turn, {self._slots.busy} volumes '
+                         f'are being healed; then: {found.sentence}')
+        if found.phase not in (Phase.HEALING, Phase.RESYNCING):
+            self._engine.touch(self, self._slots.give_back(key))
+        return found
+
+    def _look_around(self, seen: model.Seen) -> case_lib.Around:
+        if seen.array is None or not seen.array.degraded:
+            return case_lib.Around()
+        now_s = self._clock()
+        if now_s - self._around[0] >= _AROUND_S:
+            self._around = (now_s, self._brake(), self._requests_left(now_s))
+        return case_lib.Around(brake=self._around[1],
+                               requests_left=self._around[2])
+
+    def _brake(self) -> str | None:
+        known: set[str] = set()
+        lost: set[str] = set()
+        fine: set[str] = set()
+        for key, seen in self._seen.items():
+            memory = self._memories.get(key)
+            if seen.volume is None or memory is None or seen.array is None:
+                continue
+            for replica in seen.volume.replicas:
+                one = memory.replicas.get(replica.id)
+                names = {p.address for p in replica.portals}
+                known |= names
+                if one is not None and one.unreachable_s is not None:
+                    lost |= names
+                else:
+                    fine |= names
+        return pacing.brake(lost - fine, known, self.policy.brake_ratio)
+
+    def _requests_left(self, now_s: float) -> int:
+        asked = [one.request.asked_s for memory in self._memories.values()
+                 for one in memory.replicas.values()
+                 if one.request is not None]
+        return pacing.budget_left(asked, now_s,
+                                  self.policy.requests_per_hour_max)
+
+    # The provisioner and the attachments -----------
+
+    def _interval_s(self) -> float:
+        assert self._engine is not None
+        calm = all(p in (Phase.HEALTHY, Phase.GONE)
+                   for p in self._engine.phases())
+        interval_s = self.policy.provisioner_interval_s
+        return interval_s if calm else interval_s / 5
+
+    def ask_now(self) -> None:
+        """Ask the provisioner as soon as it can be asked."""
+        if self._asking:
+            self._ask_again = True
+        else:
+            self._ask()
+
+    def _ask(self) -> None:
+        assert self._engine is not None
+        if self._asking:
+            return
+        self._asking = True
+        begun_s = self._clock()
+        self._engine.submit('ask', self._truth.ask,
+                            lambda result: self._told(begun_s, result))
+
+    def _told(self, begun_s: float, result: Any) -> None:
+        assert self._engine is not None
+        self._asking = False
+        old = self._truth.volumes
+        changed = self._truth.take(begun_s, result)
+        self._choose_keys()
+        if changed and self._truth.volumes is old:
+            self._engine.touch(self, tuple(self._memories))
+        elif changed:
+            self._engine.touch(self, [
+                k for k in {*old, *self._truth.volumes}
+                if old.get(k) != self._truth.volumes.get(k)])
+        # A heal waits for news: look at those that are not well.
+        self._engine.touch(self, [
+            k for k, seen in self._seen.items()
+            if seen.array is not None and seen.array.degraded])
+        if self._ask_again:
+            self._ask_again = False
+            self._ask()
+
+    def _read_attachments(self) -> None:
+        assert self._engine is not None
+        version = self._journal.data_version()
+        if version == self._data_version:
+            return
+        self._data_version = version
+        old = self._attachments
+        self._attachments = {_key(row.volume): row
+                             for row in self._journal.attachments()}
+        self._choose_keys()
+        moved = [k for k in {*old, *self._attachments}
+                 if old.get(k) != self._attachments.get(k)]
+        self._engine.touch(self, moved)
+        if moved:
+            self.ask_now()
+
+    def _choose_keys(self) -> None:
+        """Watch what is named, attached, or remembered; drop the rest."""
+        assert self._engine is not None
+        wanted = {str(k) for k in self._truth.volumes} | set(
+            self._attachments)
+        for key in wanted | set(self._memories):
+            self._engine.watch(self, key)
+        if self._truth.error is not None:
+            return
+        for key, seen in list(self._seen.items()):
+            if key not in wanted and seen.array is None:
+                self._forget(key)
+
+    def _forget(self, key: str) -> None:
+        assert self._engine is not None
+        self._engine.unwatch(self, key)
+        self._engine.touch(self, self._slots.give_back(key))
+        self._pulse.forget(base.VolumeId(key))
+        self._seen.pop(key, None)
+        self._memories.pop(key, None)
+        for keys in (*self._portal_keys.values(),
+                     *self._device_keys.values()):
+            keys.discard(key)
+
+    # Telling -----------
+
+    def about(self) -> dict[str, Any]:
+        """The provisioner, for status."""
+        return {'provisioner': {
+            'sentence': self._truth.sentence, 'error': self._truth.error,
+            'age_s': self._truth.age_s()}}
+
+    def describe(self, key: str, found: Any) -> dict[str, Any]:
+        """Legs and progress of one volume, for status."""
+        seen = self._seen.get(key)
+        if seen is None:
+            return {'alias': None, 'array': None, 'legs': [], 'sync': None}
+        alias = (seen.volume.alias if seen.volume is not None
+                 else seen.attachment.alias if seen.attachment else None)
+        array = seen.array
+        memory = found.memory or model.Memory()
+        return {
+            'alias': alias, 'array': None if array is None else array.name,
+            'array_uuid': None if array is None else array.uuid,
+            'legs': [self._describe_leg(seen, memory, r)
+                     for r in (seen.volume.replicas if seen.volume else ())],
+            'sync': None if array is None or array.sync is None else {
+                'action': array.sync.action, 'percent': array.sync.percent,
+                'speed_kib_s': array.sync.speed_kib_s,
+                'eta_s': array.sync.eta_s}}
+
+    def _describe_leg(self, seen: model.Seen, memory: model.Memory,
+                      replica: model.Replica) -> dict[str, Any]:
+        one = memory.replicas.get(replica.id, model.ReplicaMemory())
+        namespace = seen.namespaces.get(replica.id)
+        paths = {p.portal: p for p in seen.paths.get(replica.id, ())}
+        portals = {*replica.portals, *paths}
+        return {
+            'replica': replica.id, 'provisioner_state': replica.state.value,
+            'device': None if namespace is None else namespace.device,
+            'state': _leg_state(seen, replica, one),
+            'portals': [{
+                'portal': str(p),
+                'controller': paths[p].controller if p in paths else None,
+                'state': paths[p].state.value if p in paths else None}
+                for p in sorted(portals, key=str)],
+            'lost_for_s': (None if one.lost_s is None
+                           else seen.now_s - one.lost_s),
+            'note': one.last_error}
+
+
+def _leg_state(seen: model.Seen, replica: model.Replica,
+               one: model.ReplicaMemory) -> str:
+    member = case_lib.member_of(seen, replica.id)
+    if member is None:
+        return 'new' if not one.belongs else 'lost'
+    if 'faulty' in member.flags:
+        return 'faulty'
+    if not member.in_sync:
+        return 'filling'
+    paths = seen.paths.get(replica.id, ())
+    if paths and not any(p.state is model.PathState.LIVE for p in paths):
+        return 'disconnected'
+    return 'in_sync'
+
+
+def _key(volume: str) -> str:
+    """A volume id in the form that provisioners are held to."""
+    try:
+        return str(uuid.UUID(volume))
+    except ValueError:
+        return volume
