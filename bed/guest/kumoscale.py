@@ -24,6 +24,7 @@ it stands before a MemoryStorage, in the guest before an NvmetArray:
 Everything runs in daemon threads of the caller.
 """
 
+from collections.abc import Mapping, Sequence
 import dataclasses
 import enum
 import http.server
@@ -33,19 +34,20 @@ import socket
 import ssl
 import threading
 import time
-import urllib.parse
-from collections.abc import Mapping, Sequence
 from typing import Any
+import urllib.parse
 
 from bed.guest import pki
-from bed.guest.provisioner import GIB
-from bed.guest.provisioner import Generation
-from bed.guest.provisioner import Host
-from bed.guest.provisioner import Json
-from bed.guest.provisioner import MIB
-from bed.guest.provisioner import Provisioner
-from bed.guest.provisioner import Refused
-from bed.guest.provisioner import Status
+from bed.guest.provisioner import (
+    Generation,
+    GIB,
+    Host,
+    Json,
+    MIB,
+    Provisioner,
+    Refused,
+    Status,
+)
 
 __all__ = ['Fault', 'Generation', 'KumoScaleServer', 'Request']
 
@@ -129,7 +131,7 @@ class KumoScaleServer:
         for address in list(self._servers):
             self._close(address)
 
-    # What a scenario does to it and asks it ---------------------------------
+    # What a scenario does to it and asks it ------------------------------
 
     def break_down(self, fault: Fault, *, delay_s: float = 5.0,
                    address: str | None = None) -> None:
@@ -174,7 +176,7 @@ class KumoScaleServer:
         return (f'[DEFAULT]\nprov_ip = {",".join(self.addresses)}\n'
                 f'prov_port = {self.port}\n{cert}token = {self.token}\n')
 
-    # Answers ------------------------------------------------------------------
+    # Answers ------------------------------
 
     def answer(self, method: str, target: str, body: Json,
                fault: Fault) -> Json | list[Json]:
@@ -307,7 +309,7 @@ class KumoScaleServer:
                 wishes.get('maxReplicaDownTime') or 0))
         return {**envelope(Status.SUCCESS), 'resID': volume.id}
 
-    # Listening ----------------------------------------------------------------
+    # Listening ------------------------------
 
     def _listen(self, address: str) -> None:
         listener = _Listener(self, address, self.port)
