@@ -250,11 +250,18 @@ class KumoScaleProvisioner(base.Provisioner):
                             replica: base.ReplicaId,
                             request_id: str) -> None:
         what = f'request a replacement for replica {replica}'
+        asked = self._asked(request_id)
+        with asked.lock:
+            self._request_once(volume, replica, what, asked)
+
+    def _request_once(self, volume: base.VolumeId, replica: base.ReplicaId,
+                      what: str, asked: '_Asked') -> None:
         stored = self._stored(volume, what)
         there = {one.replica: one.state for one in stored.locations}
-        asked = self._asked(request_id, frozenset(there))
+        if asked.known is None:
+            asked.known = frozenset(there)
         if (asked.accepted or there.keys() - asked.known
-                or _under_way(stored, replica)):
+                or (replica in there and _under_way(stored, replica))):
             LOG.info('Volume %s has a replacement for replica %s already.',
                      volume, replica)
             return
@@ -279,12 +286,11 @@ class KumoScaleProvisioner(base.Provisioner):
             raise
         asked.accepted = True
 
-    def _asked(self, request_id: str, there: frozenset[str]) -> '_Asked':
+    def _asked(self, request_id: str) -> '_Asked':
         with self._lock:
             while len(self._requested) >= REQUESTS_MAX:
                 self._requested.pop(next(iter(self._requested)))
-            return self._requested.setdefault(request_id,
-                                              _Asked(known=there))
+            return self._requested.setdefault(request_id, _Asked())
 
     def publish(self, volume: base.VolumeId) -> None:
         self._not_ours.pop(volume, None)
@@ -330,11 +336,13 @@ class KumoScaleProvisioner(base.Provisioner):
 class _Asked:
     """What this process knows of one request for a replacement.
 
+    :ivar lock: held while it is made: two threads are not two requests.
     :ivar known: the replicas that were there when it was first made.
     :ivar sent_s: when it was sent; its answer may have been lost.
     """
 
-    known: frozenset[str]
+    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    known: frozenset[str] | None = None
     accepted: bool = False
     sent_s: float | None = None
 

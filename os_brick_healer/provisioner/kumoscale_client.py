@@ -78,7 +78,9 @@ class _BoundSocket(ssl.SSLSocket):
             left_s = _deadline.at_s - time.monotonic()
             if left_s <= 0.0:
                 raise TimeoutError('the answer took too long')
-            self.settimeout(left_s)
+            silence_s = self.gettimeout()
+            self.settimeout(left_s if silence_s is None
+                            else min(left_s, silence_s))
         return super().recv_into(buffer, nbytes, flags)
 
 
