@@ -17,8 +17,7 @@ Written from listings of Linux 6.1 with native multipath.
 from collections.abc import Callable, Sequence
 import pathlib
 
-from os_brick_healer.privileged import command
-from os_brick_healer.privileged import tree
+from os_brick_healer.privileged import command, tree
 
 ARRAY_UUID = '6a41b2c7-0d3e-4f5a-9b8c-7d6e5f4a3b2c'
 OTHER_UUID = '11111111-2222-4333-8444-555555555555'
@@ -106,6 +105,7 @@ class Host:
 
     def run(self, argv: Sequence[str], timeout_s: float) -> command.Result:
         assert timeout_s > 0
+        assert argv[0] in command.PROGRAMS, argv
         self.ran.append(tuple(argv))
         match argv:
             case ['mdadm', '--examine', '--export', path]:

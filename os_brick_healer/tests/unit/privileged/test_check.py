@@ -35,7 +35,8 @@ def refused(function: object, value: object) -> bool:
 class TestNames(base.TestCase):
 
     @given(WORDS)
-    def test_an_accepted_name_is_no_path_and_no_option(self, word):
+    def test_an_accepted_name_is_no_path_and_no_option(
+            self, word: str) -> None:
         for function in (check.array, check.device, check.controller):
             if not refused(function, word):
                 self.assertNotIn('/', word)
@@ -43,14 +44,14 @@ class TestNames(base.TestCase):
                 self.assertNotIn('..', word)
                 self.assertEqual(word.split(), [word])
 
-    def test_kernel_names_are_accepted_as_they_are(self):
+    def test_kernel_names_are_accepted_as_they_are(self) -> None:
         for function, name in ((check.array, 'md127'),
                                (check.array, 'md_vol-1.a'),
                                (check.device, 'nvme10n1'),
                                (check.controller, 'nvme3')):
             self.assertEqual(name, function(name))
 
-    def test_partitions_and_paths_and_others_are_refused(self):
+    def test_partitions_and_paths_and_others_are_refused(self) -> None:
         for name in ('nvme0n1p1', 'nvme0c1n1', '/dev/nvme0n1', 'sda',
                      'nvme0n1\n', '', None, 7, b'nvme0n1'):
             self.assertTrue(refused(check.device, name), name)
@@ -60,13 +61,13 @@ class TestNames(base.TestCase):
 
 class TestNqn(base.TestCase):
 
-    def test_it_may_have_223_bytes_and_no_more(self):
+    def test_it_may_have_223_bytes_and_no_more(self) -> None:
         longest = 'nqn.' + 'x' * 219
         self.assertEqual(longest, check.nqn(longest))
         self.assertTrue(refused(check.nqn, longest + 'x'))
 
     @given(WORDS)
-    def test_it_has_no_blank_and_no_control_character(self, word):
+    def test_it_has_no_blank_and_no_control_character(self, word: str) -> None:
         value = 'nqn.' + word
         if not refused(check.nqn, value):
             self.assertTrue(all('!' <= c <= '~' for c in value))
@@ -74,31 +75,31 @@ class TestNqn(base.TestCase):
 
 class TestValues(base.TestCase):
 
-    def test_addresses_are_written_as_the_kernel_does(self):
+    def test_addresses_are_written_as_the_kernel_does(self) -> None:
         self.assertEqual('fe80::1', check.address('FE80:0::1'))
         self.assertEqual('10.0.0.1', check.address('10.0.0.1'))
 
-    def test_what_is_not_an_address_is_refused(self):
+    def test_what_is_not_an_address_is_refused(self) -> None:
         for value in ('localhost', '10.0.0.1/24', '10.0.0', '-a', '', None,
                       167772161, '010.0.0.1', '1.2.3.4\n'):
             self.assertTrue(refused(check.address, value), value)
 
-    def test_ports_are_bounded(self):
+    def test_ports_are_bounded(self) -> None:
         for value in (0, 65536, -1, True, '4420', 4420.0, None):
             self.assertTrue(refused(check.port, value), value)
         self.assertEqual(4420, check.port(4420))
 
-    def test_both_spellings_of_an_array_uuid_are_one(self):
+    def test_both_spellings_of_an_array_uuid_are_one(self) -> None:
         self.assertEqual(
             check.md_uuid('6a41b2c7:0d3e4f5a:9b8c7d6e:5f4a3b2c'),
             check.md_uuid('6A41B2C7-0d3e-4f5a-9b8c-7d6e5f4a3b2c'))
 
-    def test_the_nil_uuid_names_nothing(self):
+    def test_the_nil_uuid_names_nothing(self) -> None:
         nil = '00000000-0000-0000-0000-000000000000'
         self.assertTrue(refused(check.md_uuid, nil))
         self.assertTrue(refused(check.namespace_uuid, nil))
 
-    def test_only_three_attributes_can_be_set_within_bounds(self):
+    def test_only_three_attributes_can_be_set_within_bounds(self) -> None:
         self.assertEqual(('fast_io_fail_tmo', -1),
                          check.attribute('fast_io_fail_tmo', -1))
         for name, value in (('delete_controller', 1), ('kato', 1),
@@ -107,6 +108,6 @@ class TestValues(base.TestCase):
             self.assertRaises(exception.NotOurs, check.attribute, name,
                               value)
 
-    def test_deadlines_are_finite(self):
+    def test_deadlines_are_finite(self) -> None:
         for value in (0, -1, float('inf'), float('nan'), '3', None, True):
             self.assertTrue(refused(check.timeout, value), value)

@@ -16,24 +16,22 @@ import signal
 import time
 
 from os_brick_healer import exception
-from os_brick_healer.privileged import bounded
-from os_brick_healer.privileged import command
-from os_brick_healer.privileged import tree
+from os_brick_healer.privileged import bounded, command, tree
 from os_brick_healer.tests import base
 
 
 class TestCommand(base.TestCase):
 
-    def test_only_our_programs_are_run(self):
+    def test_only_our_programs_are_run(self) -> None:
         for name in ('sh', '/bin/sh', 'mdadm; reboot', ''):
             self.assertRaises(AssertionError, command.run, (name,), 1.0)
 
-    def test_output_and_code_come_back(self):
+    def test_output_and_code_come_back(self) -> None:
         result = command.run(('wipefs', '--version'), 10.0)
         self.assertEqual(0, result.code)
         self.assertIn('wipefs', result.out)
 
-    def test_a_complaint_is_one_bounded_line(self):
+    def test_a_complaint_is_one_bounded_line(self) -> None:
         result = command.Result(code=1, out='', err='a\nb\n' + 'x' * 9999)
         self.assertTrue(result.said.startswith('a; b; x'))
         self.assertLessEqual(len(result.said), 500)
@@ -41,17 +39,17 @@ class TestCommand(base.TestCase):
 
 class TestBounded(base.TestCase):
 
-    def test_an_answer_comes_back(self):
+    def test_an_answer_comes_back(self) -> None:
         answer = bounded.run(lambda: 7, 5.0, 'seven')
         self.assertEqual((True, 7), (answer.done, answer.value))
 
-    def test_an_error_comes_back(self):
-        def fail():
+    def test_an_error_comes_back(self) -> None:
+        def fail() -> None:
             raise OSError(16, 'busy')
 
         self.assertRaises(OSError, bounded.run, fail, 5.0, 'fail')
 
-    def test_a_hanging_call_is_left_behind(self):
+    def test_a_hanging_call_is_left_behind(self) -> None:
         before_s = time.monotonic()
         answer = bounded.run(lambda: time.sleep(30), 0.1, 'hang')
         self.assertFalse(answer.done)
@@ -60,7 +58,7 @@ class TestBounded(base.TestCase):
 
 class TestAttribute(base.TestCase):
 
-    def test_a_write_reaches_the_object_that_was_opened(self):
+    def test_a_write_reaches_the_object_that_was_opened(self) -> None:
         root = self.temp_dir()
         self.write_tree(root, {'sys/state': ''})
         with tree.Tree(str(root)).attribute('/sys/state') as attribute:
@@ -70,11 +68,11 @@ class TestAttribute(base.TestCase):
         self.assertEqual('remove', (root / 'old').read_text())
         self.assertEqual('', (root / 'sys/state').read_text())
 
-    def test_an_attribute_that_is_not_there_is_not_ours(self):
+    def test_an_attribute_that_is_not_there_is_not_ours(self) -> None:
         attribute = tree.Tree(str(self.temp_dir())).attribute('/sys/state')
         self.assertRaises(exception.NotOurs, attribute.__enter__)
 
-    def test_a_write_that_hangs_is_not_done(self):
+    def test_a_write_that_hangs_is_not_done(self) -> None:
         root = self.temp_dir()
         os.mkfifo(root / 'state')
         reader = os.open(root / 'state', os.O_RDONLY | os.O_NONBLOCK)
@@ -86,7 +84,7 @@ class TestAttribute(base.TestCase):
 
 class TestDeadline(base.TestCase):
 
-    def test_a_command_past_its_deadline_is_killed(self):
+    def test_a_command_past_its_deadline_is_killed(self) -> None:
         directory = self.temp_dir()
         script = self.write_file(directory / 'mdadm',
                                  '#!/bin/sh\n/bin/sleep 61 &\nwait\n')
@@ -99,7 +97,7 @@ class TestDeadline(base.TestCase):
         self.assertLess(time.monotonic() - started_s, 5.0)
         self.assertEqual([], self._left(str(directory)))
 
-    def test_a_command_sees_no_environment_of_ours(self):
+    def test_a_command_sees_no_environment_of_ours(self) -> None:
         directory = self.temp_dir()
         script = self.write_file(directory / 'mdadm',
                                  '#!/bin/sh\n/usr/bin/env\numask\n')
@@ -109,12 +107,12 @@ class TestDeadline(base.TestCase):
         self.assertEqual({'PATH', 'LC_ALL', '0022'},
                          names - {'PWD', 'SHLVL', '_', 'OLDPWD'})
 
-    def test_a_missing_program_is_said(self):
+    def test_a_missing_program_is_said(self) -> None:
         error = self.assertRaises(exception.CommandError, command.run,
                                   ('mdadm',), 1.0, str(self.temp_dir()))
         self.assertIn('install it', str(error))
 
-    def _left(self, word):
+    def _left(self, word: str) -> list[str]:
         """Processes whose command line has the word."""
         found = []
         for entry in os.listdir('/proc'):

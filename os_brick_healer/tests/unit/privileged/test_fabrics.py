@@ -11,8 +11,11 @@
 #    under the License.
 """Laws of connecting, cutting and deleting controllers."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from os_brick_healer import exception
-from os_brick_healer.privileged import fabrics
+from os_brick_healer.privileged import command, fabrics
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.privileged import fakes
 
@@ -20,7 +23,7 @@ from os_brick_healer.tests.unit.privileged import fakes
 class FabricsTestCase(base.TestCase):
     """md127 of legs 1 and 2, both in sync; leg 2 is connecting."""
 
-    def setUp(self):
+    def setUp(self) -> None:
         super().setUp()
         self.host = fakes.Host(self.temp_dir())
         self.host.leg(1)
@@ -28,58 +31,61 @@ class FabricsTestCase(base.TestCase):
         self.host.array('md127', {'nvme1n1': 'in_sync',
                                   'nvme2n1': 'in_sync'})
 
-    def names(self, number=2, **more):
+    def names(self, number: int = 2, **more: Any) -> dict[str, Any]:
         return {'controller': f'nvme{number}', 'nqn': fakes.nqn(number),
                 'address': fakes.address(number), 'port': 4420,
                 'timeout_s': 0.2, **more}
 
-    def written(self, number, name):
+    def written(self, number: int, name: str) -> str:
         return self.host.text(f'/sys/class/nvme/nvme{number}/{name}')
 
 
 class TestDelete(FabricsTestCase):
 
-    def delete(self, number=2, idle=False, **more):
+    def delete(self, number: int = 2, idle: bool = False,
+               **more: Any) -> bool:
         names = self.names(number, idle=idle,
                            device=f'nvme{number}n1') | more
         return fabrics.delete_controller(self.host.tree, **names)
 
-    def assert_refused(self, word, number=2, **more):
+    def assert_refused(self, word: str, number: int = 2,
+                       **more: Any) -> None:
         error = self.assertRaises(exception.NotOurs, self.delete, number,
                                   **more)
         self.assertIn(word, str(error))
         self.assertEqual('', self.written(number, 'delete_controller'))
 
-    def test_a_dead_leg_beside_a_live_one_is_given_up(self):
+    def test_a_dead_leg_beside_a_live_one_is_given_up(self) -> None:
         # Nothing really goes away here: the kernel is "still at it".
         self.assertFalse(self.delete())
         self.assertEqual('1', self.written(2, 'delete_controller'))
 
-    def test_the_last_live_leg_is_kept(self):
+    def test_the_last_live_leg_is_kept(self) -> None:
         self.assert_refused('no other in-sync leg', number=1)
 
-    def test_both_dead_both_are_kept(self):
+    def test_both_dead_both_are_kept(self) -> None:
         self.host.write('/sys/class/nvme/nvme1/state', 'connecting')
         self.assert_refused('no other in-sync leg')
 
-    def test_a_live_leg_that_is_not_in_sync_is_no_survivor(self):
+    def test_a_live_leg_that_is_not_in_sync_is_no_survivor(self) -> None:
         self.host.member('md127', 'nvme1n1', 'spare')
         self.assert_refused('no other in-sync leg')
         self.host.member('md127', 'nvme1n1', 'in_sync,faulty')
         self.assert_refused('no other in-sync leg')
 
-    def test_another_path_to_the_leg_makes_it_harmless(self):
+    def test_another_path_to_the_leg_makes_it_harmless(self) -> None:
         self.host.write('/sys/class/nvme/nvme1/state', 'connecting')
         self.host.controller(7, 2)
         self.assertFalse(self.delete())
         self.assertEqual('1', self.written(2, 'delete_controller'))
 
-    def test_another_volumes_last_leg_behind_it_is_kept(self):
+    def test_another_volumes_last_leg_behind_it_is_kept(self) -> None:
         self._second_namespace()
         self.host.array('md9', {'nvme2n2': 'in_sync'}, fakes.OTHER_UUID)
         self.assert_refused('md9 holds nvme2n2')
 
-    def test_another_volumes_leg_behind_it_may_go_if_it_carries_on(self):
+    def test_another_volumes_leg_behind_it_may_go_if_it_carries_on(
+            self) -> None:
         self._second_namespace()
         self.host.leg(3)
         self.host.array('md9', {'nvme2n2': 'in_sync',
@@ -87,58 +93,58 @@ class TestDelete(FabricsTestCase):
         self.assertFalse(self.delete())
         self.assertEqual('1', self.written(2, 'delete_controller'))
 
-    def test_a_namespace_of_unknown_use_behind_it_is_kept(self):
+    def test_a_namespace_of_unknown_use_behind_it_is_kept(self) -> None:
         self._second_namespace()
         self.assert_refused('not known')
 
-    def _second_namespace(self):
+    def _second_namespace(self) -> None:
         self.host.write('/sys/block/nvme2n2/device/subsysnqn', fakes.nqn(2))
         (self.host.root / 'sys/block/nvme2n2/holders').mkdir()
         (self.host.root / 'sys/class/nvme/nvme2/nvme2c2n2').mkdir()
 
-    def test_another_controller_under_the_name_is_kept(self):
+    def test_another_controller_under_the_name_is_kept(self) -> None:
         self.assert_refused('leads to', nqn=fakes.nqn(5))
         self.assert_refused('portal', address='10.9.9.9')
         self.assert_refused('portal', port=4421)
 
-    def test_what_is_gone_is_a_success(self):
+    def test_what_is_gone_is_a_success(self) -> None:
         self.assertTrue(self.delete(controller='nvme99'))
 
-    def test_disconnecting_keeps_what_is_held(self):
+    def test_disconnecting_keeps_what_is_held(self) -> None:
         self.assert_refused('held by md127', idle=True)
 
-    def test_disconnecting_lets_go_what_nobody_holds(self):
+    def test_disconnecting_lets_go_what_nobody_holds(self) -> None:
         self.host.leg(4)
         self.assertFalse(self.delete(4, idle=True))
         self.assertEqual('1', self.written(4, 'delete_controller'))
 
-    def test_disconnecting_keeps_an_unused_namespace_not_named(self):
+    def test_disconnecting_keeps_an_unused_namespace_not_named(self) -> None:
         self.host.leg(4)
         self.assert_refused('not known', 4, idle=True, device=None)
 
 
 class TestCut(FabricsTestCase):
 
-    def cut(self, number=2, **more):
+    def cut(self, number: int = 2, **more: Any) -> int:
         return fabrics.cut(self.host.tree, self.host.run,
                            **self.names(number, **more))
 
-    def test_connections_to_exactly_this_portal_are_cut(self):
+    def test_connections_to_exactly_this_portal_are_cut(self) -> None:
         self.assertEqual(2, self.cut())
         self.assertIn('10.0.0.2', self.host.ran[-1])
         self.assertIn(':4420', self.host.ran[-1])
 
-    def test_an_address_of_version_six_is_bracketed(self):
+    def test_an_address_of_version_six_is_bracketed(self) -> None:
         self.host.write('/sys/class/nvme/nvme2/address',
                         'traddr=fd00::2,trsvcid=4420')
         self.cut(address='fd00::2')
         self.assertIn('[fd00::2]', self.host.ran[-1])
 
-    def test_the_last_live_legs_connection_is_kept(self):
+    def test_the_last_live_legs_connection_is_kept(self) -> None:
         self.assertRaises(exception.NotOurs, self.cut, 1)
         self.assertEqual([], self.host.ran)
 
-    def test_only_tcp_can_be_cut(self):
+    def test_only_tcp_can_be_cut(self) -> None:
         self.host.write('/sys/class/nvme/nvme2/transport', 'rdma')
         self.assertRaises(exception.NotOurs, self.cut)
         self.assertEqual([], self.host.ran)
@@ -146,25 +152,27 @@ class TestCut(FabricsTestCase):
 
 class TestConnect(FabricsTestCase):
 
-    def connect(self, number=3, **more):
-        names = {'nqn': fakes.nqn(number), 'address': fakes.address(number),
+    def connect(self, number: int = 3, **more: Any) -> str:
+        names: dict[str, Any] = {
+                 'nqn': fakes.nqn(number), 'address': fakes.address(number),
                  'port': 4420, 'transport': 'tcp',
                  'host_nqn': fakes.HOST_NQN, 'keep_alive_s': 2,
                  'reconnect_delay_s': 1, 'timeout_s': 0.3} | more
         return fabrics.connect(self.host.tree, self.host.run, **names)
 
-    def appears(self, code=0, err=''):
-        def nvme(argv):
+    def appears(self, code: int = 0, err: str = '') -> None:
+        def nvme(argv: Sequence[str]) -> command.Result:
             self.host.leg(3)
             return fakes.result(code, err=err)
 
         self.host.on_nvme = nvme
 
-    def test_the_new_controller_is_found_in_sysfs(self):
+    def test_the_new_controller_is_found_in_sysfs(self) -> None:
         self.appears()
         self.assertEqual('nvme3', self.connect())
 
-    def test_the_options_are_those_of_os_brick_and_the_short_times(self):
+    def test_the_options_are_those_of_os_brick_and_the_short_times(
+            self) -> None:
         self.appears()
         self.connect()
         argv = self.host.ran[-1]
@@ -172,25 +180,25 @@ class TestConnect(FabricsTestCase):
         self.assertEqual(('--keep-alive-tmo=2', '--reconnect-delay=1'),
                          argv[16:])
 
-    def test_an_existing_connection_is_a_success(self):
+    def test_an_existing_connection_is_a_success(self) -> None:
         self.assertEqual('nvme1', self.connect(1))
         self.assertEqual([], self.host.ran)
 
-    def test_a_connection_that_udev_made_meanwhile_is_a_success(self):
+    def test_a_connection_that_udev_made_meanwhile_is_a_success(self) -> None:
         self.appears(1, 'already connected')
         self.assertEqual('nvme3', self.connect())
 
-    def test_a_controller_that_is_leaving_is_no_connection(self):
+    def test_a_controller_that_is_leaving_is_no_connection(self) -> None:
         self.host.leg(3, 'deleting')
         self.host.on_nvme = lambda argv: fakes.result(1, err='refused')
         error = self.assertRaises(exception.CommandError, self.connect)
         self.assertIn('refused', str(error))
 
-    def test_success_without_a_controller_is_an_error(self):
+    def test_success_without_a_controller_is_an_error(self) -> None:
         self.host.on_nvme = lambda argv: fakes.result()
         self.assertRaises(exception.CommandError, self.connect)
 
-    def test_arguments_are_checked_first(self):
+    def test_arguments_are_checked_first(self) -> None:
         for more in ({'address': 'target.example'}, {'port': 0},
                      {'transport': 'loop'}, {'host_nqn': ''},
                      {'keep_alive_s': 0}, {'reconnect_delay_s': '1'}):
@@ -200,31 +208,32 @@ class TestConnect(FabricsTestCase):
 
 class TestTuning(FabricsTestCase):
 
-    def set(self, name, value, **more):
-        return fabrics.set_attribute(self.host.tree, **{
+    def tune(self, name: str, value: int, **more: Any) -> bool:
+        names: dict[str, Any] = {
             'controller': 'nvme1', 'nqn': fakes.nqn(1), 'name': name,
-            'value': value, 'timeout_s': 1.0, **more})
+            'value': value, 'timeout_s': 1.0, **more}
+        return fabrics.set_attribute(self.host.tree, **names)
 
-    def test_a_new_value_is_written(self):
-        self.assertTrue(self.set('reconnect_delay', 1))
+    def test_a_new_value_is_written(self) -> None:
+        self.assertTrue(self.tune('reconnect_delay', 1))
         self.assertEqual('1', self.written(1, 'reconnect_delay')[:1])
 
-    def test_off_and_minus_one_are_the_same(self):
-        self.assertFalse(self.set('fast_io_fail_tmo', -1))
+    def test_off_and_minus_one_are_the_same(self) -> None:
+        self.assertFalse(self.tune('fast_io_fail_tmo', -1))
         self.assertEqual('off\n', self.written(1, 'fast_io_fail_tmo'))
 
-    def test_another_subsystems_controller_is_kept(self):
-        self.assertRaises(exception.NotOurs, self.set, 'reconnect_delay', 1,
+    def test_another_subsystems_controller_is_kept(self) -> None:
+        self.assertRaises(exception.NotOurs, self.tune, 'reconnect_delay', 1,
                           nqn=fakes.nqn(2))
         self.assertEqual('10\n', self.written(1, 'reconnect_delay'))
 
-    def test_a_rescan_is_ordered(self):
+    def test_a_rescan_is_ordered(self) -> None:
         self.assertTrue(fabrics.rescan(
             self.host.tree, controller='nvme1', nqn=fakes.nqn(1),
             timeout_s=1.0))
         self.assertEqual('1', self.written(1, 'rescan_controller'))
 
-    def test_a_reset_is_ordered_beside_a_live_leg_only(self):
+    def test_a_reset_is_ordered_beside_a_live_leg_only(self) -> None:
         self.assertTrue(fabrics.reset_controller(self.host.tree,
                                                  **self.names(2)))
         self.assertEqual('1', self.written(2, 'reset_controller'))

@@ -16,10 +16,10 @@ import os
 import subprocess
 import sys
 import textwrap
+from typing import Any
 
 from os_brick_healer import privileged
-from os_brick_healer.privileged import md
-from os_brick_healer.privileged import nvme
+from os_brick_healer.privileged import md, nvme, unit
 from os_brick_healer.tests import base
 
 CLIENT = textwrap.dedent('''
@@ -27,7 +27,7 @@ CLIENT = textwrap.dedent('''
     from oslo_config import cfg
     from oslo_privsep import priv_context
     from os_brick_healer import exception, privileged
-    from os_brick_healer.privileged import md, nvme
+    from os_brick_healer.privileged import md, nvme, unit
     cfg.CONF(args=["--config-file", sys.argv[1]], project="test")
     priv_context.init(root_helper=privileged._prefix(""))
     if "broken" in sys.argv:
@@ -54,7 +54,7 @@ CLIENT = textwrap.dedent('''
 
 class TestWall(base.TestCase):
 
-    def ask(self, *more):
+    def ask(self, *more: str) -> list[Any]:
         conf = self.write_file(
             self.temp_dir() / 'test.conf',
             f'[{privileged.SECTION}]\ncapabilities =\n')
@@ -65,9 +65,10 @@ class TestWall(base.TestCase):
             [sys.executable, '-W', 'ignore', str(client), str(conf), *more],
             capture_output=True, text=True, timeout=60, env=env, check=False)
         self.assertEqual(0, done.returncode, done.stderr)
-        return json.loads(done.stdout)
+        said: list[Any] = json.loads(done.stdout)
+        return said
 
-    def test_values_and_errors_cross_it_in_their_own_classes(self):
+    def test_values_and_errors_cross_it_in_their_own_classes(self) -> None:
         if os.geteuid() != 0:
             self.skipTest('the prefix without sudo is for root')
         grammar, gone, deleted = self.ask()
@@ -77,7 +78,7 @@ class TestWall(base.TestCase):
         self.assertEqual('NotOurs', gone[0])
         self.assertEqual(['ok', True], deleted)
 
-    def test_a_helper_that_cannot_start_is_a_transient_error(self):
+    def test_a_helper_that_cannot_start_is_a_transient_error(self) -> None:
         for name, sentence, transient in self.ask('broken'):
             self.assertEqual('CommandError', name)
             self.assertIn('rootwrap', sentence)
@@ -86,15 +87,16 @@ class TestWall(base.TestCase):
 
 class TestEntryPoints(base.TestCase):
 
-    def test_nothing_else_is_offered(self):
+    def test_nothing_else_is_offered(self) -> None:
         """Whoever adds an entry point adds it here, and thinks twice."""
-        offered = {name for module in (md, nvme)
+        offered = {name for module in (md, nvme, unit)
                    for name, value in vars(module).items()
                    if privileged.context.is_entrypoint(value)}
         self.assertEqual(
             {'clear_failfast', 'remove', 're_add', 'add_spare', 'examine',
              'signatures', 'connect', 'delete_controller', 'cut',
-             'reset_controller', 'set_attribute', 'rescan'}, offered)
+             'reset_controller', 'set_attribute', 'rescan', 'start_service',
+             'start_transient'}, offered)
 
-    def test_stuck_threads_do_not_starve_the_one_that_frees_them(self):
+    def test_stuck_threads_do_not_starve_the_one_that_frees_them(self) -> None:
         self.assertGreaterEqual(privileged.context.conf.thread_pool_size, 16)

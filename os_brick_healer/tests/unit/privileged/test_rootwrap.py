@@ -17,15 +17,15 @@ import pathlib
 from oslo_rootwrap import wrapper
 
 import os_brick_healer
-from os_brick_healer import privileged
 from os_brick_healer.tests import base
 
 FILTERS = (pathlib.Path(os_brick_healer.__file__).parent.parent
            / 'etc/os-brick-healer/rootwrap.d')
+CONTEXT = 'os_brick_healer.privileged.context'
 SOCK = '/tmp/tmpab12/privsep.sock'
 
 
-def command(*options: str, context: str = privileged.context.pypath,
+def command(*options: str, context: str = CONTEXT,
             sock: str = SOCK) -> list[str]:
     return ['privsep-helper', *options, '--privsep_context', context,
             '--privsep_sock_path', sock]
@@ -33,7 +33,7 @@ def command(*options: str, context: str = privileged.context.pypath,
 
 class TestFilters(base.TestCase):
 
-    def setUp(self):
+    def setUp(self) -> None:
         super().setUp()
         if not FILTERS.is_dir():
             self.skipTest('not in a source tree')
@@ -42,10 +42,10 @@ class TestFilters(base.TestCase):
         self.filters = [one for one in wrapper.load_filters([str(FILTERS)])
                         if one.name != 'privsep-helper']
 
-    def allowed(self, argv):
+    def allowed(self, argv: list[str]) -> bool:
         return any(one.match(argv) for one in self.filters)
 
-    def test_each_set_of_configuration_files_is_allowed(self):
+    def test_each_set_of_configuration_files_is_allowed(self) -> None:
         nova, compute, ours = (
             '/etc/nova/nova.conf', '/etc/nova/nova-compute.conf',
             '/etc/os-brick-healer/os-brick-healer.conf')
@@ -59,20 +59,20 @@ class TestFilters(base.TestCase):
             options += ['--config-dir', name]
             self.assertTrue(self.allowed(command(*options)), options)
 
-    def test_only_our_context_is_allowed(self):
+    def test_only_our_context_is_allowed(self) -> None:
         for context in ('os_brick.privileged.default', 'os.system',
-                        privileged.context.pypath + 'x',
+                        CONTEXT + 'x',
                         'os_brick_healerxprivileged.context'):
             self.assertFalse(self.allowed(command(context=context)))
 
-    def test_configuration_is_read_where_only_root_writes(self):
+    def test_configuration_is_read_where_only_root_writes(self) -> None:
         for name in ('/tmp/evil.conf', '/etc/../tmp/evil.conf',
                      '/etc/nova/../../tmp/evil.conf', 'nova.conf',
                      '/var/lib/nova/x.conf'):
             self.assertFalse(self.allowed(command('--config-file', name)))
             self.assertFalse(self.allowed(command('--config-dir', name)))
 
-    def test_nothing_else_is_allowed(self):
+    def test_nothing_else_is_allowed(self) -> None:
         for argv in ([], ['mdadm'], ['privsep-helper'],
                      command('--privsep_context', 'os.system'),
                      [*command(), '--config-file', '/etc/x'],
@@ -80,7 +80,7 @@ class TestFilters(base.TestCase):
                      command('--user', 'root')):
             self.assertFalse(self.allowed(argv), argv)
 
-    def test_rootwrap_can_read_every_line(self):
+    def test_rootwrap_can_read_every_line(self) -> None:
         parser = configparser.RawConfigParser()
         parser.read(sorted(map(str, FILTERS.iterdir())))
         self.assertEqual(len(parser.items('Filters')), len(self.filters))

@@ -18,10 +18,10 @@ import textwrap
 import threading
 import time
 
-from os_brick.initiator.connectors import base as brick_base
 from oslo_concurrency import lockutils
 from oslo_config import cfg
 
+from os_brick.initiator.connectors import base as brick_base
 from os_brick_healer import exception
 from os_brick_healer.replica import locks
 from os_brick_healer.tests import base
@@ -65,7 +65,7 @@ CONTENDER = textwrap.dedent('''
 
 class LocksTestCase(base.TestCase):
 
-    def setUp(self):
+    def setUp(self) -> None:
         super().setUp()
         self.path = str(self.temp_dir())
         self.conf = self.new_conf()
@@ -74,11 +74,11 @@ class LocksTestCase(base.TestCase):
         self.conf.set_override('lock_path', self.path, group='os_brick')
         self.locks = locks.OsBrickLocks(self.conf)
 
-    def free(self):
+    def free(self) -> bool:
         """Whether both locks can be had at once by somebody else."""
-        found = []
+        found: list[bool] = []
 
-        def take():
+        def take() -> None:
             try:
                 with self.locks.hold(0.05):
                     found.append(True)
@@ -93,28 +93,28 @@ class LocksTestCase(base.TestCase):
 
 class TestLocks(LocksTestCase):
 
-    def test_what_is_held_is_released(self):
+    def test_what_is_held_is_released(self) -> None:
         with self.locks.hold(1.0):
             self.assertFalse(self.free())
         self.assertTrue(self.free())
 
-    def test_an_error_inside_releases_them(self):
+    def test_an_error_inside_releases_them(self) -> None:
         with self.assertRaises(ZeroDivisionError) as _, \
                 self.locks.hold(1.0):
             raise ZeroDivisionError
         self.assertTrue(self.free())
 
-    def test_os_bricks_decorator_in_another_thread_is_honoured(self):
+    def test_os_bricks_decorator_in_another_thread_is_honoured(self) -> None:
         for name in locks.NAMES:
             entered, leave = threading.Event(), threading.Event()
 
-            @brick_base.synchronized(name, external=True,
-                                     lock_path=self.path)
-            def brick(entered=entered, leave=leave):
+            def brick(entered: threading.Event = entered,
+                      leave: threading.Event = leave) -> None:
                 entered.set()
                 leave.wait(10.0)
 
-            thread = threading.Thread(target=brick)
+            thread = threading.Thread(target=brick_base.synchronized(
+                name, external=True, lock_path=self.path)(brick))
             thread.start()
             entered.wait(10.0)
             started_s = time.monotonic()
@@ -125,7 +125,7 @@ class TestLocks(LocksTestCase):
             thread.join()
             self.assertTrue(self.free())
 
-    def test_a_busy_second_lock_gives_the_first_one_back(self):
+    def test_a_busy_second_lock_gives_the_first_one_back(self) -> None:
         other = lockutils.external_lock('extend_volume', 'os-brick-',
                                         self.path)
         code = ('import sys,fasteners,time\n'
@@ -136,6 +136,8 @@ class TestLocks(LocksTestCase):
                 [sys.executable, '-c', code, str(other.path.decode()
                  if isinstance(other.path, bytes) else other.path)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdin is not None
             process.stdout.readline()
             self.assertRaises(locks.LocksBusy,
                               self.locks.hold(0.1).__enter__)
@@ -146,8 +148,8 @@ class TestLocks(LocksTestCase):
             process.stdin.close()
         self.assertTrue(self.free())
 
-    def test_no_descriptor_is_left_open(self):
-        def count():
+    def test_no_descriptor_is_left_open(self) -> None:
+        def count() -> int:
             return len(os.listdir('/proc/self/fd'))
 
         with self.locks.hold(1.0):
@@ -158,18 +160,18 @@ class TestLocks(LocksTestCase):
                 self.free()
         self.assertEqual(before, count())
 
-    def test_without_a_lock_path_nothing_is_done(self):
+    def test_without_a_lock_path_nothing_is_done(self) -> None:
         self.conf.set_override('lock_path', None, group='os_brick')
         self.assertRaises(exception.ConfigError,
                           self.locks.hold(0.1).__enter__)
 
-    def test_oslo_concurrencys_path_is_the_failsafe(self):
+    def test_oslo_concurrencys_path_is_the_failsafe(self) -> None:
         self.conf.set_override('lock_path', None, group='os_brick')
         self.conf.set_override('lock_path', self.path,
                                group='oslo_concurrency')
         self.assertEqual(self.path, locks.lock_path(self.conf))
 
-    def test_a_path_that_cannot_be_written_is_an_error(self):
+    def test_a_path_that_cannot_be_written_is_an_error(self) -> None:
         self.conf.set_override('lock_path', '/proc/none', group='os_brick')
         self.assertRaises(exception.HealerError,
                           self.locks.hold(0.1).__enter__)
@@ -177,7 +179,8 @@ class TestLocks(LocksTestCase):
         self.conf.set_override('lock_path', self.path, group='os_brick')
         self.assertTrue(self.free())
 
-    def test_a_file_that_root_made_belongs_to_the_directorys_owner(self):
+    def test_a_file_that_root_made_belongs_to_the_directorys_owner(
+            self) -> None:
         if os.geteuid() != 0:
             self.skipTest('only root can give files away')
         os.chown(self.path, 12345, 12346)
@@ -190,7 +193,7 @@ class TestLocks(LocksTestCase):
 
 class TestProcesses(LocksTestCase):
 
-    def test_two_processes_are_never_inside_at_once(self):
+    def test_two_processes_are_never_inside_at_once(self) -> None:
         script = self.write_file(self.temp_dir() / 'contender.py', CONTENDER)
         for brick in ('connect', 'extend', 'heal'):
             inside = str(self.temp_dir() / 'inside')
