@@ -36,6 +36,7 @@ APPEAR_S = 20.0
 APPEAR_INTERVAL_S = 0.1
 #: After a failure the next attempt waits this long.
 RETRY_S = 5.0
+SAID_MAX = 100
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,14 +83,17 @@ class Launcher:
         try:
             holder = lock.holder(self._run_path)
         except exception.HealerError as e:
+            self._say(str(e))
             return self._result('it is not known whether an agent runs',
                                 error=str(e))
         if holder is not None:
             self._error = None
             return self._result(f'the agent runs: {holder}')
         if self._launch == 'none':
-            return self._result('no agent runs, and [os_brick_healer] launch '
-                                '= none: nothing will be healed')
+            sentence = ('no agent runs, and [os_brick_healer] launch = none: '
+                        'nothing will be healed')
+            self._say(sentence)
+            return self._result(sentence)
         with self._mutex:
             return self._begin()
 
@@ -136,10 +140,14 @@ class Launcher:
         self._error = error
         catalogue.START_FAILURES.add()
         record.failed(self._state_path, self._launch, error)
-        if error not in self._said and len(self._said) < 100:
-            self._said.add(error)
-            LOG.error('%s. Volumes stay attached, but nothing heals them '
-                      'until an agent runs', error)
+        self._say(f'{error}. Volumes stay attached, but nothing heals them '
+                  'until an agent runs')
+
+    def _say(self, sentence: str) -> None:
+        """Log each cause once: there is a connect for each volume."""
+        if sentence not in self._said and len(self._said) < SAID_MAX:
+            self._said.add(sentence)
+            LOG.error('%s', sentence)
 
     @staticmethod
     def _result(sentence: str, *, started: bool = False,

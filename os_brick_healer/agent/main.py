@@ -30,7 +30,7 @@ PROG = 'os-brick-healer-agent'
 
 _CLI_OPTS = [
     cfg.StrOpt(
-        'run_mode', choices=['systemd', 'process'],
+        'run-mode', choices=['systemd', 'process'],
         help='How this agent was launched, for its status. Default: '
              'systemd if systemd waits to hear from it.'),
 ]

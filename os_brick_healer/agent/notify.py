@@ -52,7 +52,7 @@ class Notifier:
 
     def ready(self) -> None:
         """The agent serves (also: a reload is over)."""
-        self._send('READY=1', f'MAINPID={os.getpid()}')
+        self._send('READY=1')
 
     def reloading(self) -> None:
         """The configuration is being read again.

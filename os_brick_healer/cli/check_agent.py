@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 import importlib
 from importlib import metadata
 import importlib.util
+import warnings
 
 from oslo_config import cfg
 
@@ -40,8 +41,10 @@ Probe = Callable[[cfg.ConfigOpts], str]
 def hook() -> Iterator[Finding]:
     """What makes os-brick build our connector and start the agent."""
     try:
-        present = importlib.util.find_spec(HOOK) is not None
-        importlib.import_module(registration.MODULE)
+        with warnings.catch_warnings():     # eventlet's, where it is there
+            warnings.simplefilter('ignore')
+            present = importlib.util.find_spec(HOOK) is not None
+            importlib.import_module(registration.MODULE)
     except ImportError as e:
         yield finding.fail('os-brick', f'cannot be imported: {e}',
                            'install os-brick into this very Python')

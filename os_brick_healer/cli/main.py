@@ -116,9 +116,7 @@ class Session:
     def offline(self, key: str | None = None,
                 limit: int = offline.HISTORY_SHOWN) -> offline.Found:
         """What the journal says when there is nobody to ask."""
-        from os_brick_healer import assembly  # noqa: PLC0415 - seldom, slow
-        return offline.look(self.settings.state_path, assembly.JOURNAL,
-                            key=key, limit=limit)
+        return offline.look(self.settings.state_path, key=key, limit=limit)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -21,6 +21,8 @@ from os_brick_healer.agent import record
 from os_brick_healer.cli import render
 from os_brick_healer.engine import journal
 
+#: assembly.JOURNAL, without importing the whole agent for its name.
+JOURNAL = 'journal.sqlite'
 HISTORY_SHOWN = 10
 
 
@@ -36,11 +38,11 @@ class Found:
     error: str | None = None
 
 
-def look(state_path: str, journal_name: str, *, key: str | None = None,
+def look(state_path: str, *, key: str | None = None,
          limit: int = HISTORY_SHOWN) -> Found:
     """Read, never write, and never raise."""
     launch = record.read(state_path)
-    path = os.path.join(state_path, journal_name)
+    path = os.path.join(state_path, JOURNAL)
     try:
         book = journal.Journal(path, boot_id='', read_only=True)
     except exception.HealerError as e:
