@@ -25,7 +25,7 @@ from typing import assert_never, Protocol
 from oslo_config import cfg
 
 from os_brick_healer import exception, privileged
-from os_brick_healer.conf import opts
+from os_brick_healer.conf import opts, policy
 from os_brick_healer.engine import verdict
 from os_brick_healer.privileged import md as privileged_md
 from os_brick_healer.privileged import nvme as privileged_nvme
@@ -49,8 +49,6 @@ DELETE_S = 5.0
 CUT_S = 3.0
 PROBE_S = 0.5
 
-_KEEP_ALIVE_S = {'default': 2, 'fast': 1}
-
 #: Starting and ending the privileged process, for whoever assembles.
 start = privileged.start
 stop = privileged.stop
@@ -71,8 +69,7 @@ class Settings:
         return cls(
             command_timeout_s=group.command_timeout,
             lock_timeout_s=group.lock_timeout,
-            keep_alive_s=(group.keep_alive_timeout
-                          or _KEEP_ALIVE_S[group.profile]),
+            keep_alive_s=policy.profile(conf).keep_alive_s,
             reconnect_delay_s=group.reconnect_delay)
 
 
@@ -245,13 +242,15 @@ class Hands:
                 and seen.volume_age_s <= NAMED_AGE_S_MAX
                 and seen.provisioner_error is None):
             return fresh
-        volume = self._owner().volumes().get(seen.key)
+        owner = self._owner()
+        volume = owner.volumes().get(seen.key)
+        peers = (None if volume is None or volume.hosts is None
+                 else volume.hosts - {owner.host.name})
 
         def look() -> model.Seen:
             return dataclasses.replace(
                 fresh(), volume=volume, volume_age_s=0.0,
-                provisioner_error=None,
-                peers_hold=None if volume is None else volume.hosts)
+                provisioner_error=None, peers_hold=peers)
 
         return look
 
