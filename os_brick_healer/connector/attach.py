@@ -123,7 +123,7 @@ class Attach(flow.Flow):
                 - {p.leg.key for p in present},
                 stale_allowed=self.settings.stale_allowed),
             present, self.known)
-        md_path = f'{brick.RAID_PATH}{self.resolved.alias}'
+        md_path = brick.raid_path(self.resolved.alias)
         match plan:
             case guard.Refuse(sentence=sentence, hint=hint):
                 raise self.refuse(sentence, hint)

@@ -26,11 +26,15 @@ BrickException = exception.BrickException
 ExceptionChainer = exception.ExceptionChainer
 VolumeDeviceNotFound = exception.VolumeDeviceNotFound
 NVMeOFConnector = nvmeof.NVMeOFConnector
-RAID_PATH = nvmeof.RAID_PATH
 ProcessExecutionError = processutils.ProcessExecutionError
 ExecutionTimeout = exception.ExecutionTimeout
 get_host_nqn = utils.get_host_nqn
 synchronized = base.synchronized
+
+
+def raid_path(alias: str) -> str:
+    """Where os-brick wants the array."""
+    return f'{nvmeof.RAID_PATH}{alias}'
 
 
 def refusal(sentence: str) -> Exception:

@@ -99,10 +99,11 @@ class _Loader(importlib.abc.Loader):
 
     def create_module(self, spec: importlib.machinery.ModuleSpec,
                       ) -> types.ModuleType | None:
-        # From here on the module has its own loader, as if we were not here.
-        spec.loader = self._real
         return self._real.create_module(spec)
 
     def exec_module(self, module: types.ModuleType) -> None:
+        # From here on the module has its own loader, as if we were not here.
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._real
         self._real.exec_module(module)
         register()

@@ -16,13 +16,12 @@ import pathlib
 import tempfile
 
 from os_brick_healer import exception
-from os_brick_healer.connector import ask
-from os_brick_healer.connector import context
-from os_brick_healer.connector import host
-from os_brick_healer.connector import records
+from os_brick_healer.connector import ask, context, host, records
 from os_brick_healer.engine import journal
 from os_brick_healer.provisioner import base
 from os_brick_healer.sysfs import reader
+
+DEFAULTS = context.Settings()
 
 
 def unreachable() -> Mapping[base.VolumeId, base.Volume]:
@@ -38,7 +37,7 @@ def no_journal() -> journal.Journal:
 def build(root: str, *,
           volumes: Callable[[], ask.Volumes] = unreachable,
           open_journal: Callable[[], journal.Journal] = no_journal,
-          settings: context.Settings = context.Settings(),
+          settings: context.Settings = DEFAULTS,
           **changes: object) -> context.Context:
     """A context over a directory that stands for /."""
     parts: dict[str, object] = {
