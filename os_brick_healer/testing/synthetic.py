@@ -306,6 +306,7 @@ class SyntheticHost:
         array = self._array(volume)
         self.set_flags(volume, device, flags)
         self._put(self._md(volume, f'dev-{device}/slot'), 'none\n')
+        self._put(self._md(volume, f'dev-{device}/recovery_start'), '0\n')
         slot = array.members[device]
         if slot != 'none':
             array.members[device] = 'none'
@@ -344,9 +345,21 @@ class SyntheticHost:
                  speed_kib_s: int = 4800) -> None:
         """How far the recovery is."""
         total = self._array(volume).component_kib * 2
-        done = int(total * percent / 100)
-        self._put(self._md(volume, 'sync_completed'), f'{done} / {total}\n')
+        self.put_progress(volume, int(total * percent / 100),
+                          speed_kib_s=speed_kib_s)
+
+    def put_progress(self, volume: int, done_sectors: int, *,
+                     speed_kib_s: int = 4800) -> None:
+        """How many sectors of the leg are filled."""
+        array = self._array(volume)
+        total = array.component_kib * 2
+        self._put(self._md(volume, 'sync_completed'),
+                  f'{done_sectors} / {total}\n')
         self._put(self._md(volume, 'sync_speed'), f'{speed_kib_s}\n')
+        for device, slot in array.members.items():
+            if slot == array.filling:
+                self._put(self._md(volume, f'dev-{device}/recovery_start'),
+                          f'{done_sectors}\n')
 
     def finish_recovery(self, volume: int) -> None:
         """The recovery ends well: every member with a slot is in sync."""
