@@ -133,13 +133,13 @@ class Attach(flow.Flow):
                 self.connector.create_raid(
                     [p.device for p in chosen], '1', self.resolved.alias,
                     self.resolved.alias, False)
-                self._remember(None)
+                self._remember(chosen, None)
             case guard.Assemble(legs=chosen, notes=notes):
                 for note in notes:
                     LOG.warning('array %s: %s', md_path, note)
                 self._assemble([p.device for p in chosen], plan.array_uuid,
                                md_path)
-                self._remember(plan.events)
+                self._remember(chosen, plan.events)
         return md_path
 
     def _present(self, paths: list[str]) -> tuple[guard.Present, ...]:
@@ -220,11 +220,12 @@ class Attach(flow.Flow):
             self.context.sleep(LINK_WAIT_S)
         return False
 
-    def _remember(self, events: int | None) -> None:
+    def _remember(self, chosen: tuple[guard.Present, ...],
+                  events: int | None) -> None:
         array = self.array(None)
         self.context.records.remember(self.volume, guard.Known(
             array_uuid=array.uuid if array is not None else None,
-            events=events, in_sync=None))
+            events=events, in_sync=None), tuple(p.leg for p in chosen))
 
     # Afterwards, in the background -------------------------------------------
 

@@ -21,7 +21,7 @@ import time
 from oslo_config import cfg
 
 from os_brick_healer.agent import client
-from os_brick_healer.conf import opts
+from os_brick_healer.conf import opts, policy
 from os_brick_healer.connector import act, ask, brick, reach, records
 from os_brick_healer.connector import host as host_lib
 from os_brick_healer.connector import legs as legs_lib
@@ -33,8 +33,6 @@ from os_brick_healer.sysfs import reader
 #: does not depend on the answer: os-brick's locks keep the two apart.
 RELEASE_S = 1.0
 
-_KEEP_ALIVE_S = {'default': 2, 'fast': 1}
-
 Portals = frozenset[legs_lib.Portal]
 
 
@@ -42,7 +40,7 @@ Portals = frozenset[legs_lib.Portal]
 class Settings:
     """The options that a connector uses; seconds."""
 
-    keep_alive_s: int = 2
+    keep_alive_s: int = 5
     reconnect_delay_s: int = 1
     resolve_timeout_s: float = 3.0
     command_timeout_s: float = 30.0
@@ -52,9 +50,9 @@ class Settings:
 def settings_of(conf: cfg.ConfigOpts) -> Settings:
     """Read the options now, so that a reload counts."""
     group = conf[opts.GROUP]
-    keep_alive = group.keep_alive_timeout or _KEEP_ALIVE_S[group.profile]
     return Settings(
-        keep_alive_s=keep_alive, reconnect_delay_s=group.reconnect_delay,
+        keep_alive_s=policy.profile(conf).keep_alive_s,
+        reconnect_delay_s=group.reconnect_delay,
         resolve_timeout_s=group.connect_resolve_timeout,
         command_timeout_s=group.command_timeout,
         stale_allowed=group.connect_stale_legs)

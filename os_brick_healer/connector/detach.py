@@ -11,8 +11,10 @@
 #    under the License.
 """Disconnecting a replicated volume."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+import contextlib
 import logging
+import threading
 from typing import Any
 
 from os_brick_healer import exception
@@ -22,6 +24,9 @@ from os_brick_healer.connector import host as host_lib
 from os_brick_healer.connector import legs as legs_lib
 
 LOG = logging.getLogger(__name__)
+
+#: While mdadm stops an array, its legs are looked at this often.
+WATCH_S = 0.5
 
 
 class Detach(flow.Flow):
@@ -36,6 +41,7 @@ class Detach(flow.Flow):
         super().__init__(connector, context, props)
         self.known = context.records.known(self.volume)
         self.after = self.known
+        self._members: tuple[legs_lib.Leg, ...] = ()
 
     def run(self, disconnect: Callable[[dict[str, Any]], None],
             leftovers: Callable[[], None]) -> None:
@@ -58,7 +64,8 @@ class Detach(flow.Flow):
             if self._our_array() is not None:
                 records.attach_done(self.key)   # it is attached as before
             raise
-        records.remember(self.volume, self.after)
+        if self.after is not self.known:
+            records.remember(self.volume, self.after, self._members)
         records.detach_done(self.key)
 
     def _release(self) -> None:
@@ -90,12 +97,40 @@ class Detach(flow.Flow):
         if array is None:
             self._check_stranger(device_path)
             return device_path
-        self.legs = legs_lib.union(self.legs, self.host.members(array))
+        self._members = self.host.members(array)
+        self.legs = legs_lib.union(self.legs, self._members)
         self._drop_dead_legs(array)
         self._note(array)
         if self.host.array_behind(device_path) == array.name:
             return device_path
         return f'/dev/{array.name}'
+
+    @contextlib.contextmanager
+    def stopping(self) -> Iterator[None]:
+        """While mdadm stops the array, drop a leg that dies meanwhile.
+
+        A leg whose target has gone silent is still ``live`` until its
+        keep-alive runs out: it dies, often enough, right under mdadm.
+        """
+        over = threading.Event()
+        watcher = threading.Thread(target=self._watch, args=(over,),
+                                   daemon=True, name='os-brick-healer-stop')
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join(WATCH_S)
+
+    def _watch(self, over: threading.Event) -> None:
+        while not over.wait(WATCH_S):
+            try:
+                array = self._our_array()
+                if array is not None:
+                    self._drop_dead_legs(array)
+            except Exception as e:  # noqa: BLE001 - the edge of a thread
+                LOG.info('a leg that died while %s is stopped stays: %s',
+                         self.volume, e)
 
     def _check_stranger(self, device_path: str) -> None:
         name = self.host.array_behind(device_path)

@@ -47,12 +47,14 @@ class Flow:
 
     def remembered(self) -> tuple[Leg, ...]:
         """The legs that were written down for the volume."""
+        kept = self.context.records.legs(self.volume)
         if self.row is None:
-            return ()
+            return kept
         try:
-            return legs_lib.of_connection(self.row.connection)
+            return legs_lib.union(
+                kept, legs_lib.of_connection(self.row.connection))
         except (KeyError, TypeError, ValueError):
-            return ()
+            return kept
 
     def resolve(self) -> resolve.Resolved:
         """The legs as they are now; asks the provisioner, never raises."""

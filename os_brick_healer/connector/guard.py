@@ -77,7 +77,7 @@ class Known:
     :ivar events: of the last superblock that was seen, a lower bound.
     :ivar in_sync: keys of the legs in sync when it was last disconnected;
         None when it was not disconnected since.
-    :ivar lost: keys of legs that the agent saw leave and not come back;
+    :ivar lost: keys or ids of legs that the agent saw leave and not come back;
         meaningful only when it was not disconnected since.
     """
 
@@ -232,7 +232,7 @@ def _stale(one: Present, known: Known) -> str | None:
         return (f'is at event {events} and the array was at {known.events} '
                 'when this host had it last')
     if known.in_sync is None:
-        if one.leg.key in known.lost:
+        if {one.leg.key, one.leg.id} & known.lost:
             return 'was lost, and the agent did not see it come back in sync'
         return None
     ahead = (known.events is not None and events is not None

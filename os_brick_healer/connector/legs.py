@@ -31,6 +31,7 @@ class Leg:
     """One leg.
 
     :ivar uuid: of the namespace, lower case with hyphens.
+    :ivar id: the provisioner's name of the replica, None when it said none.
     :ivar state: the provisioner's word, None when it said nothing.
     """
 
@@ -40,6 +41,7 @@ class Leg:
     nguid: str | None = None
     ns_id: str | None = None
     host_nqn: str | None = None
+    id: str | None = None
     state: base.ReplicaState | None = None
 
     @property
@@ -94,6 +96,11 @@ def _of_replica(replica: Mapping[str, Any]) -> Leg:
                       for a, p, t in replica['portals']))
 
 
+def id_of(replica: str) -> str:
+    """A replica's id as it is compared."""
+    return lower_uuid(replica) or replica
+
+
 def of_replica(replica: base.Replica) -> Leg | None:
     """A leg as the provisioner names it; None when it is not published."""
     if replica.nqn is None or not replica.portals:
@@ -102,7 +109,7 @@ def of_replica(replica: base.Replica) -> Leg | None:
         nqn=replica.nqn, uuid=lower_uuid(replica.namespace_uuid),
         portals=tuple((p.address, str(p.port), p.transport)
                       for p in replica.portals),
-        state=replica.state)
+        id=id_of(replica.id), state=replica.state)
 
 
 def to_replica(leg: Leg) -> dict[str, Any]:

@@ -136,7 +136,9 @@ class HealerMixin:
         if not isinstance(one, detach.Detach):
             super().end_raid(device_path)  # type: ignore[misc]
             return
-        super().end_raid(one.before_stop(device_path))  # type: ignore[misc]
+        path = one.before_stop(device_path)
+        with one.stopping():
+            super().end_raid(path)  # type: ignore[misc]
         one.after_stop()
 
     def _try_disconnect(self, portal: Any) -> None:

@@ -17,6 +17,7 @@ attach: whatever goes wrong with it is told and counted, and nova goes on.
 
 from collections.abc import Callable, Mapping
 import os
+import time
 from typing import Any
 
 from os_brick_healer.connector import guard, trouble
@@ -24,8 +25,11 @@ from os_brick_healer.connector import host as host_lib
 from os_brick_healer.connector import legs as legs_lib
 from os_brick_healer.engine import journal as journal_lib
 
-#: Our kind of memory, by volume: {array_uuid, events, in_sync: [leg keys]}.
+#: Our kind of memory, by volume: {array_uuid, events, in_sync: [leg keys],
+#: legs: as in a connection dictionary, wall_s}.
 KIND = 'connection'
+#: Volumes that are remembered; the oldest are forgotten first.
+MEMORIES_MAX = 2000
 #: The kind under which the agent's replica wing remembers volumes.
 WING = 'replica'
 
@@ -64,12 +68,29 @@ class Records:
     def detach_done(self, key: str) -> None:
         self._write(lambda j: j.detach_done(key))
 
-    def remember(self, key: str, known: guard.Known) -> None:
-        """What the array was like when it was connected or disconnected."""
-        self._write(lambda j: j.save_memory(KIND, key, {
+    def remember(self, key: str, known: guard.Known,
+                 legs: tuple[legs_lib.Leg, ...]) -> None:
+        """What the array was like when it was connected or disconnected.
+
+        :param legs: those that were in it.
+        """
+        value = {
             'array_uuid': known.array_uuid, 'events': known.events,
             'in_sync': (None if known.in_sync is None
-                        else sorted(known.in_sync))}))
+                        else sorted(known.in_sync)),
+            'legs': [legs_lib.to_replica(leg) for leg in legs],
+            'wall_s': time.time()}
+        self._write(lambda j: _save(j, key, value))
+
+    def legs(self, key: str) -> tuple[legs_lib.Leg, ...]:
+        """The legs that were in the array when this host had it last."""
+        try:
+            kept = self._journal().load_memory(KIND).get(key)
+            return () if kept is None else legs_lib.of_connection(
+                {'volume_replicas': kept.value.get('legs')})
+        except Exception as e:  # noqa: BLE001 - never worth an attach
+            self._tell(e)
+            return ()
 
     def row(self, key: str) -> journal_lib.AttachRow | None:
         """The attachment of a volume, however its id is written."""
@@ -104,6 +125,15 @@ class Records:
                                 'does with this volume')
 
 
+def _save(journal: journal_lib.Journal, key: str,
+          value: Mapping[str, Any]) -> None:
+    journal.save_memory(KIND, key, value)
+    every = journal.load_memory(KIND)
+    oldest = sorted(every, key=lambda k: every[k].value.get('wall_s', 0.0))
+    for old in oldest[:max(0, len(every) - MEMORIES_MAX)]:
+        journal.forget(KIND, old)
+
+
 def merge(ours: Mapping[str, Any], wing: Mapping[str, Any]) -> guard.Known:
     """Our memory and the agent's. The agent's ends where ours says that
     the volume was disconnected: others may have had it since."""
@@ -111,7 +141,7 @@ def merge(ours: Mapping[str, Any], wing: Mapping[str, Any]) -> guard.Known:
     uuid = ours.get('array_uuid') or wing.get('array_uuid')
     replicas = wing.get('replicas') or {}
     lost = frozenset(
-        legs_lib.lower_uuid(name) or str(name)
+        legs_lib.id_of(name)
         for name, memory in replicas.items()
         if isinstance(memory, dict) and memory.get('lost_s') is not None)
     return guard.Known(

@@ -120,6 +120,7 @@ class Host:
         """What an agent does: connect a leg and add it, already in sync."""
         self._connect({'-n': leg.nqn, '-a': leg.address})
         leg.array_uuid = array.uuid
+        leg.events = max(x.events for x in array.in_sync)
         array.members.append(leg)
         array.in_sync.append(leg)
         self.write()

@@ -44,7 +44,7 @@ class AttachTest(world.ConnectorTest):
         a, b = self.sim.leg(), self.sim.leg()
         self.attach(a, b)
         for command in self.connects():
-            self.assertIn('--keep-alive-tmo=2', command)
+            self.assertIn('--keep-alive-tmo=5', command)
             self.assertIn('--reconnect-delay=1', command)
         self.assertEqual(2, len(self.connects()))
 
@@ -52,7 +52,7 @@ class AttachTest(world.ConnectorTest):
         a = self.sim.leg()
         found = self.connector.connect_volume(a.replica())
         self.assertEqual(f'/dev/{a.device}', found['path'])
-        self.assertNotIn('--keep-alive-tmo=2', self.connects()[0])
+        self.assertNotIn('--keep-alive-tmo=5', self.connects()[0])
         self.assertEqual({}, self.states())
 
     def test_a_replaced_leg_is_found_though_nova_does_not_know_it(

@@ -11,6 +11,7 @@
 #    under the License.
 """Disconnecting and extending a volume, over a simulated host."""
 
+import threading
 from typing import Any
 
 from os_brick_healer import exception
@@ -70,6 +71,35 @@ class DetachTest(world.ConnectorTest):
         self.sim.cut(self.b)
         self.detach()
         self.all_gone()
+
+    def test_a_leg_that_dies_under_mdadm_does_not_hang_it(self) -> None:
+        real = self.sim.execute
+        gone = threading.Event()
+        real_delete = self.sim.delete_controller
+
+        def delete(*args: Any) -> bool:
+            done = real_delete(*args)
+            gone.set()
+            return done
+
+        def slow(*command: str, **more: object) -> tuple[str, str]:
+            if command[:2] == ('mdadm', '--stop'):
+                self.sim.cut(self.b)
+                self.assertTrue(gone.wait(20), 'mdadm --stop hangs')
+            return real(*command, **more)
+
+        self.renew(delete_controller=delete)
+        self.connector.set_execute(slow)
+        self.detach()
+        self.all_gone()
+
+    def test_the_legs_are_known_again_without_the_provisioner(self) -> None:
+        new = self.sim.leg()
+        self.sim.drop(self.array, self.b)
+        self.sim.swap_in(self.array, new)
+        self.detach()
+        self.attach(self.a, self.b)
+        self.assertEqual({self.a.device, new.device}, self.members())
 
     def test_with_no_leg_alive_it_is_refused_and_said(self) -> None:
         self.sim.cut(self.a)

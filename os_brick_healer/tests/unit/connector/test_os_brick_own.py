@@ -19,8 +19,7 @@ from os_brick_healer.connector import nvmeof
 from os_brick_healer.tests.unit.connector import fakes
 
 
-class OsBrickOwnTest(  # type: ignore[misc]
-        test_nvmeof.NVMeOFConnectorTestCase):
+class OsBrickOwnTest(test_nvmeof.NVMeOFConnectorTestCase):
     """What os-brick promises of its connector holds for ours."""
 
     def setUp(self) -> None:

@@ -169,9 +169,9 @@ class SettingsTest(base.TestCase):
     def test_the_profile_sets_the_keep_alive_unless_it_is_set(self) -> None:
         conf = self.new_conf()
         opts.register(conf)
-        self.assertEqual(2, context.settings_of(conf).keep_alive_s)
+        self.assertEqual(5, context.settings_of(conf).keep_alive_s)
         conf.set_override('profile', 'fast', opts.GROUP)
-        self.assertEqual(1, context.settings_of(conf).keep_alive_s)
+        self.assertEqual(2, context.settings_of(conf).keep_alive_s)
         conf.set_override('keep_alive_timeout', 7, opts.GROUP)
         self.assertEqual(7, context.settings_of(conf).keep_alive_s)
 
