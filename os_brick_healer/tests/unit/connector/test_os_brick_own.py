@@ -14,7 +14,10 @@
 import unittest
 
 from os_brick.tests.initiator.connectors import test_nvmeof
+from oslo_concurrency import lockutils
+from oslo_config import cfg
 
+from os_brick_healer import privileged
 from os_brick_healer.connector import nvmeof
 from os_brick_healer.tests.unit.connector import fakes
 
@@ -23,6 +26,12 @@ class OsBrickOwnTest(test_nvmeof.NVMeOFConnectorTestCase):
     """What os-brick promises of its connector holds for ours."""
 
     def setUp(self) -> None:
+        # os-brick's tests leave a lock path behind and reset cfg.CONF, which
+        # forgets defaults set on it; the tests that come next need both.
+        self.addCleanup(
+            cfg.CONF.set_default, 'thread_pool_size', privileged.THREADS,
+            group=privileged.SECTION)
+        self.addCleanup(lockutils.set_defaults, None)
         super().setUp()
         ours = nvmeof.HealingNVMeOFConnector
         # Cached on the class by whoever came first; os-brick's tests set it
