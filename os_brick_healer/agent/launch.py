@@ -25,15 +25,16 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from os_brick_healer import exception
-from os_brick_healer.agent import act, lock, record
+from os_brick_healer.agent import act, client, lock, record
 from os_brick_healer.conf import files, opts
 from os_brick_healer.metrics import catalogue
 
 LOG = logging.getLogger(__name__)
 
-#: A launched agent must hold the lock within this time.
+#: A launched agent must answer within this time.
 APPEAR_S = 20.0
 APPEAR_INTERVAL_S = 0.1
+ANSWER_S = 1.0
 #: After a failure the next attempt waits this long.
 RETRY_S = 5.0
 SAID_MAX = 100
@@ -126,7 +127,7 @@ class Launcher:
 
     def _await_agent(self) -> None:
         give_up_s = time.monotonic() + self._appear_s
-        while lock.holder(self._run_path) is None:
+        while not _answers(self._run_path):
             if time.monotonic() >= give_up_s:
                 raise exception.HealerError(
                     'cannot start the agent: because it was launched but '
@@ -160,6 +161,21 @@ class Launcher:
         if attempt is not None:
             attempt.join(timeout_s)
         return self._error
+
+
+def _answers(run_path: str) -> bool:
+    """Whether an agent serves; a refusal is an answer, too.
+
+    The lock alone would not tell: it is taken before the engine is built.
+    """
+    asked = client.Client(client.socket_path(run_path), ANSWER_S)
+    try:
+        asked.call('ping')
+    except (client.AgentRefused, client.AgentDenied):
+        return True
+    except exception.HealerError:
+        return False
+    return True
 
 
 _launchers: dict[tuple[str, str], Launcher] = {}

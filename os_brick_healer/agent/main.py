@@ -13,8 +13,10 @@
 
 from collections.abc import Sequence
 import contextlib
+import faulthandler
 import logging as pylogging
 import os
+import resource
 import sys
 import threading
 
@@ -43,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     ``cfg.CONF``: another ConfigOpts would leave it without them.
     """
     conf = cfg.CONF
+    # The watchdog's SIGABRT leaves every thread's stack in the log.
+    faulthandler.enable()
     notifier = notify.Notifier(os.environ)
     os.environ.pop('NOTIFY_SOCKET', None)   # helpers must not speak for us
     try:
@@ -50,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except exception.HealerError as e:
         print(f'{PROG}: {e}', file=sys.stderr)  # noqa: T201 - no log yet
         return service.EXIT_CONFIG
+    allow_open_files()
     run_mode = conf.run_mode or ('systemd' if notifier.speaks else 'process')
     agent = service.Service(conf, build, run_mode=run_mode,
                             notifier=notifier)
@@ -79,6 +84,15 @@ def configure(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
     files.load(conf, argv, prog=PROG)
     set_up_log(conf)
     files.share_lock_path(conf)
+
+
+def allow_open_files() -> None:
+    """As many as the hard limit allows: each leg and array keeps one open,
+    and the usual soft limit is 1024 for the sake of select(2), which nobody
+    here uses."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def set_up_log(conf: cfg.ConfigOpts) -> None:

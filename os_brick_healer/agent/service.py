@@ -233,7 +233,8 @@ class Service:
 
     def _facts(self) -> Mapping[str, Any]:
         return {'pid': os.getpid(), 'version': version.version_string(),
-                'launch': self.run_mode, 'started_wall': self._started_wall}
+                'launch': self.run_mode, 'started_wall': self._started_wall,
+                'provisioner': {'name': self._group.provisioner}}
 
     # Reload -----------------------------------------------
 

@@ -48,6 +48,7 @@ class Teller:
         self._next_s = 0.0
         self._turned_s = time.monotonic()
         self._sentence = ''
+        self._told_s: float | None = None
         self._trouble: str | None = None
         self._written: str | None = None
 
@@ -63,8 +64,12 @@ class Teller:
         if now_s < self._next_s:
             return
         self._next_s = now_s + self._settings.metrics_interval
-        if self._notifier.speaks or self._settings.metrics_textfile:
-            self._tell(verbs.whole_status(engine, facts))
+        if not (self._notifier.speaks or self._settings.metrics_textfile):
+            return
+        try:
+            self._tell(verbs.whole_status(engine, facts), now_s)
+        except Exception as e:  # noqa: BLE001 - the edge: it goes on
+            self._complain(f'cannot tell how the volumes are: {e!r}')
 
     def _watch(self, lag_s: float) -> None:
         catalogue.LOOP_LAG.set(lag_s)
@@ -77,7 +82,7 @@ class Teller:
         if not late:
             self._notifier.alive()
 
-    def _tell(self, status: dict[str, Any]) -> None:
+    def _tell(self, status: dict[str, Any], now_s: float) -> None:
         sentence = summary(status)
         if sentence != self._sentence:
             self._sentence = sentence
@@ -88,15 +93,19 @@ class Teller:
         catalogue.INFO.replace({
             (str(status['agent'].get('version')),
              str(status['agent'].get('launch'))): 1.0})
-        catalogue.from_status(status)
+        catalogue.from_status(status, now_s - (self._told_s or now_s))
+        self._told_s = now_s
         try:
             textfile.write(path, catalogue.text())
         except exception.HealerError as e:
-            if str(e) != self._trouble:
-                LOG.error('%s', e)
-            self._trouble = str(e)
+            self._complain(str(e))
             return
         self._trouble, self._written = None, path
+
+    def _complain(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            LOG.error('%s', trouble)
+        self._trouble = trouble
 
     def close(self) -> None:
         """Take the file away: stale numbers look like a live agent."""

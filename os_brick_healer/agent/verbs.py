@@ -86,7 +86,12 @@ def whole_status(engine: ports.Engine,
                  facts: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
     """The engine's picture with what the process adds."""
     status = engine.status()
-    return {**status, 'agent': {**(status.get('agent') or {}), **facts()}}
+    about = status.get('agent') or {}
+    known = facts()
+    provisioner = {**(known.get('provisioner') or {}),
+                   **(about.get('provisioner') or {})}
+    return {**status,
+            'agent': {**about, **known, 'provisioner': provisioner}}
 
 
 def lines(history: ports.History, key: str | None,

@@ -40,6 +40,7 @@ def everything(conf: cfg.ConfigOpts, config_error: str | None, *,
             *check_host.kernel(host), *check_host.host_nqn(host),
             *check_files.lock_path(host, conf),
             *check_files.directories(host, conf),
+            *check_files.journal(host, conf),
             *check_files.privilege(host, conf), *check_agent.hook(),
             *check_agent.provisioner(conf, probe),
             *check_agent.launch(host, conf)]

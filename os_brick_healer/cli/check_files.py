@@ -22,7 +22,7 @@ from oslo_config import cfg
 
 from os_brick_healer import exception
 from os_brick_healer.cli import finding
-from os_brick_healer.cli.finding import Finding, Host
+from os_brick_healer.cli.finding import Finding, Host, Level
 from os_brick_healer.conf import opts
 
 CONTEXT = 'os_brick_healer.privileged.context'
@@ -96,6 +96,22 @@ def _may_write(found: os.stat_result, who: Any) -> bool:
     if found.st_gid in os.getgrouplist(who.pw_name, who.pw_gid):
         return bool(found.st_mode & stat.S_IWGRP)
     return bool(found.st_mode & stat.S_IWOTH)
+
+
+def journal(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:
+    """nova-compute and the agent write to one file, whoever made it."""
+    place = conf[opts.GROUP].state_path
+    for name in host.tree.listdir(place):
+        if not name.startswith('journal.') or 'damaged' in name:
+            continue
+        path = f'{place}/{name}'
+        try:
+            found = os.stat(host.tree.path(path))
+        except OSError:
+            continue
+        told = _writable(host, conf, 'journal', path, found)
+        if told.level is not Level.OK:
+            yield told
 
 
 def _room(host: Host, path: str) -> Iterator[Finding]:

@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 from oslo_config import cfg
 
 from os_brick_healer import exception, version
-from os_brick_healer.agent import client
+from os_brick_healer.agent import client, lock
 from os_brick_healer.cli import check, offline, render
 from os_brick_healer.conf import files, opts
 from os_brick_healer.provisioner import loader
@@ -112,6 +112,14 @@ class Session:
         """One question to the agent."""
         path = client.socket_path(self.settings.run_path)
         return client.Client(path, self.args.timeout).call(verb, **more)
+
+    def why_down(self, down: client.AgentDown) -> str:
+        """An agent that starts or stops holds the lock and does not serve."""
+        with contextlib.suppress(exception.HealerError):
+            holder = lock.holder(self.settings.run_path)
+            if holder is not None:
+                return f'{holder} holds the lock, but does not answer yet'
+        return str(down)
 
     def offline(self, key: str | None = None,
                 limit: int = offline.HISTORY_SHOWN) -> offline.Found:
@@ -212,7 +220,8 @@ def status_once(session: Session) -> tuple[str, int]:
     except client.AgentDown as e:
         found = session.offline()
         return (json.dumps(offline.as_json(found), indent=2, default=str)
-                if as_json else offline.text(found, str(e), when=when),
+                if as_json else offline.text(found, session.why_down(e),
+                                             when=when),
                 EXIT_NO_AGENT)
     text = (json.dumps(told, indent=2, sort_keys=True) if as_json
             else render.status(told, width=width(), now_wall=time.time(),

@@ -160,7 +160,8 @@ def details(volume: Mapping[str, Any], width: int = 100) -> list[str]:
         lines.append(_INDENT + progress(sync))
     legs = volume.get('legs') or ()
     if legs:
-        lines += table(('REPLICA', 'DEVICE', 'STATE', 'PATHS', ''),
+        lines += table(('REPLICA', 'DEVICE', 'LEG', 'PROVISIONER', 'PATHS',
+                        ''),
                        map(_leg, legs), indent=_INDENT)
     return lines
 
@@ -191,7 +192,8 @@ def _leg(leg: Mapping[str, Any]) -> tuple[str, ...]:
     if leg.get('note'):
         notes.append(safe(leg['note']))
     return (safe(leg.get('replica') or '-'), safe(leg.get('device') or '-'),
-            safe(leg.get('state') or 'unknown'), paths or '-',
+            safe(leg.get('state') or 'unknown'),
+            safe(leg.get('provisioner_state') or '-'), paths or '-',
             '; '.join(notes))
 
 

@@ -26,7 +26,8 @@ ACTIONS = counters.Counter(
     ('kind', 'result'))
 STALL_SECONDS = counters.Counter(
     f'{PREFIX}_stall_seconds_total',
-    "Seconds in which a volume's I/O waited, over all volumes.")
+    "Seconds in which a volume's I/O waited, over all volumes; sampled every "
+    'metrics_interval.')
 STALLED = counters.Gauge(
     f'{PREFIX}_stalled_volumes', 'Volumes whose I/O waits now.')
 PROVISIONER_UP = counters.Gauge(
@@ -35,10 +36,6 @@ PROVISIONER_UP = counters.Gauge(
 PROVISIONER_AGE = counters.Gauge(
     f'{PREFIX}_provisioner_age_seconds',
     "Seconds since the provisioner's last good answer.")
-PROVISIONER_ERRORS = counters.Counter(
-    f'{PREFIX}_provisioner_errors_total',
-    'Questions to the provisioner that failed, by kind of failure.',
-    ('kind',))
 LOOP_LAG = counters.Gauge(
     f'{PREFIX}_loop_lag_seconds',
     'Seconds since the loop last turned.')
@@ -65,9 +62,8 @@ INFO = counters.Gauge(
 
 ALL: tuple[counters.Metric, ...] = (
     INFO, VOLUMES, ACTIONS, STALL_SECONDS, STALLED, PROVISIONER_UP,
-    PROVISIONER_AGE, PROVISIONER_ERRORS, LOOP_LAG, LOOK_ERRORS, TASK_ERRORS,
-    JOURNAL_ERRORS, PAUSED,
-    START_FAILURES, RELOAD_FAILURES)
+    PROVISIONER_AGE, LOOP_LAG, LOOK_ERRORS, TASK_ERRORS, JOURNAL_ERRORS,
+    PAUSED, START_FAILURES, RELOAD_FAILURES)
 
 
 _COUNTERS = {m.name: m for m in ALL if isinstance(m, counters.Counter)}
@@ -83,15 +79,21 @@ def count(name: str, amount: float = 1.0, **labels: str) -> None:
     counter.add(*(labels[n] for n in counter.labels), amount=amount)
 
 
-def from_status(status: Mapping[str, Any]) -> None:
-    """Take the gauges from a status as the control socket serves it."""
+def from_status(status: Mapping[str, Any], elapsed_s: float = 0.0) -> None:
+    """Take the gauges from a status as the control socket serves it.
+
+    :param elapsed_s: since the last call: a volume that is stalled now is
+        counted as stalled for all of it.
+    """
     agent = status.get('agent') or {}
     phases: dict[counters.LabelValues, float] = {}
     for volume in status.get('volumes') or ():
         slot = (str(volume.get('phase')),)
         phases[slot] = phases.get(slot, 0.0) + 1.0
     VOLUMES.replace(phases)
-    STALLED.set(phases.get(('stalled',), 0.0))
+    stalled = phases.get(('stalled',), 0.0)
+    STALLED.set(stalled)
+    STALL_SECONDS.add(amount=stalled * max(0.0, elapsed_s))
     PAUSED.set(1.0 if agent.get('paused') is not None else 0.0)
     _provisioner(agent.get('provisioner') or {})
 

@@ -75,10 +75,15 @@ def transient_argv(uid: int, config_files: Sequence[str],
             f'--unit={TRANSIENT}', f'--uid={uid}', f'--gid={user.pw_gid}',
             '--description=os-brick-healer agent, started by a connector',
             *(f'--property={p}' for p in (
-                'Type=notify', 'NotifyAccess=main', 'WatchdogSec=30',
+                'Type=notify', 'NotifyAccess=main', 'WatchdogSec=20',
                 'Restart=on-failure', 'RestartSec=1',
                 'RestartPreventExitStatus=3', 'KillMode=process',
-                'OOMScoreAdjust=-900')),
+                'TimeoutStopSec=20', 'OOMScoreAdjust=-900', 'Nice=-5',
+                'LimitNOFILE=65536', 'UMask=0027',
+                'RuntimeDirectory=os-brick-healer',
+                'RuntimeDirectoryMode=0755', 'RuntimeDirectoryPreserve=yes',
+                'StateDirectory=os-brick-healer',
+                'StateDirectoryMode=0770')),
             '--', sys.executable, '-P', '-m', 'os_brick_healer.agent.main',
             '--run-mode', 'process']
     for path in config_files:

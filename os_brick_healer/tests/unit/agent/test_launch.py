@@ -15,11 +15,12 @@ from collections.abc import Callable
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 
 from os_brick_healer import exception
-from os_brick_healer.agent import act, launch, lock, record
+from os_brick_healer.agent import act, client, control, launch, lock, record
 from os_brick_healer.conf import opts
 from os_brick_healer.metrics import catalogue
 from os_brick_healer.tests import base
@@ -30,7 +31,10 @@ WAIT_S = 30.0
 class LauncherTest(base.TestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.run_path = str(self.temp_dir() / 'run')
+        # A socket's path has 108 bytes: a test's directory may be longer.
+        place = tempfile.TemporaryDirectory(dir='/tmp')
+        self.addCleanup(place.cleanup)
+        self.run_path = os.path.join(place.name, 'run')
         self.state_path = str(self.temp_dir())
         self.now_s = 0.0
         self.attempts = 0
@@ -49,6 +53,10 @@ class LauncherTest(base.TestCase):
         self.attempts += 1
         self.agent = lock.AgentLock(self.run_path, launch='systemd')
         self.addCleanup(self.agent.release)
+        server = control.Server(client.socket_path(self.run_path),
+                                {'ping': lambda _: 'pong'}, lambda _: True)
+        server.start()
+        self.addCleanup(server.stop)
         return 'the agent has been started'
 
     def test_an_agent_that_runs_is_left_alone(self) -> None:
@@ -165,7 +173,9 @@ class SpawnTest(base.TestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.place = self.temp_dir()
+        place = tempfile.TemporaryDirectory(dir='/tmp')
+        self.addCleanup(place.cleanup)
+        self.place = place.name
         self.state = self.temp_dir()
         self.conf_file = self.write_file(
             self.temp_dir() / 'agent.conf',
@@ -179,7 +189,7 @@ class SpawnTest(base.TestCase):
         child = act.spawn([str(self.conf_file)], [], str(self.state))
         self.addCleanup(self.end, child)
         give_up = time.monotonic() + WAIT_S
-        while (holder := lock.holder(str(self.place))) is None:
+        while (holder := lock.holder(self.place)) is None:
             if time.monotonic() > give_up or child.poll() is not None:
                 self.fail((self.state / act.OUTPUT).read_text())
             time.sleep(0.05)

@@ -1,0 +1,254 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Laws of the check: each lack is found, and the way out is named."""
+
+import os
+import pathlib
+import pwd
+
+from oslo_config import cfg
+
+from os_brick_healer import exception
+from os_brick_healer.cli import (
+    check,
+    check_agent,
+    check_files,
+    check_host,
+    finding,
+)
+from os_brick_healer.cli.finding import Finding, Level
+from os_brick_healer.conf import files, opts
+from os_brick_healer.sysfs import reader
+from os_brick_healer.tests import base
+
+RELEASE = '6.1.0-test'
+
+
+class CheckTestCase(base.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.root = self.temp_dir()
+        self.missing: set[str] = set()
+        self.conf = self.new_conf()
+        opts.register(self.conf)
+        files.share_lock_path(self.conf)
+        self.me = pwd.getpwuid(os.getuid())
+        self.host = finding.Host(
+            tree=reader.Tree(str(self.root)), release=RELEASE,
+            which=lambda name: (None if name in self.missing
+                                else f'/usr/bin/{name}'),
+            user={self.me.pw_name: self.me,
+                  'nova': self._somebody()}.get)
+
+    def _somebody(self) -> pwd.struct_passwd:
+        return pwd.struct_passwd(
+            ('nobody', 'x', 65533, 65533, '', '/', '/bin/false'))
+
+    def set(self, **settings: object) -> None:
+        for name, value in settings.items():
+            self.conf.set_override(name, value, group=opts.GROUP)
+
+    def worst(self, findings: list[Finding]) -> Level:
+        for one in findings:
+            self.assertEqual(one.level is Level.OK, one.hint is None)
+        return max((f.level for f in findings), key=check.EXIT.__getitem__)
+
+
+class HostTest(CheckTestCase):
+    def test_each_command_is_needed(self) -> None:
+        self.assertIs(Level.OK,
+                      self.worst(list(check_host.commands(self.host))))
+        for name in check_host.COMMANDS:
+            self.missing = {name}
+            found = [f for f in check_host.commands(self.host)
+                     if f.level is Level.FAIL]
+            self.assertEqual([f'command {name}'], [f.subject for f in found])
+
+    def test_modules_may_be_loaded_built_in_or_on_disk(self) -> None:
+        cases: list[dict[str, str]] = [
+            {'sys/module/raid1/x': '', 'sys/module/nvme_tcp/x': ''},
+            {'proc/mdstat': 'Personalities : [raid1] \nunused devices:\n',
+             'sys/module/nvme_tcp/x': ''},
+            {f'lib/modules/{RELEASE}/modules.dep':
+             'kernel/drivers/md/raid1.ko: x\n'
+             'kernel/drivers/nvme/host/nvme-tcp.ko.xz: y\n'},
+            {f'lib/modules/{RELEASE}/modules.builtin':
+             'kernel/drivers/md/raid1.ko\n'
+             'kernel/drivers/nvme/host/nvme-tcp.ko\n'}]
+        for number, case in enumerate(cases):
+            self.root = self.temp_dir() / str(number)
+            self.write_tree(self.root, case)
+            host = finding.Host(tree=reader.Tree(str(self.root)),
+                                release=RELEASE, which=self.host.which)
+            found = list(check_host.kernel(host))[:2]
+            self.assertIs(Level.OK, self.worst(found), str(case))
+
+    def test_a_kernel_without_them_fails_and_an_unknown_one_warns(
+            self) -> None:
+        self.assertIs(Level.WARN,
+                      self.worst(list(check_host.kernel(self.host))))
+        self.write_tree(self.root, {
+            f'lib/modules/{RELEASE}/modules.dep':
+            'kernel/drivers/md/raid10.ko:\nkernel/x/nvme-tcp-other.ko:\n'})
+        found = list(check_host.kernel(self.host))
+        self.assertEqual([Level.FAIL, Level.FAIL],
+                         [f.level for f in found[:2]])
+
+    def test_native_multipath_that_is_off_warns(self) -> None:
+        path = 'sys/module/nvme_core/parameters/multipath'
+        for value, level in (('Y\n', Level.OK), ('N\n', Level.WARN)):
+            self.write_tree(self.root, {path: value})
+            self.assertIs(level, list(check_host.kernel(self.host))[-1].level)
+
+    def test_the_host_has_a_name(self) -> None:
+        self.assertIs(Level.WARN,
+                      self.worst(list(check_host.host_nqn(self.host))))
+        self.write_tree(self.root, {'etc/nvme/hostnqn': 'nqn.2014-08.x\n'})
+        self.assertIs(Level.OK,
+                      self.worst(list(check_host.host_nqn(self.host))))
+
+
+class FilesTest(CheckTestCase):
+    def place(self, name: str, mode: int = 0o755) -> pathlib.Path:
+        path = self.root / name
+        path.mkdir(parents=True)
+        path.chmod(mode)
+        return path
+
+    def lock_path(self, path: str) -> Level:
+        self.conf.set_override('lock_path', path, group='oslo_concurrency')
+        return self.worst(list(check_files.lock_path(self.host, self.conf)))
+
+    def test_without_a_lock_path_nothing_keeps_two_apart(self) -> None:
+        self.assertIs(Level.FAIL, self.worst(list(
+            check_files.lock_path(self.host, self.conf))))
+
+    def test_a_lock_path_must_be_there_and_not_everybodys(self) -> None:
+        self.set(control_users=[self.me.pw_name])
+        self.assertIs(Level.FAIL, self.lock_path('/gone'))
+        self.place('mine')
+        self.assertIs(Level.OK, self.lock_path('/mine'))
+        self.place('open', 0o777)
+        self.assertIs(Level.FAIL, self.lock_path('/open'))
+        self.place('sticky', 0o1777)
+        self.assertIs(Level.OK, self.lock_path('/sticky'))
+        (self.root / 'file').write_text('')
+        self.assertIs(Level.FAIL, self.lock_path('/file'))
+
+    def test_every_user_of_the_agent_must_be_able_to_write(self) -> None:
+        self.set(control_users=['nova', 'unknown-here'])
+        self.place('mine')
+        self.assertIs(Level.FAIL, self.lock_path('/mine'))
+        found = list(check_files.lock_path(self.host, self.conf))
+        self.assertIn('cannot be written by nova', found[0].sentence)
+
+    def test_a_missing_state_fails_a_missing_run_directory_warns(
+            self) -> None:
+        self.set(state_path='/state', run_path='/run/x',
+                 control_users=[self.me.pw_name])
+        found = {f.subject: f.level for f in
+                 check_files.directories(self.host, self.conf)}
+        self.assertEqual({'state_path': Level.FAIL, 'run_path': Level.WARN},
+                         found)
+        self.place('state')
+        self.assertIs(Level.WARN, self.worst(list(
+            check_files.directories(self.host, self.conf))))
+
+    def test_a_journal_that_nova_cannot_write_fails(self) -> None:
+        self.set(state_path='/state', control_users=['nova'])
+        self.place('state', 0o777)
+        self.assertEqual([], list(check_files.journal(self.host, self.conf)))
+        (self.root / 'state' / 'journal.sqlite').touch(0o660)
+        self.assertIs(Level.FAIL, self.worst(list(
+            check_files.journal(self.host, self.conf))))
+
+    def privilege(self) -> Level:
+        return self.worst(list(check_files.privilege(self.host, self.conf)))
+
+    def test_the_filter_must_be_where_rootwrap_looks(self) -> None:
+        self.assertIs(Level.FAIL, self.privilege())
+        self.write_tree(self.root, {
+            'etc/nova/rootwrap.conf':
+            '[DEFAULT]\nfilters_path=/etc/nova/rootwrap.d,/usr/share/x\n'})
+        self.assertIs(Level.FAIL, self.privilege())
+        shipped = (pathlib.Path(__file__).parents[4] / 'etc'
+                   / 'os-brick-healer' / 'rootwrap.d')
+        for source in shipped.glob('*.filters'):
+            self.write_tree(self.root, {
+                f'usr/share/x/{source.name}': source.read_text()})
+        self.assertIs(Level.OK, self.privilege())
+
+    def test_without_sudo_there_is_no_privilege(self) -> None:
+        self.missing = {'sudo'}
+        self.assertIs(Level.FAIL, self.privilege())
+
+
+class AgentTest(CheckTestCase):
+    def test_a_plugin_that_is_not_there_is_named(self) -> None:
+        self.set(provisioner='no-such')
+        found = list(check_agent.provisioner(self.conf, None))
+        self.assertEqual([Level.FAIL], [f.level for f in found])
+        self.assertIn("'no-such'", found[0].sentence)
+
+    def test_what_a_probe_says_is_told(self) -> None:
+        def refuses(_: cfg.ConfigOpts) -> str:
+            raise exception.ProvisionerUnreachable(
+                'cannot reach it: because of rain', hint='wait')
+
+        def broken(_: cfg.ConfigOpts) -> str:
+            raise ZeroDivisionError
+
+        self.assertEqual('version 9', check_agent._probe(
+            self.conf, lambda _: 'version 9').sentence)
+        refused = check_agent._probe(self.conf, refuses)
+        self.assertEqual((Level.FAIL, 'wait'), (refused.level, refused.hint))
+        self.assertIs(Level.FAIL,
+                      check_agent._probe(self.conf, broken).level)
+
+    def launch(self, mode: str) -> list[Level]:
+        self.set(launch=mode, run_path=str(self.root / 'run'),
+                 state_path=str(self.root / 'state'))
+        return [f.level for f in check_agent.launch(self.host, self.conf)]
+
+    def test_the_unit_must_be_installed_and_ought_to_be_enabled(
+            self) -> None:
+        self.assertEqual([Level.FAIL, Level.WARN], self.launch('systemd'))
+        unit = f'/usr/local/lib/systemd/system/{check_agent.UNIT}'
+        self.write_tree(self.root, {unit.lstrip('/'): '[Unit]'})
+        self.assertEqual([Level.OK, Level.WARN, Level.WARN],
+                         self.launch('systemd'))
+        wants = self.root / check_agent.WANTS.lstrip('/')
+        wants.parent.mkdir(parents=True)
+        wants.symlink_to(unit)
+        self.assertEqual([Level.OK, Level.OK, Level.WARN],
+                         self.launch('systemd'))
+
+    def test_ways_to_run_that_promise_less_warn(self) -> None:
+        self.assertEqual([Level.OK, Level.WARN], self.launch('process'))
+        self.missing = {'systemd-run'}
+        for mode in ('process', 'thread', 'none'):
+            self.assertEqual([Level.WARN, Level.WARN], self.launch(mode))
+
+
+class TextTest(base.TestCase):
+    def test_below_each_lack_stands_the_way_out(self) -> None:
+        found = [finding.ok('a', 'is there'),
+                 finding.fail('b', 'is\x1bnot', 'do this')]
+        self.assertEqual('OK    a: is there\nFAIL  b: is\\x1bnot\n'
+                         '      -> do this', check.text(found))
+
+    def test_the_worst_finding_is_the_exit_code(self) -> None:
+        found = [finding.ok('a', 'x'), finding.warn('b', 'x', 'y')]
+        self.assertEqual(0, check.exit_code(found[:1]))
+        self.assertEqual(1, check.exit_code(found))
+        self.assertEqual(2, check.exit_code(
+            [*found, finding.fail('c', 'x', 'y')]))

@@ -1,0 +1,190 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Laws of the command: what it prints, and its exit codes."""
+
+import contextlib
+import io
+import json
+import os
+import pathlib
+import tempfile
+from typing import Any
+
+from os_brick_healer import assembly
+from os_brick_healer.agent import client, control, lock, record, verbs
+from os_brick_healer.cli import main, offline
+from os_brick_healer.engine import journal
+from os_brick_healer.tests import base
+from os_brick_healer.tests.unit.agent import fakes
+
+
+class CliTestCase(base.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        # A socket's path has 108 bytes: a test's directory may be longer.
+        place = tempfile.TemporaryDirectory(dir='/tmp')
+        self.addCleanup(place.cleanup)
+        self.run_path = pathlib.Path(place.name)
+        self.state = self.temp_dir()
+        self.conf_file = self.write_file(
+            self.temp_dir() / 'healer.conf',
+            f'[os_brick_healer]\nrun_path = {self.run_path}\n'
+            f'state_path = {self.state}\n')
+        self.engine = fakes.FakeEngine([fakes.volume(1)])
+
+    def serve(self) -> None:
+        server = control.Server(
+            client.socket_path(str(self.run_path)),
+            verbs.table(self.engine, lambda: {
+                'pid': os.getpid(), 'started_wall': 0.0, 'version': '1',
+                'launch': 'systemd'}, lambda: None), lambda _: True)
+        server.start()
+        self.addCleanup(server.stop)
+
+    def run_it(self, *argv: str) -> tuple[int, str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code = main.main(['--config-file', str(self.conf_file),
+                                  *argv])
+            except SystemExit as e:
+                code = int(e.code or 0)
+        return code, out.getvalue(), err.getvalue()
+
+    def run_json(self, *argv: str) -> Any:
+        return json.loads(self.run_it(*argv, '--json')[1])
+
+
+class OnlineTest(CliTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.serve()
+
+    def test_status_has_the_exit_code_of_the_host(self) -> None:
+        code, out, _ = self.run_it('status')
+        self.assertEqual(0, code)
+        self.assertIn('vol-1', out)
+        for phase, expected in (('resyncing', 1), ('held', 2)):
+            self.engine.volumes[0]['phase'] = phase
+            self.assertEqual(expected, self.run_it('status')[0])
+
+    def test_json_is_the_whole_status(self) -> None:
+        told = self.run_json('status')
+        self.assertEqual(os.getpid(), told['agent']['pid'])
+        self.assertEqual(self.engine.volumes, told['volumes'])
+
+    def test_explain_shows_the_volume_and_its_history(self) -> None:
+        key = self.engine.volumes[0]['key']
+        self.engine.journal.rows = (fakes.row(key, 'the leg is back'),)
+        code, out, _ = self.run_it('explain', 'vol-1')
+        self.assertEqual(0, code)
+        self.assertIn('both legs are in sync', out)
+        self.assertIn('the leg is back', out)
+        self.assertEqual(key, self.run_json('explain', key)['volume']['key'])
+
+    def test_a_volume_nobody_knows_is_4(self) -> None:
+        code, out, err = self.run_it('explain', 'nope')
+        self.assertEqual((4, ''), (code, out))
+        self.assertIn("cannot find volume 'nope'", err)
+
+    def test_pause_keeps_the_words_of_the_reason(self) -> None:
+        self.assertEqual(0, self.run_it('pause', 'new', 'switch')[0])
+        self.assertEqual('new switch', self.engine.paused)
+        self.assertEqual(1, self.run_it('status')[0])
+        self.assertEqual(0, self.run_it('resume')[0])
+        self.assertIsNone(self.engine.paused)
+        self.run_it('pause')
+        self.assertEqual('paused by an operator', self.engine.paused)
+
+    def test_wake_wakes_one_or_all(self) -> None:
+        self.run_it('wake', 'vol-1')
+        self.run_it('wake')
+        self.assertEqual([self.engine.volumes[0]['key'], None],
+                         self.engine.woken)
+
+    def test_history_is_in_order_with_its_ids(self) -> None:
+        self.engine.journal.rows = (fakes.row('a', 'first'),
+                                    fakes.row('b', 'second'))
+        code, out, _ = self.run_it('history')
+        self.assertEqual(0, code)
+        self.assertLess(out.index('first'), out.index('second'))
+        self.assertEqual(
+            ['second'], [r['text'] for r in self.run_json('history', 'b')])
+
+    def test_version_tells_both(self) -> None:
+        code, out, _ = self.run_it('version')
+        self.assertEqual(0, code)
+        self.assertIn(f'process {os.getpid()}', out)
+
+
+class OfflineTest(CliTestCase):
+    def fill_journal(self) -> None:
+        book = journal.Journal(str(self.state / assembly.JOURNAL))
+        book.attach_begin('vol-id', 'alias', {}, 1, '2')
+        book.intend('replica', 'vol-id', 're-add leg nvme0n1', {})
+        book.tell('replica', 'other', 'something else')
+        book.close()
+
+    def test_the_journals_name_is_the_agents(self) -> None:
+        self.assertEqual(assembly.JOURNAL, offline.JOURNAL)
+
+    def test_without_an_agent_the_journal_is_told_and_the_code_is_3(
+            self) -> None:
+        self.fill_journal()
+        record.failed(str(self.state), 'systemd', 'no such unit')
+        code, out, _ = self.run_it('status')
+        self.assertEqual(3, code)
+        for said in ('NO AGENT RUNS', 'vol-id', 'connecting',
+                     're-add leg nvme0n1', 'no such unit', 'failed 1 times'):
+            self.assertIn(said, out)
+        told = self.run_json('status')
+        self.assertIsNone(told['agent'])
+        self.assertEqual('vol-id', told['attachments'][0]['volume'])
+
+    def test_reading_it_makes_no_file(self) -> None:
+        self.assertEqual(3, self.run_it('status')[0])
+        self.assertEqual(3, self.run_it('history')[0])
+        self.assertEqual([], os.listdir(self.state))
+
+    def test_history_comes_from_the_journal(self) -> None:
+        self.fill_journal()
+        code, out, err = self.run_it('history', 'vol-id')
+        self.assertEqual(3, code)
+        self.assertIn('re-add leg', out)
+        self.assertNotIn('something else', out)
+        self.assertIn('from the journal', err)
+
+    def test_an_agent_that_is_starting_is_said_to_be(self) -> None:
+        held = lock.AgentLock(str(self.run_path), launch='systemd')
+        self.addCleanup(held.release)
+        self.assertIn('does not answer yet', self.run_it('status')[1])
+
+    def test_what_needs_an_agent_is_3_without(self) -> None:
+        for argv in (['explain', 'x'], ['pause'], ['resume'], ['wake'],
+                     ['reload']):
+            code, _, err = self.run_it(*argv)
+            self.assertEqual(3, code)
+            self.assertIn('it does not run', err)
+        self.assertEqual(3, self.run_it('version')[0])
+
+    def test_wrong_usage_is_4_and_not_a_volume_in_need(self) -> None:
+        for argv in ([], ['no-such'], ['explain'],
+                     ['history', '--limit', 'x']):
+            self.assertEqual(4, self.run_it(*argv)[0])
+
+    def test_a_wrong_configuration_is_said_and_does_not_stop_it(self) -> None:
+        self.conf_file.write_text('[os_brick_healer]\ngrace_period = soon\n')
+        _, _, err = self.run_it('status')
+        self.assertIn('grace_period', err)
+        code, out, _ = self.run_it('check')
+        self.assertEqual(2, code)
+        self.assertIn('FAIL  configuration', out)

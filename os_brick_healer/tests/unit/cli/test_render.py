@@ -1,0 +1,160 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Laws of what an operator reads."""
+
+from typing import Any
+
+import hypothesis
+from hypothesis import strategies
+
+from os_brick_healer.cli import render
+from os_brick_healer.tests import base
+from os_brick_healer.tests.unit.agent import fakes
+
+
+def told(*volumes: dict[str, Any], **agent: Any) -> dict[str, Any]:
+    return {'agent': {
+        'pid': 12, 'version': '1.0', 'launch': 'systemd',
+        'started_wall': 1000.0, 'paused': None, 'journal_error': None,
+        'provisioner': {'name': 'local', 'sentence': 'a file',
+                        'error': None, 'age_s': 2.0}, **agent},
+        'volumes': list(volumes)}
+
+
+def healing() -> dict[str, Any]:
+    legs = [{'replica': 'rep-1', 'device': 'nvme0n1', 'state': 'in_sync',
+             'provisioner_state': 'available', 'lost_for_s': None,
+             'note': None, 'portals': [
+                 {'portal': 'tcp://10.0.0.1:4420', 'controller': 'nvme0',
+                  'state': 'live'}]},
+            {'replica': 'rep-3', 'device': 'nvme2n1', 'state': 'filling',
+             'provisioner_state': 'synchronizing', 'lost_for_s': None,
+             'note': 'was refused once', 'portals': [
+                 {'portal': 'tcp://10.0.0.3:4420', 'controller': None,
+                  'state': None}]}]
+    return fakes.volume(
+        7, phase='resyncing', since_s=130.0, legs=legs,
+        sentence='leg nvme2n1 is being filled', action='wait',
+        intent='abc123', sync={'action': 'recovery', 'percent': 40.0,
+                               'speed_kib_s': 122880.0, 'eta_s': 75.0})
+
+
+class StatusTest(base.TestCase):
+    def show(self, status: dict[str, Any], **more: Any) -> str:
+        return render.status(status, now_wall=4700.0, **more)
+
+    def test_a_heal_is_shown_whole(self) -> None:
+        key = healing()['key']
+        self.assertEqual(
+            'agent        process 12, version 1.0, launched as systemd, up '
+            '1h01m\n'
+            'provisioner  local, a file, answered 2s ago\n'
+            '\n'
+            'VOLUME                                ALIAS  ARRAY  PHASE'
+            '      SINCE  LEGS\n'
+            f'{key}  vol-7  md7    resyncing  2m10s  1 of 2 in sync\n'
+            '    why  leg nvme2n1 is being filled\n'
+            '    now  wait [abc123]\n'
+            '    recovery [##########...............]  40.0 %  120.0 MiB/s  '
+            '1m15s left\n'
+            '    REPLICA  DEVICE   LEG      PROVISIONER    PATHS\n'
+            '    rep-1    nvme0n1  in_sync  available      '
+            'tcp://10.0.0.1:4420 nvme0 live\n'
+            '    rep-3    nvme2n1  filling  synchronizing  '
+            'tcp://10.0.0.3:4420 not connected  was refused once',
+            self.show(told(healing())))
+
+    def test_who_is_in_need_comes_first(self) -> None:
+        text = self.show(told(
+            fakes.volume(1), fakes.volume(2, phase='stalled'),
+            fakes.volume(3, phase='degraded')))
+        places = [text.index(f'vol-{n}') for n in (2, 3, 1)]
+        self.assertEqual(sorted(places), places)
+
+    def test_of_many_only_those_in_need_are_shown_in_detail(self) -> None:
+        many = [fakes.volume(i) for i in range(100)]
+        text = self.show(told(*many, healing()))
+        self.assertEqual(1, text.count('REPLICA'))
+        self.assertEqual(101, self.show(
+            told(*many, healing()), verbose=True).count('REPLICA'))
+
+    def test_trouble_of_the_agent_is_said(self) -> None:
+        text = self.show(told(
+            paused='maintenance', journal_error='disk full',
+            provisioner={'name': 'kumoscale', 'error': 'no answer'}))
+        for said in ('PAUSED       maintenance', 'JOURNAL      disk full',
+                     'ERROR: no answer', 'No replicated volume'):
+            self.assertIn(said, text)
+
+    def test_unknown_is_said_and_not_guessed(self) -> None:
+        self.assertEqual('resync: progress unknown', render.progress(
+            {'action': 'resync', 'percent': None}))
+        self.assertEqual('unknown', render.duration(None))
+        self.assertIn('unknown', self.show({'volumes': [{}]}))
+
+    def test_a_long_sentence_is_wrapped(self) -> None:
+        volume = fakes.volume(1, sentence='word ' * 60)
+        for line in render.details(volume, width=60)[:5]:
+            self.assertLessEqual(len(line), 60)
+
+    @hypothesis.given(strategies.text(), strategies.text())
+    def test_nothing_from_outside_moves_the_cursor(self, one: str,
+                                                   two: str) -> None:
+        volume = fakes.volume(1, sentence=one, alias=two, array=one,
+                              key=two, phase=one, law=two, action=one,
+                              intent=two, extra=one)
+        volume['legs'] = [{'replica': one, 'device': two, 'state': one,
+                           'note': two, 'provisioner_state': one,
+                           'portals': [{'portal': two, 'controller': one,
+                                        'state': two}]}]
+        status = told(volume, paused=one, version=two, provisioner={
+            'name': one, 'sentence': two, 'error': one, 'age_s': None})
+        rows = [{'wall_s': 1.0, 'what': one, 'text': two, 'key': one,
+                 'intent_id': two, 'ok': False}]
+        for text in (self.show(status), render.explain(
+                {'volume': volume, 'history': rows}, when=str)):
+            for line in text.split('\n'):
+                self.assertTrue(line.isprintable(), repr(line))
+
+
+class BarTest(base.TestCase):
+    @hypothesis.given(strategies.floats(allow_nan=False))
+    def test_it_is_full_only_when_all_is_done(self, percent: float) -> None:
+        text = render.bar(percent)
+        self.assertEqual(render.BAR_WIDTH + 2, len(text))
+        self.assertEqual(percent >= 100.0, '.' not in text)
+
+    def test_durations_have_two_units(self) -> None:
+        for seconds, text in ((0, '0s'), (59.9, '59s'), (60, '1m00s'),
+                              (3599, '59m59s'), (7500, '2h05m'),
+                              (90000, '1d01h'), (-3, '0s')):
+            self.assertEqual(text, render.duration(seconds))
+
+
+class ExitCodeTest(base.TestCase):
+    def code(self, *phases: str, **agent: Any) -> int:
+        return render.exit_code(told(
+            *(fakes.volume(i, phase=p) for i, p in enumerate(phases)),
+            **agent))
+
+    def test_the_worst_volume_decides(self) -> None:
+        self.assertEqual(0, self.code())
+        self.assertEqual(0, self.code('healthy', 'gone'))
+        for phase in ('degraded', 'healing', 'resyncing'):
+            self.assertEqual(1, self.code('healthy', phase))
+        for phase in ('held', 'stalled', 'broken'):
+            self.assertEqual(2, self.code('healthy', 'degraded', phase))
+
+    def test_a_host_that_cannot_heal_is_not_healthy(self) -> None:
+        self.assertEqual(1, self.code('healthy', paused='x'))
+        self.assertEqual(1, self.code('healthy', provisioner={'error': 'x'}))
+        self.assertEqual(2, self.code('healthy', journal_error='x'))
