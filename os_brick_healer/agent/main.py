@@ -95,7 +95,7 @@ def allow_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def set_up_log(conf: cfg.ConfigOpts) -> None:
+def choose_log(conf: cfg.ConfigOpts) -> None:
     """Log beside nova-compute, never into its file.
 
     nova.conf's log_file is nova-compute's: two processes that rotate one
@@ -109,6 +109,11 @@ def set_up_log(conf: cfg.ConfigOpts) -> None:
         directory = conf.log_dir or os.path.dirname(conf.log_file)
         conf.set_override('log_file', f'{PROG}.log')
         conf.set_override('log_dir', directory)
+
+
+def set_up_log(conf: cfg.ConfigOpts) -> None:
+    """Open the log; a file that cannot be written is no reason to stay."""
+    choose_log(conf)
     try:
         logging.setup(conf, PROG, version.version_string())
     except OSError as e:

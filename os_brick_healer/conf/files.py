@@ -97,7 +97,8 @@ def reload(conf: cfg.ConfigOpts) -> None:
             'it', hint='the log says why')
 
 
-def beside(conf: cfg.ConfigOpts) -> cfg.ConfigOpts:
+def beside(conf: cfg.ConfigOpts, *, our_file: str = OUR_FILE,
+           our_dir: str = OUR_DIR) -> cfg.ConfigOpts:
     """A caller's configuration with our own files added.
 
     nova-compute reads nova.conf alone: what stands in our own file counts
@@ -106,9 +107,9 @@ def beside(conf: cfg.ConfigOpts) -> cfg.ConfigOpts:
     """
     opts.register(conf)
     names, directories = named_files(conf)
-    more = [f for f in (OUR_FILE,)
+    more = [f for f in (our_file,)
             if f not in names and os.access(f, os.R_OK)]
-    more_dirs = [d for d in (OUR_DIR,)
+    more_dirs = [d for d in (our_dir,)
                  if d not in directories and os.access(d, os.R_OK | os.X_OK)]
     if not more and not more_dirs:
         return conf

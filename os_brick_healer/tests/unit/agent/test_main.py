@@ -1,0 +1,149 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Laws of the start: which files are read, where the log goes."""
+
+import os
+import pathlib
+
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from os_brick_healer import exception
+from os_brick_healer.agent import act, main, verbs
+from os_brick_healer.conf import files, opts
+from os_brick_healer.tests import base
+
+
+class LogTest(base.TestCase):
+    """nova.conf says where nova-compute logs; that file is not ours."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.place = self.temp_dir()
+
+    def conf(self, text: str, *argv: str) -> cfg.ConfigOpts:
+        path = self.write_file(self.place / 'nova.conf', text)
+        conf = cfg.ConfigOpts()
+        logging.register_options(conf)
+        conf.register_cli_opts(main._CLI_OPTS)
+        files.load(conf, ['--config-file', str(path), *argv], prog='test')
+        main.choose_log(conf)
+        return conf
+
+    def test_in_novas_directory_with_our_name(self) -> None:
+        conf = self.conf('[DEFAULT]\nlog_dir = /var/log/nova\n')
+        self.assertEqual(('/var/log/nova', 'os-brick-healer-agent.log'),
+                         (conf.log_dir, conf.log_file))
+
+    def test_novas_own_file_is_not_shared(self) -> None:
+        conf = self.conf('[DEFAULT]\nlog_file = /var/log/n/compute.log\n')
+        self.assertEqual(('/var/log/n', 'os-brick-healer-agent.log'),
+                         (conf.log_dir, conf.log_file))
+
+    def test_what_is_said_on_the_command_line_holds(self) -> None:
+        conf = self.conf('[DEFAULT]\nlog_file = /var/log/n/compute.log\n',
+                         '--log-file', '/tmp/mine.log')
+        self.assertEqual('/tmp/mine.log', conf.log_file)
+        self.assertIsNone(conf.log_dir)
+
+    def test_without_either_it_goes_to_standard_error(self) -> None:
+        conf = self.conf('')
+        self.assertEqual((None, None), (conf.log_dir, conf.log_file))
+
+
+class FilesTest(base.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = self.temp_dir() / 'nova.conf'
+
+    def load(self, text: str) -> cfg.ConfigOpts:
+        self.path.write_text(text)
+        conf = cfg.ConfigOpts()
+        files.load(conf, ['--config-file', str(self.path)], prog='test')
+        return conf
+
+    def test_a_wrong_value_is_found_at_the_start(self) -> None:
+        for text in ('[os_brick_healer]\ngrace_period = -1\n',
+                     '[os_brick_healer]\nlaunch = often\n', 'garbage\n'):
+            self.assertRaises(exception.ConfigError, self.load, text)
+
+    def test_a_file_that_is_not_there_is_an_error(self) -> None:
+        self.assertRaises(
+            exception.ConfigError, files.load, cfg.ConfigOpts(),
+            ['--config-file', '/nonexistent.conf'], prog='test')
+
+    def test_a_reload_is_all_or_nothing(self) -> None:
+        conf = self.load('[os_brick_healer]\ngrace_period = 5\n')
+        self.path.write_text('[os_brick_healer]\ngrace_period = 6\n'
+                             'heals_max = none\n')
+        self.assertRaises(exception.ConfigError, files.reload, conf)
+        self.assertEqual(5.0, conf.os_brick_healer.grace_period)
+        self.path.write_text('[os_brick_healer]\ngrace_period = 7\n')
+        files.reload(conf)
+        self.assertEqual(7.0, conf.os_brick_healer.grace_period)
+
+    def test_the_lock_path_is_os_bricks_or_oslos(self) -> None:
+        conf = self.load('[oslo_concurrency]\nlock_path = /a\n')
+        files.share_lock_path(conf)
+        self.assertEqual('/a', conf.os_brick.lock_path)
+        conf = self.load('[oslo_concurrency]\nlock_path = /a\n'
+                         '[os_brick]\nlock_path = /b\n')
+        files.share_lock_path(conf)
+        self.assertEqual('/b', conf.os_brick.lock_path)
+
+    def test_novas_name_of_the_host_is_known(self) -> None:
+        self.assertEqual('compute-7',
+                         self.load('[DEFAULT]\nhost = compute-7\n').host)
+
+    def test_our_file_counts_for_nova_compute_too(self) -> None:
+        ours = self.write_file(self.temp_dir() / 'ours.conf',
+                               '[os_brick_healer]\nlaunch = process\n'
+                               'grace_period = 9\n')
+        nova = self.load('[os_brick_healer]\ngrace_period = 5\n')
+        nova.set_override('run_path', '/r', group=opts.GROUP)
+        merged = files.beside(nova, our_file=str(ours))
+        group = merged.os_brick_healer
+        self.assertEqual(('process', 9.0, '/r'),
+                         (group.launch, group.grace_period, group.run_path))
+        self.assertEqual('systemd', nova.os_brick_healer.launch)
+
+    def test_our_file_cannot_break_nova_compute(self) -> None:
+        nova = self.load('')
+        ours = self.write_file(self.temp_dir() / 'ours.conf', 'garbage')
+        self.assertIs(nova, files.beside(nova, our_file=str(ours)))
+        self.assertIs(nova, files.beside(nova, our_file='/nonexistent'))
+
+    def test_the_agent_reads_its_callers_files(self) -> None:
+        names, _ = act.agent_files(self.load(''))
+        self.assertEqual(str(self.path), names[0])
+
+
+class UsersTest(base.TestCase):
+    def test_root_and_ourselves_may_always_ask(self) -> None:
+        ids, unknown = verbs.permitted(())
+        self.assertEqual({0, os.geteuid()}, ids)
+        self.assertEqual([], unknown)
+
+    def test_users_are_names_or_numbers_and_others_are_named(self) -> None:
+        ids, unknown = verbs.permitted(('root', '1234', 'no-such-user'))
+        self.assertIn(1234, ids)
+        self.assertEqual(['no-such-user'], unknown)
+
+    def test_the_group_is_the_first_other_users(self) -> None:
+        if os.geteuid() != 0:
+            self.assertIsNone(verbs.socket_group(('nobody',)))
+            return
+        self.assertIsNone(verbs.socket_group(('root', 'no-such-user')))
+        self.assertEqual(
+            pathlib.Path('/etc/passwd').read_text().split('nobody:', 1)[1]
+            .split(':')[2],
+            str(verbs.socket_group(('root', 'no-such-user', 'nobody'))))
