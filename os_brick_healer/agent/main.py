@@ -36,6 +36,7 @@ _CLI_OPTS = [
         help='How this agent was launched, for its status. Default: '
              'systemd if systemd waits to hear from it.'),
 ]
+_LOG_OPTIONS = ('--log-file', '--logfile', '--log-dir', '--logdir')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,7 +83,7 @@ def configure(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
     logging.register_options(conf)
     conf.register_cli_opts(_CLI_OPTS)
     files.load(conf, argv, prog=PROG)
-    set_up_log(conf)
+    set_up_log(conf, argv)
     files.share_lock_path(conf)
 
 
@@ -95,25 +96,28 @@ def allow_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def choose_log(conf: cfg.ConfigOpts) -> None:
+def choose_log(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
     """Log beside nova-compute, never into its file.
 
     nova.conf's log_file is nova-compute's: two processes that rotate one
-    file lose lines. Ours has our name, in the same directory.
+    file lose lines. Ours has our name, in the same directory. (For
+    oslo.config an option is located in its file even where the command
+    line wins, so the arguments themselves are looked at.)
     """
+    if any(word.partition('=')[0] in _LOG_OPTIONS for word in argv):
+        return
     where = conf.get_location('log_file')
-    meant_for_us = where is not None and (
-        where.location is cfg.Locations.command_line
-        or str(where.detail).startswith(os.path.dirname(files.OUR_FILE)))
+    meant_for_us = where is not None and str(where.detail).startswith(
+        os.path.dirname(files.OUR_FILE))
     if (conf.log_dir or conf.log_file) and not meant_for_us:
         directory = conf.log_dir or os.path.dirname(conf.log_file)
         conf.set_override('log_file', f'{PROG}.log')
         conf.set_override('log_dir', directory)
 
 
-def set_up_log(conf: cfg.ConfigOpts) -> None:
+def set_up_log(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
     """Open the log; a file that cannot be written is no reason to stay."""
-    choose_log(conf)
+    choose_log(conf, argv)
     try:
         logging.setup(conf, PROG, version.version_string())
     except OSError as e:

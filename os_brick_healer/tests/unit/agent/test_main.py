@@ -36,7 +36,7 @@ class LogTest(base.TestCase):
         logging.register_options(conf)
         conf.register_cli_opts(main._CLI_OPTS)
         files.load(conf, ['--config-file', str(path), *argv], prog='test')
-        main.choose_log(conf)
+        main.choose_log(conf, argv)
         return conf
 
     def test_in_novas_directory_with_our_name(self) -> None:
