@@ -18,6 +18,7 @@ and its namespace's uuid, both compared exactly.
 
 from collections.abc import Callable, Iterable, Mapping
 import dataclasses
+import math
 import threading
 from typing import Protocol, TypeVar
 
@@ -28,6 +29,9 @@ from os_brick_healer.sysfs import md, nvme, parse, reader
 #: A directory is not listed again within this time; what was found through
 #: a listing is always read again before it is believed.
 LISTING_FRESH_S = 0.05
+
+#: What was read of names that nobody looks at is read again after this.
+IDENTITY_FRESH_S = 5.0
 
 #: An answer of a portal that is older than this says nothing any more.
 PROBE_FRESH_S = 2.0
@@ -367,7 +371,8 @@ class _Index:
         self._lock = threading.Lock()
         self._known: dict[tuple[str, int], str | None] = {}
         self._by_identity: dict[str, tuple[str, ...]] = {}
-        self._listed_s: float | None = None
+        self._listed_s = -math.inf
+        self._read_s = -math.inf
 
     def find(self, identity: str) -> tuple[str, ...]:
         """Names that say this identity now."""
@@ -381,10 +386,14 @@ class _Index:
                          if self._identity(self._tree, n) == identity)
 
     def _list(self, *, stale: bool) -> None:
-        now = self._clock()
-        if not stale and self._listed_s is not None and (
-                0 <= now - self._listed_s < LISTING_FRESH_S):
+        now_s = self._clock()
+        if not stale and 0 <= now_s - self._listed_s < LISTING_FRESH_S:
             return
+        # An array can be stopped and another started under its name and
+        # its very inode, so what was read once is not true for ever.
+        if stale or now_s - self._read_s > IDENTITY_FRESH_S:
+            self._known = {}
+            self._read_s = now_s
         known = {}
         by_identity: dict[str, list[str]] = {}
         for entry in sorted(self._tree.entries(self._at)):
@@ -398,7 +407,7 @@ class _Index:
                 by_identity.setdefault(found, []).append(entry[0])
         self._known = known
         self._by_identity = {i: tuple(n) for i, n in by_identity.items()}
-        self._listed_s = now
+        self._listed_s = now_s
 
     def _read(self, name: str) -> str | None:
         # One that cannot be understood is not the one that is looked for,

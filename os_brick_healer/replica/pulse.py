@@ -124,7 +124,7 @@ class Pulse:
     def __init__(self, tree: reader.Tree, *, stuck_s: float = 1.0,
                  period_s: float = 1.0, fds_max: int | None = None) -> None:
         self._tree = tree
-        self._alarm_s = stuck_s
+        self._alarm_s = max(stuck_s, 0.001)
         self._period_s = period_s
         if fds_max is None:
             fds_max = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
@@ -271,7 +271,8 @@ class Pulse:
         stuck_s = 0.0 if watch.waiting_s is None else now_s - watch.waiting_s
         if stuck_s >= watch.alarm_s:
             named.add(watch.key)
-            watch.alarm_s = min(2 * stuck_s, stuck_s + _ALARM_MAX_S)
+            while watch.alarm_s <= stuck_s:
+                watch.alarm_s += min(watch.alarm_s, _ALARM_MAX_S)
         elif not stuck_s and watch.alarm_s != self._alarm_s:
             named.add(watch.key)
             watch.alarm_s = self._alarm_s
