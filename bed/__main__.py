@@ -12,16 +12,13 @@
 """The bed's command line: ``python3 -m bed --help``."""
 
 import argparse
+from collections.abc import Sequence
 import os
 import pathlib
 import shutil
 import sys
-from collections.abc import Sequence
 
-from bed import image
-from bed import machine
-from bed import runner
-from bed import scenarios
+from bed import image, machine, runner, scenarios
 from bed.guest.scenario import Scenario
 
 

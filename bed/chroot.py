@@ -21,12 +21,12 @@ folder that they name is mounted at the same place in the tree.
 """
 
 import ast
+from collections.abc import Iterable, Mapping, Sequence
 import os
 import pathlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
 
 VENV = '/venv'
 PIP_DEADLINE_S = 1200

@@ -11,9 +11,9 @@
 # under the License.
 """Reads a guest's console and kernel log for what must not be there."""
 
+from collections.abc import Iterable, Sequence
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
 
 ALARMS = re.compile(
     r'WARNING:|\bOops\b|\bBUG:|kernel BUG|Kernel panic|'

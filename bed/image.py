@@ -18,6 +18,7 @@ is rebuilt only when its inputs change: they are hashed, and the hash names
 a directory in the cache.
 """
 
+from collections.abc import Iterator, Sequence
 import dataclasses
 import gzip
 import hashlib
@@ -29,10 +30,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
 
-from bed import chroot
-from bed import initramfs
+from bed import chroot, initramfs
 
 SUITE = 'bookworm'
 KERNEL_PACKAGE = 'linux-image-cloud-amd64'

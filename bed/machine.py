@@ -12,18 +12,16 @@
 """Boots a guest, watches it, and never leaves it behind."""
 
 import base64
-import ctypes
+from collections.abc import Callable, Mapping
 import dataclasses
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import tempfile
 import time
-import uuid
-from collections.abc import Callable, Mapping
 from typing import Any
+import uuid
 
 from bed import image
 from bed.guest.scenario import Mode
@@ -32,7 +30,8 @@ QEMU = 'qemu-system-x86_64'
 PROBE_DEADLINE_S = 15.0
 PROBE_MARK = 'BED-PROBE-OK'
 POLL_S = 0.1
-PR_SET_PDEATHSIG = 1
+# The kernel kills the guest should the driver be killed with -9.
+DIE_WITH_PARENT = ('setpriv', '--pdeathsig', 'KILL', '--')
 
 Event = dict[str, Any]
 
@@ -160,9 +159,8 @@ def command_line(order: Order, built: image.Image, payload: pathlib.Path,
 def _start(command: list[str],
            log_file: pathlib.Path) -> 'subprocess.Popen[bytes]':
     with log_file.open('wb') as log:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL,
-                                stdout=log, stderr=log,
-                                preexec_fn=_die_with_parent)
+        return subprocess.Popen([*DIE_WITH_PARENT, *command], stdout=log,
+                                stdin=subprocess.DEVNULL, stderr=log)
 
 
 def shell(built: image.Image, payload: pathlib.Path,
@@ -180,11 +178,6 @@ def _base_command(accel: str) -> list[str]:
     return [QEMU, '-accel', accel, '-cpu', 'max', '-smp', '2',
             '-display', 'none', '-no-reboot', '-nic', 'none',
             '-nodefaults']
-
-
-def _die_with_parent() -> None:
-    """The kernel kills the guest should the driver be killed with -9."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def accelerator(built: image.Image) -> str:
@@ -212,12 +205,12 @@ def _boots(accel: str, built: image.Image) -> bool:
     with tempfile.TemporaryDirectory(prefix='obh-probe-') as scratch:
         console = pathlib.Path(scratch) / 'console'
         guest = subprocess.Popen(
-            [*_base_command(accel), '-m', '512M',
+            [*DIE_WITH_PARENT, *_base_command(accel), '-m', '512M',
              '-kernel', str(built.kernel), '-initrd', str(built.initrd),
              '-append', 'console=ttyS0 quiet panic=-1 bed.probe',
              '-serial', f'file:{console}'],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, preexec_fn=_die_with_parent)
+            stderr=subprocess.DEVNULL)
         try:
             guest.wait(PROBE_DEADLINE_S)
         except subprocess.TimeoutExpired:

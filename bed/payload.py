@@ -17,6 +17,7 @@ and entry points included. The bed's own package, which no wheel carries, is
 put beside it.
 """
 
+from collections.abc import Iterator
 import compileall
 import configparser
 import hashlib
@@ -29,7 +30,6 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
 
 from bed import image
 

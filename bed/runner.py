@@ -11,19 +11,16 @@
 # under the License.
 """Plays scenarios in guests and says what came of them."""
 
+from collections.abc import Callable, Mapping, Sequence
 import concurrent.futures
 import dataclasses
 import json
 import pathlib
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bed import console
-from bed import image
-from bed import machine
-from bed import payload
+from bed import console, image, machine, payload
 from bed.guest.scenario import Scenario
 
 # Beyond the scenario's own guest seconds: the boot, and a busy host.

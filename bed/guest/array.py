@@ -19,6 +19,7 @@ drops packets by address, hits every replica of a back end, as it would in
 a machine room.
 """
 
+from collections.abc import Iterable, Sequence
 import contextlib
 import dataclasses
 import fcntl
@@ -27,14 +28,15 @@ import pathlib
 import struct
 import subprocess
 import threading
-from collections.abc import Iterable, Sequence
 
 from bed.guest import superblock
-from bed.guest.storage import Backend
-from bed.guest.storage import Cut
-from bed.guest.storage import make_backends
-from bed.guest.storage import StorageError
-from bed.guest.storage import target_nqn
+from bed.guest.storage import (
+    Backend,
+    Cut,
+    make_backends,
+    StorageError,
+    target_nqn,
+)
 
 CONFIGFS = pathlib.Path('/sys/kernel/config/nvmet')
 MODULES = ('nvmet', 'nvmet-tcp', 'nvme-tcp', 'loop', 'raid1', 'nf_tables')
@@ -84,7 +86,7 @@ class NvmetArray:
         for number, address in enumerate(self._addresses(), 1):
             self._make_port(number, address)
 
-    # What the provisioner does ------------------------------------------
+    # What the provisioner does ------------------------------
 
     @property
     def backends(self) -> Sequence[Backend]:
@@ -148,7 +150,7 @@ class NvmetArray:
             known.file.unlink()
             del self._replicas[replica]
 
-    # What befalls a leg ---------------------------------------------------
+    # What befalls a leg ------------------------------
 
     def cut(self, replica: str, how: Cut | str,
             portal: int | None = None) -> None:
@@ -231,7 +233,7 @@ class NvmetArray:
         return sum(word in addresses for line in listing.splitlines()
                    for word in line.split()[2:3])
 
-    # configfs ---------------------------------------------------------------
+    # configfs ------------------------------
 
     def _addresses(self) -> list[str]:
         return [portal.address for backend in self._backends
@@ -294,7 +296,7 @@ class NvmetArray:
             elif address not in wanted and link.is_symlink():
                 link.unlink()
 
-    # the network ------------------------------------------------------------
+    # the network ------------------------------
 
     def _set_silent(self, addresses: set[str]) -> None:
         if addresses == self._silent:

@@ -17,6 +17,7 @@ Host is nova-compute: it hands them to os-brick's factory. Import of os-brick
 is left to the methods, so that this module loads where there is none.
 """
 
+from collections.abc import Mapping
 import dataclasses
 import importlib
 import json
@@ -28,13 +29,11 @@ import shutil
 import ssl
 import subprocess
 import threading
-import urllib.request
-from collections.abc import Mapping
 from typing import Any
+import urllib.request
 
 from bed.guest.kumoscale import KumoScaleServer
-from bed.guest.provisioner import GIB
-from bed.guest.provisioner import Volume
+from bed.guest.provisioner import GIB, Volume
 
 NOVA_CONF = '/etc/nova/nova.conf'
 LOCK_PATH = '/var/lib/nova/tmp'  # as nova.conf says
@@ -238,7 +237,7 @@ def _copy(connection: Properties) -> Properties:
     return copied
 
 
-# Looking at the host, without os-brick and without our own code ---------------
+# Looking at the host, with no code but this ------------------
 
 
 def controllers(nqn: str | None = None) -> dict[str, str]:

@@ -19,6 +19,7 @@ is a child of the scenario. It may run as user nova, and then reaches root
 through sudo, nova-rootwrap and privsep-helper as in production.
 """
 
+from collections.abc import Sequence
 import json
 import os
 import pathlib
@@ -29,15 +30,16 @@ import socketserver
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from bed.guest import host as host_module
-from bed.guest.host import Cinder
-from bed.guest.host import command
-from bed.guest.host import Host
-from bed.guest.host import prepare_directories
-from bed.guest.host import Properties
+from bed.guest.host import (
+    Cinder,
+    command,
+    Host,
+    prepare_directories,
+    Properties,
+)
 
 SOCKET = pathlib.Path('/run/nova/bed.sock')
 UNIT = 'nova-compute.service'
@@ -151,7 +153,7 @@ def _call(operation: str, **arguments: object) -> Any:
     return answer['result']
 
 
-# The process itself -----------------------------------------------------------
+# The process itself ------------------------------
 
 
 def _perform(order: Properties) -> Any:

@@ -14,11 +14,11 @@
 Elliptic curves throughout: an RSA key takes seconds on an emulated CPU.
 """
 
+from collections.abc import Sequence
 import dataclasses
 import ipaddress
 import pathlib
 import subprocess
-from collections.abc import Sequence
 
 DAYS = '7'
 DEADLINE_S = 60

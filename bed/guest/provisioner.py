@@ -16,16 +16,15 @@ the stricter guess stands here, so that a client that depends on luck fails
 in a test. The HTTP face of it is kumoscale.py.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import enum
 import threading
 import time
-import uuid
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+import uuid
 
-from bed.guest.storage import Backend
-from bed.guest.storage import Storage
+from bed.guest.storage import Backend, Storage
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -129,7 +128,7 @@ class Provisioner:
         self._tasks: dict[str, Json] = {}
         self.forwarded: list[Json] = []
 
-    # What a scenario and cinder ask for -------------------------------------
+    # What a scenario and cinder ask for ------------------------------
 
     def create_volume(self, alias: str, size_mib: int = 64,
                       replicas: int = 2, *, volume_id: str | None = None,
@@ -174,7 +173,7 @@ class Provisioner:
                 self.storage.resize(replica.id, size_bytes)
             volume.size_bytes = size_bytes
 
-    # Hosts and publication ----------------------------------------------------
+    # Hosts and publication ------------------------------
 
     def probe(self, host: Host) -> None:
         with self._lock:
@@ -219,7 +218,7 @@ class Provisioner:
                     self.storage.unpublish(replica.id, self._host(host).nqn)
                 del volume.hosts[host]
 
-    # Replicas -----------------------------------------------------------------
+    # Replicas ------------------------------
 
     def add_replica(self, volume_id: str,
                     wishes: Mapping[str, Any] | None = None) -> str:
@@ -266,7 +265,7 @@ class Provisioner:
             self.storage.delete(replica.id)
             volume.replicas.remove(replica)
 
-    # Tasks ----------------------------------------------------------------------
+    # Tasks ------------------------------
 
     def tasks(self, task_id: str | None = None,
               host_id: str | None = None) -> list[Json]:
@@ -285,7 +284,7 @@ class Provisioner:
             if self._tasks.pop(task_id, None) is None:
                 raise Refused(Status.NOT_EXISTS, f'no task {task_id}')
 
-    # The same as JSON -------------------------------------------------------------
+    # The same as JSON ------------------------------
 
     def volume_json(self, volume: Volume) -> Json:
         visible = self._visible(volume)
@@ -343,7 +342,7 @@ class Provisioner:
                         for portal in backend.portals]}
             for backend in chosen]
 
-    # Inside -----------------------------------------------------------------------
+    # Inside ------------------------------
 
     def _host(self, host_id: str) -> Host:
         try:

@@ -12,6 +12,7 @@
 """Plays one scenario in the guest and reports it to the driver."""
 
 import base64
+from collections.abc import Mapping
 import faulthandler
 import io
 import json
@@ -24,13 +25,10 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Mapping
 from typing import Any
 
 from bed import scenarios
-from bed.guest.scenario import Failed
-from bed.guest.scenario import Scenario
-from bed.guest.scenario import Stage
+from bed.guest.scenario import Failed, Scenario, Stage
 
 PORT_NAME = 'bed.results'
 

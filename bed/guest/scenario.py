@@ -16,10 +16,10 @@ the sentence of the first claim that does not hold is the whole reason that
 the driver prints.
 """
 
+from collections.abc import Callable, Mapping
 import dataclasses
 import enum
 import time
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from bed.console import Allowed

@@ -16,9 +16,9 @@ NVMe-oF targets in the guest's kernel, and MemoryStorage, for tests on any
 machine.
 """
 
+from collections.abc import Mapping, Sequence
 import dataclasses
 import enum
-from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 PORT = '4420'

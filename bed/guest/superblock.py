@@ -80,6 +80,6 @@ def foreign(device_bytes: int, name: str = 'elsewhere:precious') -> bytes:
 
 def checksum(block: bytes | bytearray) -> int:
     """calc_sb_1_csum() of drivers/md/md.c, the checksum's field being 0."""
-    words: tuple[int, ...] = struct.unpack(f'<{len(block) // 4}I', block[:len(block) // 4 * 4])
-    total = sum(words)
+    whole = len(block) // 4
+    total: int = sum(struct.unpack_from(f'<{whole}I', block))
     return (total & 0xFFFFFFFF) + (total >> 32) & 0xFFFFFFFF

@@ -17,16 +17,12 @@ import pathlib
 
 from bed.guest import host as host_module
 from bed.guest.array import NvmetArray
-from bed.guest.host import Attachment
-from bed.guest.host import Cinder
-from bed.guest.host import Host
+from bed.guest.host import Attachment, Cinder, Host
 from bed.guest.kumoscale import KumoScaleServer
 from bed.guest.nova_compute import NovaCompute
-from bed.guest.provisioner import Generation
-from bed.guest.provisioner import Provisioner
+from bed.guest.provisioner import Generation, Provisioner
 from bed.guest.scenario import Stage
-from bed.guest.writer import Report
-from bed.guest.writer import Writer
+from bed.guest.writer import Report, Writer
 
 DIRECTORY = pathlib.Path('/run/bed-kumoscale')
 PORT = 8090

@@ -17,6 +17,7 @@ write cannot be killed, and must not take the scenario with it. The two talk
 in JSON lines over the process's standard input and output.
 """
 
+from collections.abc import Sequence
 import dataclasses
 import json
 import mmap
@@ -28,13 +29,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from bed.guest import superblock
-from bed.guest.blocks import BLOCK_BYTES
-from bed.guest.blocks import Ledger
-from bed.guest.blocks import make
+from bed.guest.blocks import BLOCK_BYTES, Ledger, make
 
 NOTED_STALL_S = 0.25
 STALLS_KEPT = 200
@@ -201,7 +199,7 @@ def _report(answer: dict[str, Any]) -> Report:
         under_way=Stall(**under_way) if under_way else None)
 
 
-# The writing process ----------------------------------------------------------
+# The writing process ------------------------------
 
 
 class _Engine:

@@ -14,8 +14,7 @@
 import importlib
 import pkgutil
 
-from bed.guest.scenario import REGISTRY
-from bed.guest.scenario import Scenario
+from bed.guest.scenario import REGISTRY, Scenario
 
 
 def load() -> dict[str, Scenario]:

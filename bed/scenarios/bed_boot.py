@@ -11,9 +11,7 @@
 # under the License.
 """Boots and nothing more: how long a guest takes to be there."""
 
-from bed.guest.scenario import Mode
-from bed.guest.scenario import scenario
-from bed.guest.scenario import Stage
+from bed.guest.scenario import Mode, scenario, Stage
 
 
 @scenario(name='bed-boot-script', item='bed', timeout_s=30)

@@ -13,12 +13,9 @@
 
 from bed.guest import host
 from bed.guest.blocks import BLOCK_BYTES
-from bed.guest.scenario import scenario
-from bed.guest.scenario import Stage
+from bed.guest.scenario import scenario, Stage
 from bed.guest.storage import Cut
-from bed.guest.superblock import OFFSET_BYTES
-from bed.guest.superblock import parse
-from bed.guest.superblock import SIZE_BYTES
+from bed.guest.superblock import OFFSET_BYTES, parse, SIZE_BYTES
 from bed.guest.world import World
 
 

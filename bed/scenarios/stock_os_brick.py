@@ -12,8 +12,7 @@
 """Stock os-brick without us: the peer that our figures stand beside."""
 
 from bed.guest import host
-from bed.guest.scenario import scenario
-from bed.guest.scenario import Stage
+from bed.guest.scenario import scenario, Stage
 from bed.guest.storage import Cut
 from bed.guest.world import World
 
