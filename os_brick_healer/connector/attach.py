@@ -48,6 +48,7 @@ class Attach(flow.Flow):
                 'provisioner calls every one of its legs missing or '
                 'terminating', 'a leg must be available again first')
         self.silent = self._silent()
+        self._before = {a.name for a in self._arrays()}
         records, key = self.context.records, self.resolved.key
         records.attach_begin(
             key, self.resolved.alias,
@@ -67,11 +68,28 @@ class Attach(flow.Flow):
             'replica_count': self.resolved.replica_count,
             'volume_replicas': [legs_lib.to_replica(x) for x in self.legs]}
 
+    def _arrays(self) -> tuple[host_lib.Array, ...]:
+        return self.host.arrays_on(tuple(self.host.devices_of(self.legs)))
+
+    def clear_away(self) -> None:
+        """After a failure: stop what this attach, or udev, has started.
+
+        What ran before stays: the volume may be attached already.
+        """
+        for array in self._arrays():
+            if array.name not in self._before and not array.holders:
+                self.connector.stop_raid(f'/dev/{array.name}')
+
     # Connecting the legs -----------------------------------------------------
 
     def _silent(self) -> frozenset[legs_lib.Portal]:
-        """Portals that cannot be connected now."""
-        connected = {c.portal for c in self.host.controllers_of(self.legs)}
+        """Portals that cannot be connected now.
+
+        Also those with a controller that is not live: os-brick would wait
+        eleven seconds, three times, for each to come back.
+        """
+        connected = {c.portal for c in self.host.controllers_of(self.legs)
+                     if c.live}
         asked = frozenset(p for leg in self.legs for p in leg.portals
                           if p not in connected and _is_tcp(p))
         return asked - self.context.answering(asked, PROBE_S)
@@ -185,7 +203,8 @@ class Attach(flow.Flow):
             if self._is_up(devices, uuid, md_path):
                 return
             try:
-                self.connector.assemble_raid(devices, md_path, False)
+                with self.watching(lambda: self.array(uuid)):
+                    self.connector.assemble_raid(devices, md_path, False)
                 error = None
             except brick.ProcessExecutionError as e:
                 error = e
@@ -201,7 +220,7 @@ class Attach(flow.Flow):
         """Whether the array runs under its name; what is in the way goes."""
         names = tuple(_name(d) for d in devices)
         for array in self.host.arrays_on(names):
-            if array.uuid not in (None, uuid):
+            if array.running and array.uuid not in (None, uuid):
                 raise self.refuse(
                     f'cannot assemble array {md_path}: because '
                     f'{array.name} (array {array.uuid}) holds a leg of it',

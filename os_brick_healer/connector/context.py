@@ -111,25 +111,26 @@ def _release(conf: cfg.ConfigOpts, key: str) -> None:
 
 
 _mutex = threading.Lock()
-_journals: dict[str, journal_lib.Journal] = {}
-_provisioners: dict[str, base.Provisioner] = {}
+_journals: dict[tuple[int, str], journal_lib.Journal] = {}
+_provisioners: dict[tuple[int, str], base.Provisioner] = {}
 
 
 def _journal(conf: cfg.ConfigOpts) -> journal_lib.Journal:
     group = conf[opts.GROUP]
     path = os.path.join(group.state_path, 'journal.sqlite')
+    slot = (os.getpid(), path)      # SQLite must not be used across a fork
     with _mutex:
-        if path not in _journals:
-            _journals[path] = journal_lib.Journal(
+        if slot not in _journals:
+            _journals[slot] = journal_lib.Journal(
                 path, history_max=group.history_max)
-        return _journals[path]
+        return _journals[slot]
 
 
 def _provisioner(conf: cfg.ConfigOpts) -> base.Provisioner:
-    name = conf[opts.GROUP].provisioner
+    slot = (os.getpid(), str(conf[opts.GROUP].provisioner))
     with _mutex:
-        if name not in _provisioners:
-            _provisioners[name] = loader.load(
+        if slot not in _provisioners:
+            _provisioners[slot] = loader.load(
                 conf, loader.host_identity(conf, uuid=brick.host_uuid,
                                            nqn=brick.get_host_nqn))
-        return _provisioners[name]
+        return _provisioners[slot]

@@ -11,10 +11,9 @@
 #    under the License.
 """Disconnecting a replicated volume."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 import contextlib
 import logging
-import threading
 from typing import Any
 
 from os_brick_healer import exception
@@ -24,9 +23,6 @@ from os_brick_healer.connector import host as host_lib
 from os_brick_healer.connector import legs as legs_lib
 
 LOG = logging.getLogger(__name__)
-
-#: While mdadm stops an array, its legs are looked at this often.
-WATCH_S = 0.5
 
 
 class Detach(flow.Flow):
@@ -99,38 +95,15 @@ class Detach(flow.Flow):
             return device_path
         self._members = self.host.members(array)
         self.legs = legs_lib.union(self.legs, self._members)
-        self._drop_dead_legs(array)
+        self.drop_dead_legs(array)
         self._note(array)
         if self.host.array_behind(device_path) == array.name:
             return device_path
         return f'/dev/{array.name}'
 
-    @contextlib.contextmanager
-    def stopping(self) -> Iterator[None]:
-        """While mdadm stops the array, drop a leg that dies meanwhile.
-
-        A leg whose target has gone silent is still ``live`` until its
-        keep-alive runs out: it dies, often enough, right under mdadm.
-        """
-        over = threading.Event()
-        watcher = threading.Thread(target=self._watch, args=(over,),
-                                   daemon=True, name='os-brick-healer-stop')
-        watcher.start()
-        try:
-            yield
-        finally:
-            over.set()
-            watcher.join(WATCH_S)
-
-    def _watch(self, over: threading.Event) -> None:
-        while not over.wait(WATCH_S):
-            try:
-                array = self._our_array()
-                if array is not None:
-                    self._drop_dead_legs(array)
-            except Exception as e:  # noqa: BLE001 - the edge of a thread
-                LOG.info('a leg that died while %s is stopped stays: %s',
-                         self.volume, e)
+    def stopping(self) -> contextlib.AbstractContextManager[None]:
+        """Around mdadm --stop."""
+        return self.watching(self._our_array)
 
     def _check_stranger(self, device_path: str) -> None:
         name = self.host.array_behind(device_path)
@@ -141,25 +114,6 @@ class Detach(flow.Flow):
                 f'cannot stop {device_path}: because it is array '
                 f'{array.uuid}, and this volume is {self.known.array_uuid}',
                 'it is left alone')
-
-    def _drop_dead_legs(self, array: host_lib.Array) -> None:
-        legs = [(c, here) for c in self.host.controllers()
-                if (here := {ns.device for ns in c.namespaces}
-                    & set(array.members))]
-        live = {d for c, here in legs if c.live for d in here}
-        dead = [c for c, here in legs if not here & live]
-        if not dead:
-            return
-        if not live & set(array.in_sync):
-            raise self.refuse(
-                f'cannot stop array {array.name}: because no leg of it can '
-                'be reached, and mdadm would wait for one with every other '
-                'attachment of this host behind it',
-                'try again when a leg is back')
-        for controller in dead:
-            LOG.info('%s is dead: it is deleted before %s is stopped',
-                     controller.name, array.name)
-            self.disconnect(controller, idle=False)
 
     def _note(self, array: host_lib.Array) -> None:
         """Which legs hold every write: nothing is written from here on."""
@@ -174,7 +128,7 @@ class Detach(flow.Flow):
     def after_stop(self) -> None:
         """The array must be gone before its legs go."""
         array = self._our_array()
-        if array is not None:
+        if array is not None and array.running:
             raise self.refuse(
                 f'cannot disconnect volume {self.volume}: because its array '
                 f'{array.name} could not be stopped',
@@ -205,8 +159,9 @@ class Detach(flow.Flow):
         be found, and when it never knew of the leg.
         """
         array = self._our_array()
-        if array is not None:      # nova's path was gone, the array is not
+        if array is not None and array.running:   # only its path was gone
             self.connector.end_raid(f'/dev/{array.name}')
+        self.stop_unstarted()
         for controller in self.host.controllers_of(self.legs):
             why = host_lib.in_the_way(controller, self.legs)
             if why is not None:

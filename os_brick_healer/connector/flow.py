@@ -11,9 +11,11 @@
 #    under the License.
 """What connect, disconnect and extend have in common."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+import contextlib
 import dataclasses
 import logging
+import threading
 from typing import Any
 
 from os_brick_healer import exception
@@ -25,6 +27,9 @@ from os_brick_healer.connector import legs as legs_lib
 LOG = logging.getLogger(__name__)
 
 Leg = legs_lib.Leg
+
+#: While mdadm works on an array, its legs are looked at this often.
+WATCH_S = 0.5
 
 
 class Flow:
@@ -64,7 +69,7 @@ class Flow:
             volume = resolve.find(self.props, volumes)
         except exception.HealerError as e:
             error = str(e)
-            trouble.tell('provisioner', error)
+            trouble.TROUBLES.add('provisioner')
         found = resolve.resolve(self.props, volume, error, self.remembered())
         if self.row is not None:
             found = dataclasses.replace(found, key=self.row.volume)
@@ -92,6 +97,78 @@ class Flow:
     def refuse(self, sentence: str, hint: str) -> Exception:
         """What nova gets to see."""
         return brick.refusal(f'{sentence} ({hint})')
+
+    # Legs that die under a command ------------------------------------------
+
+    def drop_dead_legs(self, array: host_lib.Array) -> None:
+        """Delete the controllers of legs without a live path.
+
+        MD writes superblocks and the bitmap when it is stopped or grown. A
+        write to a leg whose path is dead waits until the path is back:
+        mdadm would hang, and with it every attach of this host. The agent
+        keeps its hands off while os-brick works, so it is done here, by the
+        agent's rule: only while another in-sync leg is live.
+        """
+        members = set(array.members)
+        legs = [(c, here) for c in self.host.controllers()
+                if (here := {ns.device for ns in c.namespaces} & members)]
+        live = {d for c, here in legs if c.live for d in here}
+        dead = [c for c, here in legs if not here & live]
+        if not dead:
+            return
+        if not live & set(array.in_sync):
+            raise self.refuse(
+                f'cannot change array {array.name}: because no leg of it '
+                'can be reached, and mdadm would wait for one with every '
+                'other attachment of this host behind it',
+                'try again when a leg is back')
+        for controller in dead:
+            LOG.warning('%s is dead and is given up so that %s can be '
+                        'changed', controller.name, array.name)
+            self.disconnect(controller, idle=False)
+
+    @contextlib.contextmanager
+    def watching(self, find: Callable[[], host_lib.Array | None],
+                 ) -> Iterator[None]:
+        """While mdadm works on an array, drop a leg that dies meanwhile.
+
+        A leg whose target has gone silent is still ``live`` until its
+        keep-alive runs out: it dies, often enough, right under mdadm.
+        """
+        over = threading.Event()
+        watcher = threading.Thread(
+            target=self._watch, args=(over, find), daemon=True,
+            name='os-brick-healer-watch')
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join(WATCH_S)
+
+    def _watch(self, over: threading.Event,
+               find: Callable[[], host_lib.Array | None]) -> None:
+        while not over.wait(WATCH_S):
+            try:
+                array = find()
+                if array is not None:
+                    self.drop_dead_legs(array)
+            except Exception as e:  # noqa: BLE001 - the edge of a thread
+                LOG.info('a leg of volume %s that died stays: %s',
+                         self.volume, e)
+
+    def stop_unstarted(self) -> None:
+        """Stop what udev's mdadm -I has begun to put together.
+
+        It takes every leg that appears, or that is written to, into an
+        array that waits for the rest, and so holds the leg.
+        """
+        devices = tuple(self.host.devices_of(self.legs))
+        for array in self.host.arrays_on(devices):
+            if not array.running:
+                self.connector.stop_raid(f'/dev/{array.name}')
+
+    # Controllers ------------------------------------------------------------
 
     def disconnect(self, controller: host_lib.Controller,
                    idle: bool = True) -> None:

@@ -12,6 +12,7 @@
 """Growing the array of a volume that cinder has extended."""
 
 from collections.abc import Callable
+import contextlib
 import logging
 
 from os_brick_healer.connector import flow
@@ -46,12 +47,13 @@ class Grow(flow.Flow):
         A target need not tell its hosts that a namespace has grown (it is an
         optional event), so each controller is asked to look.
         """
-        name = self.host.array_behind(md_path)
-        array = None if name is None else self.host.array(name)
+        array = self._array_at(md_path)
         if array is None:
             LOG.warning('%s is grown without a look at its legs: sysfs does '
                         'not show it', md_path)
             return
+        self.drop_dead_legs(array)
+        array = self._array_at(md_path) or array
         before = self._sizes(array)
         self._rescan(array)
         if self.wanted is None:
@@ -65,6 +67,14 @@ class Grow(flow.Flow):
             f'cannot grow {md_path}: because ' + '; '.join(small),
             'the array keeps its size; extend again when every leg has the '
             'new size')
+
+    def growing(self, md_path: str) -> contextlib.AbstractContextManager[None]:
+        """Around mdadm --grow."""
+        return self.watching(lambda: self._array_at(md_path))
+
+    def _array_at(self, md_path: str) -> host_lib.Array | None:
+        name = self.host.array_behind(md_path)
+        return None if name is None else self.host.array(name)
 
     def _rescan(self, array: host_lib.Array) -> None:
         for controller in self.host.controllers():

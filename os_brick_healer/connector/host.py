@@ -80,8 +80,12 @@ class Array:
 
 
 def bare_uuid(text: str | None) -> str | None:
-    """An array's UUID without the marks that mdadm and sysfs differ in."""
-    return re.sub('[^0-9a-f]', '', text.lower()) if text else None
+    """An array's UUID without the marks that mdadm and sysfs differ in.
+
+    An array that has not been started has none: the kernel prints zeros.
+    """
+    digits = re.sub('[^0-9a-f]', '', text.lower()) if text else ''
+    return digits if digits.strip('0') else None
 
 
 class Host:

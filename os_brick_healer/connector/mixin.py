@@ -125,7 +125,8 @@ class HealerMixin:
             return run(one.mdadm_command(list(cmd)), True)  # type: ignore[no-any-return]
         if isinstance(one, grow.Grow) and '--grow' in cmd:
             one.before_grow(cmd[-1])
-            answer: str | None = run(cmd)
+            with one.growing(cmd[-1]):
+                answer: str | None = run(cmd)
             one.after_grow(answer)
             return answer
         return run(cmd, *args, **kwargs)  # type: ignore[no-any-return]
@@ -140,6 +141,12 @@ class HealerMixin:
         with one.stopping():
             super().end_raid(path)  # type: ignore[misc]
         one.after_stop()
+
+    def _try_disconnect_all(self, *args: Any, **kwargs: Any) -> None:
+        one = _FLOW.get()
+        if isinstance(one, attach.Attach):
+            one.clear_away()
+        super()._try_disconnect_all(*args, **kwargs)  # type: ignore[misc]
 
     def _try_disconnect(self, portal: Any) -> None:
         one = _FLOW.get()

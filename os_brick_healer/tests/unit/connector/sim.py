@@ -66,6 +66,7 @@ class Array:
     members: list[Leg]
     in_sync: list[Leg]
     busy: bool = False
+    started: bool = True
 
 
 class Tree(reader.Tree):
@@ -133,6 +134,13 @@ class Host:
             one.events += 10
         self.write()
 
+    def claim(self, leg: Leg) -> None:
+        """udev runs mdadm -I on a leg: it waits in an array for the rest."""
+        assert leg.array_uuid is not None
+        self.arrays['md99'] = Array('md99', '0' * 32, [leg], [],
+                                    started=False)
+        self.write()
+
     # Commands ----------------------------------------------------------------
 
     def execute(self, *command: str, **_: Any) -> tuple[str, str]:
@@ -162,7 +170,8 @@ class Host:
                 self._array_at(path)
                 return f'{path}:\n'
             case ('mdadm', '--grow', '--size', 'max', path):
-                self._array_at(path)
+                array = self._array_at(path)
+                assert all(x.reachable for x in array.members), 'it hangs'
             case ('blkid', path, *_):
                 leg = self._by_path(path)
                 return leg.filesystem
@@ -286,7 +295,8 @@ class Host:
 
     def _write_array(self, array: Array) -> None:
         md = f'sys/block/{array.name}/md'
-        self._file(f'{md}/array_state', 'clean')
+        self._file(f'{md}/array_state',
+                   'clean' if array.started else 'inactive')
         u = array.uuid
         self._file(f'{md}/uuid', f'{u[:8]}-{u[8:12]}-{u[12:16]}-{u[16:20]}-'
                                  f'{u[20:]}')

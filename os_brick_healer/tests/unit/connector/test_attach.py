@@ -262,6 +262,50 @@ class AttachTest(world.ConnectorTest):
         self.assertEqual({}, self.states())
         self.assertEqual(set(), self.sim.connected())
 
+    def test_udev_s_half_array_is_no_obstacle(self) -> None:
+        a, b = self.sim.leg(), self.sim.leg()
+        a.array_uuid = b.array_uuid = 'f' * 32
+        real = self.sim.execute
+
+        def claimed(*command: str, **more: object) -> tuple[str, str]:
+            done = real(*command, **more)
+            if command[:2] == ('nvme', 'connect') and a.address in command:
+                self.sim.claim(a)
+            return done
+
+        self.connector.set_execute(claimed)
+        self.attach(a, b)
+        self.assertEqual({'md127', 'md126'} & set(self.sim.arrays),
+                         set(self.sim.arrays))
+        self.assertEqual({a.device, b.device}, self.members())
+
+    def test_a_refusal_leaves_nothing_of_udev_s_behind(self) -> None:
+        a, b = self.sim.leg(), self.sim.leg()
+        a.array_uuid, b.array_uuid = 'f' * 32, 'e' * 32
+        real = self.sim.execute
+
+        def claimed(*command: str, **more: object) -> tuple[str, str]:
+            done = real(*command, **more)
+            if command[:2] == ('nvme', 'connect') and a.address in command:
+                self.sim.claim(a)
+            return done
+
+        self.connector.set_execute(claimed)
+        self.assertRaises(brick.BrickException,
+                          self.connector.connect_volume, self.props(a, b))
+        self.assertEqual({}, self.sim.arrays)
+        self.assertEqual(set(), self.sim.connected())
+
+    def test_a_leg_whose_controller_waits_is_not_waited_for(self) -> None:
+        a, b = self.sim.leg(), self.sim.leg()
+        props = self.attach(a, b)
+        self.connector.disconnect_volume(props, {
+            'path': props['device_path']})
+        self.sim.execute('nvme', 'connect', '-a', b.address, '-n', b.nqn)
+        self.sim.cut(b)
+        self.attach(a, b)
+        self.assertEqual({a.device}, self.members())
+
     def test_flags_and_delays_of_what_was_there_are_mended(self) -> None:
         a, b = self.sim.leg(), self.sim.leg()
         cleared: list[str] = []

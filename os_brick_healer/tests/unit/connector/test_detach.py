@@ -177,6 +177,20 @@ class DetachTest(world.ConnectorTest):
         self.assertEqual(self.a.events, known['events'])
 
 
+    def test_udev_s_half_array_does_not_keep_a_leg(self) -> None:
+        real = self.sim.execute
+
+        def claimed(*command: str, **more: object) -> tuple[str, str]:
+            done = real(*command, **more)
+            if command[:2] == ('mdadm', '--stop') and 'vol1' in command[2]:
+                self.sim.claim(self.a)
+            return done
+
+        self.connector.set_execute(claimed)
+        self.detach()
+        self.all_gone()
+
+
 class ExtendTest(world.ConnectorTest):
     def setUp(self) -> None:
         super().setUp()
@@ -213,6 +227,11 @@ class ExtendTest(world.ConnectorTest):
         self.assertRaises(brick.BrickException,
                           self.connector.extend_volume, self.kept)
         self.assertFalse(self.grown())
+
+    def test_a_dead_leg_does_not_hang_the_grow(self) -> None:
+        self.sim.cut(self.b)
+        self.a.size = 2 << 30
+        self.assertEqual(2 << 30, self.connector.extend_volume(self.kept))
 
     def test_a_grow_that_mdadm_refuses_is_an_error(self) -> None:
         real = self.sim.execute
