@@ -107,6 +107,16 @@ class _Adapter(adapters.HTTPAdapter):
         conn.cert_reqs = 'CERT_REQUIRED' if verify else 'CERT_NONE'
 
 
+class _Session(requests.Session):
+    """A session that does not even look where a redirect leads.
+
+    The base class would read the whole of its body, whatever its size.
+    """
+
+    def get_redirect_target(self, resp: object) -> None:  # noqa: ARG002
+        return None
+
+
 def _context(access: kumoscale_conf.Access) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -324,12 +334,11 @@ class Client:
         return bytes(found)
 
     def _new_session(self) -> requests.Session:
-        session = requests.Session()
+        session = _Session()
         # The environment names proxies, another CA bundle, and ~/.netrc,
         # whose password would take the place of the token.
         session.trust_env = False
         session.verify = not self._access.insecure
-        session.max_redirects = 0
         if self._access.token is not None:
             session.headers['Authorization'] = f'Bearer {self._access.token}'
         session.headers['Accept'] = 'application/json'

@@ -109,14 +109,18 @@ def _read(path: str) -> dict[str, str]:
                     'mode 0640.', path, mode)
     # Raw: a token may hold a per cent sign.
     parser = configparser.RawConfigParser()
+    place = None
     try:
         parser.read_string(text)
     except configparser.Error as error:
-        # Its message would quote the line, which may hold the token.
-        line = getattr(error, 'lineno', None)
+        # Its message quotes the line, which may hold the token: it must
+        # not even become the context of ours.
+        marks = getattr(error, 'errors', ())
+        line = marks[0][0] if marks else getattr(error, 'lineno', None)
         place = '' if line is None else f' (line {line})'
+    if place is not None:
         raise _wrong(path, f'its format is not that of an INI file{place}',
-                     'its first line should be [DEFAULT]') from None
+                     'its first line should be [DEFAULT]')
     return {key: value.strip() for key, value in parser.defaults().items()}
 
 

@@ -71,9 +71,11 @@ class Cursor:
     def wrong(self, expected: str) -> exception.ProvisionerNonsense:
         """The error that says what was expected here."""
         where = self.path or 'the whole of it'
+        missing = self.value is None
         return exception.ProvisionerNonsense(
             f'cannot use {self.source}: because {where} is '
-            f'{_kind(self.value)}, not {expected}')
+            + ('missing' if missing
+               else f'{_kind(self.value)}, not {expected}'))
 
     def _step(self, name: str, value: object) -> 'Cursor':
         return Cursor(value=value, path=self.path + name, source=self.source)
@@ -102,7 +104,7 @@ class Cursor:
         found = self.maybe(name)
         if found is None:
             missing = self._step(_dotted(self.path, name), None)
-            raise missing.wrong('there')
+            raise missing.wrong('missing')
         return found
 
     def each(self) -> Iterator['Cursor']:
@@ -166,8 +168,6 @@ def _dotted(path: str, name: str) -> str:
 
 def _kind(value: object) -> str:
     match value:
-        case None:
-            return 'missing'
         case bool():
             return 'true or false'
         case str():

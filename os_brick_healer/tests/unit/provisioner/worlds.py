@@ -139,11 +139,12 @@ class KumoScaleWorld(conformance.World):
 
     def __init__(self, directory: pathlib.Path,
                  generation: array.Generation, *,
+                 array_type: type[array.Provisioner] = array.Provisioner,
                  addresses: Sequence[str] = ('127.0.0.1',),
                  client_certificate: bool = False) -> None:
         self.secrets = (self.token,)
         self.storage = storage.MemoryStorage()
-        self.array = array.Provisioner(self.storage, generation)
+        self.array = array_type(self.storage, generation)
         self.server = _Server(self.array, directory, addresses=addresses,
                               token=self.token,
                               client_certificate=client_certificate)

@@ -1,0 +1,299 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+import dataclasses
+from typing import Any
+
+from bed.guest import kumoscale as server
+from bed.guest import provisioner as array
+from os_brick_healer import exception
+from os_brick_healer.provisioner import base as provisioner
+from os_brick_healer.provisioner import kumoscale
+from os_brick_healer.testing import conformance
+from os_brick_healer.tests import base
+from os_brick_healer.tests.unit.provisioner import worlds
+
+HERE, THERE = conformance.HERE, conformance.THERE
+
+
+class KumoScaleTestCase(base.TestCase):
+    generation = array.Generation.TARGET_NAME
+    options: dict[str, Any] = {}
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.world = worlds.KumoScaleWorld(
+            self.temp_dir(), self.generation, **self.options)
+        self.addCleanup(self.world.close)
+        self.array = self.world.array
+        self.ours = self.plugin(HERE)
+        self.theirs = self.plugin(THERE)
+
+    def plugin(self, host: provisioner.HostIdentity
+               ) -> kumoscale.KumoScaleProvisioner:
+        made = self.world.make_provisioner(host)
+        self.addCleanup(made.close)
+        made.probe()
+        return made
+
+    def one_volume(self, *hosts: provisioner.HostIdentity, replicas: int = 2
+                   ) -> tuple[provisioner.VolumeId, list[str]]:
+        name = self.world.create_volume(hosts or (HERE,), replicas=replicas)
+        return name, self.array.volume(name).legs
+
+    def states(self, name: provisioner.VolumeId) -> dict[str, str]:
+        return {one.id: str(one.state)
+                for one in self.array.volume(name).replicas}
+
+
+class RequestsTest(KumoScaleTestCase):
+    def requests(self) -> int:
+        before = self.ours.requests
+        self.ours.volumes()
+        return self.ours.requests - before
+
+    def test_requests_do_not_grow_with_the_volumes(self) -> None:
+        self.one_volume()
+        self.ours.volumes()  # learns what this KumoScale can be asked
+        few = self.requests()
+        for _ in range(20):
+            self.one_volume()
+        self.assertEqual(few, self.requests())
+        self.assertEqual(5, few)  # one of them for the other host
+
+    def test_no_volumes_take_one_request(self) -> None:
+        self.assertEqual(1, self.requests())
+
+    def test_requests_do_not_grow_with_the_hosts(self) -> None:
+        for number in range(30):
+            self.array.probe(array.Host(
+                id=f'host-{number}', nqn=f'nqn.h{number}', name=f'h{number}',
+                client_type='Agent', version='1', duration_s=30,
+                probed_at_s=0.0))
+        self.one_volume()
+        self.ours.volumes()
+        self.assertEqual(5, self.requests())
+
+
+class _SilentArray(array.Provisioner):
+    """Its targets name neither their volume nor their host."""
+
+    def targets_json(self, host_id: str | None,
+                     volume_id: str | None) -> list[dict[str, Any]]:
+        return [{key: value for key, value in entry.items()
+                 if key not in ('hostId', 'volId', 'hostNqn')}
+                for entry in super().targets_json(host_id, volume_id)]
+
+
+class _TargetPerHostArray(_SilentArray):
+    """Another host reaches the same replica by a target of its own."""
+
+    def targets_json(self, host_id: str | None,
+                     volume_id: str | None) -> list[dict[str, Any]]:
+        ours = super().targets_json(HERE.uuid, volume_id)
+        theirs = super().targets_json(THERE.uuid, volume_id)
+        for entry in theirs:
+            entry['targetName'] += ':theirs'
+        return {HERE.uuid: ours, THERE.uuid: theirs}.get(
+            host_id, [*ours, *theirs])
+
+
+class SilentTargetsTest(KumoScaleTestCase):
+    options = {'array_type': _SilentArray}
+
+    def test_only_our_volumes_are_listed(self) -> None:
+        ours, _ = self.one_volume(HERE)
+        self.one_volume(THERE)
+        self.one_volume(THERE)
+        found = self.ours.volumes()
+        self.assertEqual([ours], list(found))
+        self.assertTrue(all(one.portals for one in found[ours].replicas))
+
+    def test_who_holds_a_volume_is_not_known(self) -> None:
+        ours, _ = self.one_volume(HERE)
+        self.assertIsNone(self.ours.volumes()[ours].hosts)
+
+    def test_what_is_not_ours_is_not_asked_for_each_time(self) -> None:
+        self.one_volume(HERE)
+        for _ in range(5):
+            self.one_volume(THERE)
+        self.ours.volumes()
+        before = self.ours.requests
+        self.ours.volumes()
+        self.assertEqual(6, self.ours.requests - before)
+
+    def test_what_we_publish_is_ours_at_once(self) -> None:
+        self.one_volume(HERE)
+        name, _ = self.one_volume(THERE)
+        self.assertNotIn(name, self.ours.volumes())
+        self.ours.publish(name)
+        self.assertIn(name, self.ours.volumes())
+
+
+class TargetPerHostTest(KumoScaleTestCase):
+    options = {'array_type': _TargetPerHostArray}
+
+    def test_a_target_that_is_not_ours_betrays_another_host(self) -> None:
+        ours, _ = self.one_volume(HERE)
+        both, _ = self.one_volume(HERE, THERE)
+        found = self.ours.volumes()
+        self.assertEqual({HERE.name, kumoscale.SOMEBODY}, found[both].hosts)
+        self.assertIsNone(found[ours].hosts)
+
+
+class ReplacementTest(KumoScaleTestCase):
+    def test_the_lost_replica_is_marked_before_another_is_made(self) -> None:
+        name, legs = self.one_volume()
+        self.ours.request_replacement(
+            name, provisioner.ReplicaId(legs[0]), 'r1')
+        self.assertEqual('Missing', self.states(name)[legs[0]])
+        self.assertEqual(3, len(self.states(name)))
+
+    def test_a_replacement_under_way_is_enough(self) -> None:
+        # As after a restart that forgot that it had asked.
+        name, legs = self.one_volume()
+        lost = provisioner.ReplicaId(legs[0])
+        self.ours.request_replacement(name, lost, 'r1')
+        fresh = self.array.volume(name).legs[2]
+        self.array.set_state(name, fresh, 'Synchronizing')
+        self.plugin(HERE).request_replacement(name, lost, 'r1')
+        self.assertEqual(3, len(self.states(name)))
+
+    def test_two_lost_legs_get_a_replica_each(self) -> None:
+        name, legs = self.one_volume(replicas=3)
+        first, second, _ = map(provisioner.ReplicaId, legs)
+        self.ours.request_replacement(name, first, 'r1')
+        error = self.assertRaises(
+            exception.ProvisionerError, self.ours.request_replacement, name,
+            second, 'r2')
+        self.assertIn('as many as KumoScale allows', str(error))
+        self.assertTrue(error.transient)
+        self.ours.confirm_removal(name, first)
+        self.ours.request_replacement(name, second, 'r2')
+        self.assertEqual(4, len(self.states(name)))
+        self.assertEqual([], self.array.violations)
+
+    def test_a_lost_answer_is_not_followed_by_a_second_request(self) -> None:
+        name, legs = self.one_volume()
+        lost = provisioner.ReplicaId(legs[0])
+        self.array.replica_lag_s = 2.0
+        with self.world.lost_answer():
+            self.assertRaises(
+                exception.ProvisionerUnreachable,
+                self.ours.request_replacement, name, lost, 'r1')
+        error = self.assertRaises(
+            exception.ProvisionerError,
+            self.ours.request_replacement, name, lost, 'r1')
+        self.assertIn('again yet', str(error))
+        self.assertEqual(3, len(self.array.volume(name).replicas))
+
+    def test_no_room_is_said_and_may_be_tried_again(self) -> None:
+        name, legs = self.one_volume()
+        for backend in self.world.storage.backends:
+            self.array.backend_states[backend.id] = 'Missing'
+        for _ in range(2):
+            error = self.assertRaises(
+                exception.ProvisionerError, self.ours.request_replacement,
+                name, provisioner.ReplicaId(legs[0]), 'r1')
+            self.assertIn('no back end has room', str(error))
+        self.array.backend_states.clear()
+        self.ours.request_replacement(
+            name, provisioner.ReplicaId(legs[0]), 'r1')
+        self.assertEqual(3, len(self.states(name)))
+
+
+class RemovalTest(KumoScaleTestCase):
+    def test_the_last_good_replica_is_never_removed(self) -> None:
+        name, legs = self.one_volume()
+        self.array.set_state(name, legs[1], 'Missing')
+        self.assertRaises(
+            exception.ProvisionerRefused, self.ours.confirm_removal, name,
+            provisioner.ReplicaId(legs[0]))
+        self.assertEqual(2, len(self.states(name)))
+        self.assertEqual([], self.array.violations)
+
+    def test_a_replica_that_is_marked_already_is_confirmed(self) -> None:
+        name, legs = self.one_volume(replicas=3)
+        self.array.mark_for_deletion(name, legs[0])
+        self.ours.confirm_removal(name, provisioner.ReplicaId(legs[0]))
+        self.assertEqual(0, self.world.server.count('mark_replica'))
+        self.assertEqual(2, len(self.states(name)))
+
+
+class HostTest(KumoScaleTestCase):
+    def test_a_host_without_a_uuid_is_found_by_its_nqn(self) -> None:
+        name, _ = self.one_volume()
+        nameless = self.plugin(dataclasses.replace(HERE, uuid=None))
+        self.assertIn(name, nameless.volumes())
+
+    def test_a_host_that_nobody_knows_is_refused(self) -> None:
+        made = self.world.make_provisioner(dataclasses.replace(
+            HERE, uuid=None, nqn='nqn.unknown'))
+        self.addCleanup(made.close)
+        self.assertIn('nqn.unknown', str(self.assertRaises(
+            exception.ProvisionerRefused, made.volumes)))
+
+    def test_a_name_is_written_as_cinder_writes_it(self) -> None:
+        self.assertEqual('compute-1-example-org',
+                         kumoscale.host_name('Compute-1.example.org'))
+        self.assertEqual(32, len(kumoscale.host_name('c' * 33)))
+
+    def test_what_cannot_be_reported_is_refused(self) -> None:
+        name, legs = self.one_volume()
+        for state in (provisioner.ReplicaState.TERMINATING,
+                      provisioner.ReplicaState.UNKNOWN):
+            self.assertRaises(
+                exception.ProvisionerRefused, self.ours.report, name,
+                provisioner.ReplicaId(legs[0]), state)
+
+
+class AccessTest(KumoScaleTestCase):
+    options = {'addresses': ('127.0.0.1', '127.0.0.2'),
+               'client_certificate': True}
+
+    def test_the_second_address_serves_when_the_first_is_down(self) -> None:
+        name, _ = self.one_volume()
+        for fault in (server.Fault.DOWN, server.Fault.ERROR_500,
+                      server.Fault.SLOW, server.Fault.WRONG_CERTIFICATE):
+            plugin = self.plugin(HERE)
+            self.world.server.break_down(fault, address='127.0.0.1')
+            self.assertIn(name, plugin.volumes())
+            self.world.server.mend()
+
+    def test_the_client_certificate_is_needed(self) -> None:
+        self.world.path.write_text('\n'.join(
+            line for line in self.world.path.read_text().splitlines()
+            if 'cert_file' not in line))
+        made = self.world.make_provisioner(HERE)
+        self.addCleanup(made.close)
+        self.assertRaises(exception.ProvisionerUnreachable, made.volumes)
+
+
+class ContradictionTest(KumoScaleTestCase):
+    def test_an_answer_that_contradicts_itself_harms_nothing(self) -> None:
+        name, _ = self.one_volume()
+        self.world.server.break_down(server.Fault.CONTRADICTION)
+        for _ in range(6):
+            try:
+                found = self.ours.volumes()
+            except exception.ProvisionerError:
+                continue
+            self.assertIn(name, found)
+        self.assertEqual({'Available'}, set(self.states(name).values()))
+
+    def test_a_replica_of_two_volumes_is_nonsense_in_both(self) -> None:
+        names = [self.one_volume()[0] for _ in range(3)]
+        first, second, _ = map(self.array.volume, names)
+        second.replicas[0].id = first.replicas[0].id
+        found = self.ours.volumes()
+        self.assertIsNotNone(found[names[0]].nonsense)
+        self.assertIsNotNone(found[names[1]].nonsense)
+        self.assertIsNone(found[names[2]].nonsense)
