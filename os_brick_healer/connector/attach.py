@@ -55,7 +55,7 @@ class Attach(flow.Flow):
             legs_lib.sanitized(self.props, self.legs)
             | {'replica_count': self.resolved.replica_count})
         try:
-            result = connect(self._connection())
+            result = connect(self.connection())
         except BaseException:
             records.attach_undo(key)
             raise
@@ -63,7 +63,8 @@ class Attach(flow.Flow):
         self.context.background(self._tune)
         return result
 
-    def _connection(self) -> dict[str, Any]:
+    def connection(self) -> dict[str, Any]:
+        """The properties as os-brick gets them: the legs as they are now."""
         return dict(self.props) | {
             'replica_count': self.resolved.replica_count,
             'volume_replicas': [legs_lib.to_replica(x) for x in self.legs]}
@@ -175,8 +176,6 @@ class Attach(flow.Flow):
             if 'No md superblock' not in said:
                 return guard.Unreadable(why=said or str(e))
             out = ''
-        except brick.ExecutionTimeout as e:
-            return guard.Unreadable(why=str(e))
         words = dict(w.split('=', 1) for w in out.splitlines() if '=' in w)
         uuid = host_lib.bare_uuid(words.get('MD_UUID'))
         if uuid is not None:
@@ -185,7 +184,7 @@ class Attach(flow.Flow):
                 array_uuid=uuid,
                 events=int(events) if events.isdigit() else None)
         other = self.connector._get_fs_type(path)
-        if other and other != 'linux_raid_member':
+        if other:
             return guard.Foreign(what=other)
         return guard.Blank()
 

@@ -27,7 +27,6 @@ ExceptionChainer = exception.ExceptionChainer
 VolumeDeviceNotFound = exception.VolumeDeviceNotFound
 NVMeOFConnector = nvmeof.NVMeOFConnector
 ProcessExecutionError = processutils.ProcessExecutionError
-ExecutionTimeout = exception.ExecutionTimeout
 get_host_nqn = utils.get_host_nqn
 synchronized = base.synchronized
 

@@ -89,7 +89,7 @@ class Flow:
     def execute(self, *command: str) -> tuple[str, str]:
         """Run a command as os-brick does, with a deadline."""
         out, err = self.connector._execute(
-            *command, run_as_root=True, raise_timeout=True,
+            *command, run_as_root=True,
             root_helper=self.connector._root_helper,
             timeout=int(self.settings.command_timeout_s))
         return out or '', err or ''

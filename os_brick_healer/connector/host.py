@@ -200,7 +200,7 @@ class Host:
     def devices_of(self, legs: tuple[Leg, ...]) -> dict[str, Leg]:
         """Block devices (kernel names) of these legs that are here now."""
         return {ns.device: leg for c in self.controllers()
-                for ns in c.namespaces for leg in legs if is_leg(ns, leg)}
+                for ns in c.namespaces for leg in legs if is_leg(c, ns, leg)}
 
     def controllers_of(self, legs: tuple[Leg, ...]) -> tuple[Controller, ...]:
         """Every controller to a subsystem of these legs."""
@@ -211,10 +211,11 @@ class Host:
                         or c.host_nqn == leg.host_nqn) for leg in legs))
 
 
-def is_leg(namespace: Namespace, leg: Leg) -> bool:
-    """Whether a namespace is the leg."""
-    return leg.is_namespace(namespace.nqn, namespace.uuid, namespace.nguid,
-                            namespace.ns_id)
+def is_leg(controller: Controller, namespace: Namespace, leg: Leg) -> bool:
+    """Whether a namespace of the controller is the leg."""
+    return leg.is_namespace(
+        namespace.nqn, namespace.uuid, namespace.nguid, namespace.ns_id,
+        alone=len(controller.namespaces) == 1)
 
 
 def in_the_way(controller: Controller, legs: tuple[Leg, ...]) -> str | None:
@@ -224,7 +225,7 @@ def in_the_way(controller: Controller, legs: tuple[Leg, ...]) -> str | None:
     that an array still holds is never taken away.
     """
     for ns in controller.namespaces:
-        if not any(is_leg(ns, leg) for leg in legs):
+        if not any(is_leg(controller, ns, leg) for leg in legs):
             return f'{ns.device} on it is not of this volume'
         if ns.holders:
             return f'{ns.device} on it is held by {", ".join(ns.holders)}'

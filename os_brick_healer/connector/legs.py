@@ -50,15 +50,20 @@ class Leg:
         return self.uuid or self.nguid or self.nqn
 
     def is_namespace(self, nqn: str | None, uuid: str | None,
-                     nguid: str | None, ns_id: str | None) -> bool:
-        """Whether a namespace of this host is this leg, as os-brick asks."""
+                     nguid: str | None, ns_id: str | None,
+                     alone: bool) -> bool:
+        """Whether a namespace of this host is this leg, as os-brick asks.
+
+        :param alone: it is its controller's only one: a leg of which only
+            the subsystem is known can be no other.
+        """
         if nqn != self.nqn:
             return False
         if self.uuid is not None:
             return uuid == self.uuid
         if self.nguid is not None:
             return nguid == self.nguid
-        return self.ns_id is None or ns_id == self.ns_id
+        return alone if self.ns_id is None else ns_id == self.ns_id
 
 
 def lower_uuid(text: object) -> str | None:

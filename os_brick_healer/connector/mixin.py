@@ -71,6 +71,12 @@ class HealerMixin:
                           ignore_errors: bool = False) -> None:
         """Disconnect; a replicated volume with every leg it has now."""
         disconnect = super().disconnect_volume  # type: ignore[misc]
+        within = _FLOW.get()
+        if isinstance(within, attach.Attach):
+            # os-brick undoes the attach of an encrypted volume; it passes
+            # what it was about to return in place of the properties.
+            device_info = connection_properties
+            connection_properties = within.connection()
         if not legs_lib.is_replicated(connection_properties):
             disconnect(connection_properties, device_info, force,
                        ignore_errors)

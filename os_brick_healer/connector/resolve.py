@@ -115,9 +115,9 @@ def _heard(props: Mapping[str, Any], volume: base.Volume,
 def _completed(leg: Leg, passed: tuple[Leg, ...]) -> Leg:
     """What only nova knows of a leg (the host's NQN, ...) added to it."""
     for other in passed:
-        if other.key == leg.key and other.nqn == leg.nqn:
+        if other.nqn == leg.nqn and leg.uuid in (None, other.uuid):
             return dataclasses.replace(
-                leg, nguid=other.nguid, ns_id=other.ns_id,
+                leg, uuid=other.uuid, nguid=other.nguid, ns_id=other.ns_id,
                 host_nqn=other.host_nqn)
     host_nqns = {x.host_nqn for x in passed}
     if len(host_nqns) == 1:

@@ -13,6 +13,8 @@
 
 import dataclasses
 
+import fixtures
+
 from os_brick_healer import exception
 from os_brick_healer.connector import brick
 from os_brick_healer.tests.unit.connector import fakes, world
@@ -234,6 +236,19 @@ class AttachTest(world.ConnectorTest):
         self.attach(a, b)
         self.assertEqual({a.device, b.device}, self.members())
         self.assertIn('two replicas of one name', self.log.output)
+
+    def test_an_encrypted_attach_that_fails_leaves_nothing(self) -> None:
+        def no_link(*_: object, **__: object) -> None:
+            raise OSError('no link')
+
+        self.useFixture(fixtures.MonkeyPatch(
+            'os_brick.privileged.rootwrap.link_root', no_link))
+        a, b = self.sim.leg(), self.sim.leg()
+        self.assertRaises(OSError, self.connector.connect_volume,
+                          self.props(a, b, encrypted=True))
+        self.assertEqual({}, self.sim.arrays)
+        self.assertEqual(set(), self.sim.connected())
+        self.assertEqual({}, self.states())
 
     def test_no_secret_is_written_down(self) -> None:
         a, b = self.sim.leg(), self.sim.leg()

@@ -151,6 +151,25 @@ class DetachTest(world.ConnectorTest):
         self.detach()
         self.assertEqual({self.b.device}, self.sim.connected())
 
+    def test_a_leg_without_ids_never_takes_another_volume_along(
+            self) -> None:
+        for entry in self.kept['volume_replicas']:
+            entry['vol_uuid'] = None
+        self.sim.arrays, self.sim.links = {}, {}
+        real = self.sim.write
+
+        def write() -> None:
+            real()
+            if 'nvme1' in self.sim.controllers:
+                self.write_file(self.sim.root / 'sys/class/nvme/nvme1'
+                                '/nvme1n2/uuid', sim.leg_uuid(99))
+
+        self.sim.write = write   # type: ignore[method-assign]
+        self.sim.write()
+        self.renew(open_journal=fakes.no_journal)
+        self.detach()
+        self.assertEqual({self.b.device}, self.sim.connected())
+
     def test_without_journal_and_provisioner_nothing_stays(self) -> None:
         self.renew(open_journal=fakes.no_journal)
         self.detach()

@@ -77,6 +77,13 @@ class ResolveTest(base.TestCase):
                                 None, ())
         self.assertEqual({'nqn.host'}, {x.host_nqn for x in found.legs})
 
+    def test_a_leg_without_an_id_is_completed_by_its_subsystem(self) -> None:
+        passed = props(1, 2)
+        passed['volume_replicas'][0]['vol_uuid'] = UUID  # type: ignore[index]
+        found = resolve.resolve(passed, volume(replica(1), replica(2)),
+                                None, ())
+        self.assertEqual([UUID, None], [x.uuid for x in found.legs])
+
     def test_an_unheard_provisioner_is_said(self) -> None:
         old = legs.of_connection(props(3))
         found = resolve.resolve(props(1), None, 'it is down', old)
