@@ -26,7 +26,7 @@ _BEHIND = re.compile(r'(nvme\d+)(?:c\d+)?(n\d+)')
 def array(tree: trees.Tree, name: str, uuid: str) -> None:
     """The array of this name has this UUID, or NotOurs.
 
-    Linux 6.1 has no ``md/uuid``; there udev's database tells, which only
+    Where the kernel has no ``md/uuid``, udev's database tells, which only
     root writes. ``mdadm --detail`` is not asked: it reads a member's
     superblock, and that never returns from a leg without a live path.
     """

@@ -455,7 +455,7 @@ class Hands:
 
     def _re_add(self, action: model.ReAdd, fresh: Fresh) -> Outcome:
         with self._locked(action, fresh) as seen:
-            array = _same_array(action.array, action.array_uuid, seen)
+            array = _free_slot(action.array, action.array_uuid, seen)
             # MISSING is what we ourselves reported when it was lost: MD
             # copies what it missed, AVAILABLE is reported after that.
             _refuse_states(seen, action.replica,
@@ -468,7 +468,7 @@ class Hands:
 
     def _add_spare(self, action: model.AddSpare, fresh: Fresh) -> Outcome:
         with self._locked(action, self._named_now(fresh)) as seen:
-            array = _same_array(action.array, action.array_uuid, seen)
+            array = _free_slot(action.array, action.array_uuid, seen)
             # A former leg is one that we reported MISSING; a new one that
             # is MISSING is sick before it has begun.
             bad = (frozenset((model.ReplicaState.TERMINATING,))
@@ -522,6 +522,18 @@ def _same_array(name: str, uuid: str, seen: model.Seen) -> model.Array:
     array = seen.array
     if array is None or array.uuid != uuid:
         raise Refused(f'cannot touch {name}: the array {uuid} is gone')
+    return array
+
+
+def _free_slot(name: str, uuid: str, seen: model.Seen) -> model.Array:
+    """The same array, with a slot that wants a leg.
+
+    MD refuses a re-add to a whole array in the very words with which it
+    refuses a leg that is too old; and a spare in it would lie idle.
+    """
+    array = _same_array(name, uuid, seen)
+    if array.degraded == 0:
+        raise Refused(f'cannot add to {array.name}: no leg is missing')
     return array
 
 

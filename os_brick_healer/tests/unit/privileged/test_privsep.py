@@ -17,13 +17,14 @@ import subprocess
 import sys
 import textwrap
 from typing import Any
+import uuid
 
 from os_brick_healer import privileged
 from os_brick_healer.privileged import md, nvme, unit
 from os_brick_healer.tests import base
 
 CLIENT = textwrap.dedent('''
-    import json, logging, sys, threading
+    import json, os, signal, sys, time
     from oslo_config import cfg
     from oslo_privsep import priv_context
     from os_brick_healer import exception, privileged
@@ -33,6 +34,21 @@ CLIENT = textwrap.dedent('''
     if "broken" in sys.argv:
         cfg.CONF.set_override("helper_command", "/bin/false",
                               group=privileged.SECTION)
+
+    def kill_helper():
+        mark = ("HEALER_TEST=" + os.environ["HEALER_TEST"]).encode()
+        for entry in os.listdir("/proc"):
+            if entry.isdecimal() and int(entry) != os.getpid():
+                try:
+                    with open(f"/proc/{entry}/environ", "rb") as file:
+                        ours = mark in file.read().split(b"\\0")
+                except OSError:
+                    continue
+                if ours:
+                    os.kill(int(entry), signal.SIGKILL)
+        while privileged.context.channel.running:
+            time.sleep(0.01)
+
     said = []
     for call in (
             lambda: md.remove(array="md127p1", array_uuid="x", device="y",
@@ -48,6 +64,8 @@ CLIENT = textwrap.dedent('''
         except exception.HealerError as error:
             said.append([type(error).__name__, str(error),
                          error.transient])
+        if "killed" in sys.argv:
+            kill_helper()
     print(json.dumps(said))
 ''')
 
@@ -60,7 +78,8 @@ class TestWall(base.TestCase):
             f'[{privileged.SECTION}]\ncapabilities =\n')
         client = self.write_file(self.temp_dir() / 'client.py', CLIENT)
         path = os.path.dirname(sys.executable)
-        env = {**os.environ, 'PATH': f'{path}:{os.environ["PATH"]}'}
+        env = {**os.environ, 'HEALER_TEST': str(uuid.uuid4()),
+               'PATH': f'{path}:{os.environ["PATH"]}'}
         done = subprocess.run(
             [sys.executable, '-W', 'ignore', str(client), str(conf), *more],
             capture_output=True, text=True, timeout=60, env=env, check=False)
@@ -77,6 +96,12 @@ class TestWall(base.TestCase):
         self.assertFalse(grammar[2])
         self.assertEqual('NotOurs', gone[0])
         self.assertEqual(['ok', True], deleted)
+
+    def test_a_helper_that_was_killed_is_started_again(self) -> None:
+        if os.geteuid() != 0:
+            self.skipTest('the prefix without sudo is for root')
+        self.assertEqual(['NotOurs', 'NotOurs', 'ok'],
+                         [one[0] for one in self.ask('killed')])
 
     def test_a_helper_that_cannot_start_is_a_transient_error(self) -> None:
         for name, sentence, transient in self.ask('broken'):

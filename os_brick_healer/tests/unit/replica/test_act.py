@@ -486,6 +486,11 @@ class TestAdding(HandsTestCase):
         for action in (self.spare(device='nvme7n1'),):
             self.assert_nothing(action)
 
+    def test_a_whole_array_gets_nothing(self) -> None:
+        self.change_array(degraded=0)
+        for action in self.both():
+            self.assert_nothing(action, 'no leg is missing')
+
     def test_a_busy_lock_puts_it_off(self) -> None:
         self.world.locks.busy = True
         for action in self.both():
