@@ -14,6 +14,9 @@ import dataclasses
 import os
 import pathlib
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from os_brick_healer.provisioner import base as provisioner
 from os_brick_healer.replica import model, observe, probe, pulse
 from os_brick_healer.sysfs import parse, reader
@@ -462,3 +465,47 @@ class PathTest(SyntheticTest):
             self.write_file(self.root / (at + name), text + '\n')
         self.assertNotIn(
             'nvme99', {p.controller for p in self.observer.host().paths})
+
+
+class HostileTreeTest(base.TestCase):
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.root = self.temp_dir()
+        self.host = synthetic.SyntheticHost(self.root, volumes=2, paths=2)
+        self.files = sorted(
+            p for p in self.root.rglob('*')
+            if p.is_file() and '/sys/devices/' in str(p))
+
+    @settings(deadline=None, max_examples=150)
+    @given(st.data())
+    def test_no_text_ends_a_pass_or_hides_the_other_volume(
+            self, data: st.DataObject) -> None:
+        file = data.draw(st.sampled_from(self.files))
+        text = data.draw(st.none() | st.text(max_size=40).map(str.encode)
+                         | st.binary(max_size=40) | st.just(b'9' * 9000))
+        before = file.read_bytes()
+        try:
+            if text is None:
+                file.unlink()
+            else:
+                file.write_bytes(text)
+            self.look_at_all()
+        finally:
+            file.write_bytes(before)
+
+    def look_at_all(self) -> None:
+        observer = observe.Observer(self.host.tree, Clock())
+        observer.host()
+        understood = 0
+        for number in (0, 1):
+            volume = self.host.volume(number)
+            for uuid in (None, self.host.array_uuid(number)):
+                try:
+                    found = observer.look(volume.id, volume, uuid, {})
+                except parse.ParseError:
+                    continue
+                understood += (found.array is not None
+                               and len(found.namespaces) == 2
+                               and not found.foreign)
+        self.assertGreaterEqual(understood, 2)
