@@ -118,6 +118,14 @@ def _number(value: Any) -> float:
     return value if isinstance(value, (int, float)) else _DEADLINE_S
 
 
+def prepare(root_helper: str) -> None:
+    """Say how the privileged process is started; the first call starts it.
+
+    :param root_helper: as for :func:`start`.
+    """
+    priv_context.init(root_helper=_prefix(root_helper))
+
+
 def start(root_helper: str) -> None:
     """Say how the privileged process is started, and start it.
 
@@ -128,7 +136,7 @@ def start(root_helper: str) -> None:
         by a process that is root already.
     :raises CommandError: the helper cannot be started.
     """
-    priv_context.init(root_helper=_prefix(root_helper))
+    prepare(root_helper)
     try:
         context.start()
     except (OSError, daemon.FailedToDropPrivileges) as error:

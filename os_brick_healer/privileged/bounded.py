@@ -14,7 +14,7 @@
 from collections.abc import Callable
 import dataclasses
 import threading
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 R = TypeVar('R')
 
@@ -27,30 +27,55 @@ class Answer(Generic[R]):
     value: R | None = None
 
 
-def run(call: Callable[[], R], timeout_s: float, what: str) -> Answer[R]:
+class _Call(Generic[R]):
+    """A call in a thread of its own."""
+
+    def __init__(self, call: Callable[[], R], what: str) -> None:
+        self._call = call
+        self.values: list[R] = []
+        self.errors: list[Exception] = []
+        self.thread = threading.Thread(target=self._body, name=what[:60],
+                                       daemon=True)
+
+    def _body(self) -> None:
+        try:
+            self.values.append(self._call())
+        except Exception as error:  # noqa: BLE001 - handed to the waiter
+            self.errors.append(error)
+
+
+_lock = threading.Lock()
+_calls: dict[str, _Call[Any]] = {}
+
+
+def run(call: Callable[[], R], timeout_s: float, what: str,
+        give_up: Callable[[], None] | None = None) -> Answer[R]:
     """Call in a daemon thread and wait for it, no longer than the deadline.
 
     A write to delete_controller was seen to take 30 s, and an open() of a
     namespace without a live path never returns. Neither can be interrupted:
     the thread stays until the kernel lets go; it is a daemon thread, so the
-    process can end before.
+    process can end before. Whoever asks for the same thing meanwhile waits
+    for that thread: trying again piles up no threads.
 
+    :param what: names what is done to what; two of one name are the same.
+    :param give_up: called when the call is not made, for that reason.
     :raises Exception: whatever the call raised within the deadline.
     """
-    values: list[R] = []
-    errors: list[Exception] = []
-
-    def body() -> None:
-        try:
-            values.append(call())
-        except Exception as error:  # noqa: BLE001 - handed to the waiter
-            errors.append(error)
-
-    thread = threading.Thread(target=body, name=what[:60], daemon=True)
-    thread.start()
-    thread.join(timeout_s)
-    if errors:
-        raise errors[0]
-    if not values:
+    with _lock:
+        found = _calls.get(what)
+        # One that nobody waited for to the end is over now: do it anew.
+        if found is None or not found.thread.is_alive():
+            found = _calls[what] = _Call(call, what)
+            found.thread.start()
+        elif give_up is not None:
+            give_up()
+    found.thread.join(timeout_s)
+    if found.thread.is_alive():
         return Answer(done=False)
-    return Answer(done=True, value=values[0])
+    with _lock:
+        if _calls.get(what) is found:
+            del _calls[what]
+    if found.errors:
+        raise found.errors[0]
+    return Answer(done=True, value=found.values[0])

@@ -72,4 +72,5 @@ class Attribute:
             finally:
                 os.close(fd)
 
-        return bounded.run(store, timeout_s, f'write {self.path}').done
+        return bounded.run(store, timeout_s, f'write {text} {self.path}',
+                           lambda: os.close(fd)).done

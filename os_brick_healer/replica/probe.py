@@ -33,6 +33,8 @@ Clock = Callable[[], float]
 
 #: Connections that may be under way at once; the others wait in line.
 SOCKETS_MAX = 64
+#: Portals of which a result is kept; the oldest results go first.
+KNOWN_MAX = 4096
 #: Transports whose portals speak TCP.
 TRANSPORTS = frozenset(('tcp',))
 
@@ -275,8 +277,11 @@ class TcpProber:
             if not answers and before is not None:
                 silent_s = (begun_s if before.silent_s is None
                             else before.silent_s)
+            self._known.pop(portal, None)
             self._known[portal] = _Known(ended_s=self._clock(),
                                          silent_s=silent_s)
+            while len(self._known) > KNOWN_MAX:
+                del self._known[next(iter(self._known))]
         if self._wake is not None:
             self._wake(portal)
 

@@ -13,6 +13,7 @@
 
 import os
 import signal
+import threading
 import time
 
 from os_brick_healer import exception
@@ -54,6 +55,30 @@ class TestBounded(base.TestCase):
         answer = bounded.run(lambda: time.sleep(30), 0.1, 'hang')
         self.assertFalse(answer.done)
         self.assertLess(time.monotonic() - before_s, 5.0)
+
+
+    def test_trying_again_waits_for_the_one_that_hangs(self) -> None:
+        release = threading.Event()
+        calls: list[int] = []
+        left: list[int] = []
+
+        def hang() -> int:
+            calls.append(1)
+            release.wait(30.0)
+            return 7
+
+        for _ in range(3):
+            self.assertFalse(bounded.run(hang, 0.05, 'one',
+                                         lambda: left.append(1)).done)
+        self.assertEqual([1], calls)
+        self.assertEqual([1, 1], left)
+        release.set()
+        for thread in threading.enumerate():
+            if thread.name == 'one':
+                thread.join(10.0)
+        # It is over: its result is not the next one's.
+        self.assertEqual(7, bounded.run(hang, 10.0, 'one').value)
+        self.assertEqual([1, 1], calls)
 
 
 class TestAttribute(base.TestCase):
