@@ -162,7 +162,8 @@ def _truth(case: case_lib.Case) -> model.Verdict | None:
 def _unnamed(case: case_lib.Case,
              array: model.Array) -> model.Verdict | None:
     good = {m.device for m in array.members if 'faulty' not in m.flags}
-    strange = sorted(good & set(case.seen.foreign))
+    named = {n.device for n in case.seen.namespaces.values()}
+    strange = sorted(good & set(case.seen.foreign) - named)
     if not strange:
         return None
     return _say(case, Phase.HELD,

@@ -298,14 +298,12 @@ def _request_one(case: case_lib.Case,
 
 def _wanted(case: case_lib.Case, leg: case_lib.Leg) -> bool:
     """Whether the volume lacks a replica that could take the slot."""
-    volume = case.seen.volume
-    assert volume is not None
     others = [x for x in case.legs if x.id != leg.id
               and x.replica.state is not model.ReplicaState.TERMINATING
               and not (x.member is None and x.memory.belongs
                        and x.memory.lost_s is not None)
               and not _given_up(x)]
-    return len(others) < volume.replica_count
+    return len(others) < _array(case).raid_disks
 
 
 def _given_up(leg: case_lib.Leg) -> bool:
@@ -346,7 +344,7 @@ def _held(case: case_lib.Case, leg: case_lib.Leg) -> model.Verdict | None:
                     f'{leg.name} is lost, but this hour has seen as many '
                     f'requests for replacements as are allowed',
                     law=LAW_BOUNDED)
-    most = volume.replica_count + limits.EXTRA_REPLICAS_MAX
+    most = _array(case).raid_disks + limits.EXTRA_REPLICAS_MAX
     if len(volume.replicas) >= most:
         return _say(case, Phase.HELD,
                     f'{leg.name} is lost, but the volume already has '
@@ -406,9 +404,7 @@ def retire(case: case_lib.Case) -> model.Verdict | None:
     So may a replacement that came after the lost leg had come back: it
     holds nothing.
     """
-    volume = case.seen.volume
-    assert volume is not None
-    if not case.whole or len(case.in_sync) < volume.replica_count:
+    if not case.whole:
         return None
     for leg in case.legs:
         if leg.member is not None or not (
@@ -420,7 +416,8 @@ def retire(case: case_lib.Case) -> model.Verdict | None:
                 and not case.seen.shared.get(leg.id)):
             return _say(
                 case, Phase.HEALING,
-                f'{leg.name} is no longer needed: disconnect it', law=LAW_SUCCESSOR,
+                f'{leg.name} is no longer needed: disconnect it',
+                law=LAW_SUCCESSOR,
                 action=model.DisconnectPaths(
                     volume=case.seen.key, law=LAW_SUCCESSOR, replica=leg.id,
                     paths=leg.paths))

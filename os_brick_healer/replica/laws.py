@@ -152,8 +152,7 @@ def _successor(replica: model.ReplicaId, seen: model.Seen) -> str | None:
     in_sync = [r.id for r in seen.volume.replicas if r.id != replica
                and (m := case_lib.member_of(seen, r.id)) is not None
                and m.in_sync]
-    if array.degraded or len(in_sync) < max(array.raid_disks,
-                                            seen.volume.replica_count):
+    if array.degraded or len(in_sync) < array.raid_disks:
         return f'not every leg of {array.name} is in sync (law 3)'
     return None
 

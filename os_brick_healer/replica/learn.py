@@ -14,7 +14,7 @@
 from collections.abc import Callable
 import dataclasses
 
-from os_brick_healer.engine import limits, verdict
+from os_brick_healer.engine import limits, pacing, verdict
 from os_brick_healer.replica import model, recall
 
 Outcome = verdict.Outcome
@@ -98,9 +98,12 @@ def _learn(one: One, action: model.Action, outcome: Outcome, now_s: float,
                     one.request, state=model.RequestState.ACCEPTED,
                     asked_s=now_s))
         case model.Publish():
+            # The next words of the provisioner tell where it is.
+            wait_s = (pacing.backoff_s(one.tries + 1) if one.published
+                      else 0.0)
             return dataclasses.replace(
-                one, tries=one.tries + 1, next_try_s=now_s + max(
-                    1.0, policy.provisioner_interval_s / 5))
+                one, published=True, tries=one.tries + 1,
+                next_try_s=now_s + wait_s)
         case model.DisconnectPaths():
             return dataclasses.replace(recall.succeeded(one), let_go=True)
         case model.ConfirmRemoval():

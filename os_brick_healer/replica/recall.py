@@ -63,6 +63,7 @@ def _one(case: case_lib.Case, leg: case_lib.Leg,
         tries=0 if leg.in_sync else old.tries,
         next_try_s=0.0 if leg.in_sync else old.next_try_s,
         last_error=None if leg.in_sync else old.last_error,
+        published=old.published or inside,
         let_go=old.let_go and not leg.paths,
         request=_over(case, leg))
 
@@ -156,7 +157,7 @@ def rebase(memory: model.Memory, now_s: float) -> model.Memory:
             lost_s=None if one.lost_s is None else now_s,
             unreachable_s=None if one.unreachable_s is None else now_s,
             in_sync_s=None, losses_s=(), tries=0, next_try_s=0.0,
-            superblock=None, let_go=False,
+            superblock=None, published=False, let_go=False,
             request=(None if one.request is None else
                      dataclasses.replace(one.request, asked_s=now_s)))
         for key, one in memory.replicas.items()})
