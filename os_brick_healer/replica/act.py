@@ -24,7 +24,7 @@ from typing import assert_never, Protocol
 
 from oslo_config import cfg
 
-from os_brick_healer import exception, privileged
+from os_brick_healer import exception
 from os_brick_healer.conf import opts, policy
 from os_brick_healer.engine import verdict
 from os_brick_healer.privileged import md as privileged_md
@@ -48,10 +48,6 @@ FLOW_LOCK_S = 1.0
 DELETE_S = 5.0
 CUT_S = 3.0
 PROBE_S = 0.5
-
-#: Starting and ending the privileged process, for whoever assembles.
-start = privileged.start
-stop = privileged.stop
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
