@@ -55,13 +55,22 @@ def start(conf: cfg.ConfigOpts) -> str:
 
 
 def start_helper(conf: cfg.ConfigOpts) -> None:
-    """Start the privileged process; an agent without it still tells.
+    """Start the privileged process, without waiting for it.
 
-    Each action tries again to start it, and says why it could not.
+    It takes as long to come up as the agent itself, so both come up at
+    once. An agent without it still tells; each action tries again to start
+    it, and says why it could not.
     """
+    helper = conf[opts.GROUP].root_helper
+    privileged.prepare(helper)
+    threading.Thread(target=_start_helper, args=(helper,),
+                     name='start-helper', daemon=True).start()
+
+
+def _start_helper(helper: str) -> None:
     try:
-        privileged.start(conf[opts.GROUP].root_helper)
-    except exception.HealerError as e:
+        privileged.start(helper)
+    except Exception as e:  # noqa: BLE001 - privsep raises anything
         LOG.error('%s; the agent can watch and tell, but change nothing', e)
 
 

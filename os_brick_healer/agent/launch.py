@@ -32,7 +32,7 @@ from os_brick_healer.metrics import catalogue
 LOG = logging.getLogger(__name__)
 
 #: A launched agent must answer within this time.
-APPEAR_S = 20.0
+APPEAR_S = 60.0
 APPEAR_INTERVAL_S = 0.1
 ANSWER_S = 1.0
 #: After a failure the next attempt waits this long.

@@ -143,7 +143,7 @@ class Service:
             return
         if not self._announced:
             self._announced = True
-            LOG.info('the agent runs: process %d, launched as %s',
+            LOG.info('the agent serves: process %d, launched as %s',
                      os.getpid(), self.run_mode)
             self._notifier.ready()
         self._teller.beat(engine, self._facts)
