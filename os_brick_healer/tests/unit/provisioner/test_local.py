@@ -20,7 +20,7 @@ import hypothesis
 
 from os_brick_healer import exception
 from os_brick_healer.provisioner import base as provisioner
-from os_brick_healer.provisioner import local, local_file
+from os_brick_healer.provisioner import local
 from os_brick_healer.testing import conformance
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.provisioner import documents, worlds
