@@ -12,9 +12,11 @@
 import fcntl
 import json
 import os
+import pathlib
 import resource
 import threading
 from typing import Any
+import unittest
 
 import hypothesis
 
@@ -25,6 +27,7 @@ from os_brick_healer.testing import conformance
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.provisioner import documents, worlds
 
+ROOT = pathlib.Path(__file__).parents[4]
 GIB = worlds.GIB
 V1 = provisioner.VolumeId('v1')
 
@@ -240,6 +243,21 @@ class FileTest(LocalTestCase):
         self.write(hosts=None)
         self.assertEqual({conformance.HERE.name},
                          self.plugin.volumes()[V1].hosts)
+
+
+class DocumentationTest(LocalTestCase):
+    path_of_sample = ROOT / 'doc' / 'source' / 'vendor' / 'volumes.json'
+
+    @unittest.skipUnless(path_of_sample.exists(), 'not the source tree')
+    def test_the_file_in_the_documentation_works(self) -> None:
+        document = json.loads(self.path_of_sample.read_text())
+        self.world.write(document)
+        plugin = self.world.make_provisioner(provisioner.HostIdentity(
+            name='compute-1', nqn='nqn.h', uuid=None))
+        (name, found), = plugin.volumes().items()
+        self.assertIsNone(found.nonsense)
+        plugin.request_replacement(name, found.replicas[0].id, 'q1')
+        self.assertEqual(3, len(plugin.volumes()[name].replicas))
 
 
 class SchemaTest(LocalTestCase):
