@@ -9,7 +9,7 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""Every number that this software publishes. The docs are made from it."""
+"""Every number that this software publishes. A test holds the docs to it."""
 
 from collections.abc import Mapping
 from typing import Any

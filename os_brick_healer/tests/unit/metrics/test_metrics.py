@@ -13,6 +13,7 @@
 
 import os
 import pathlib
+import re
 import threading
 
 import hypothesis
@@ -106,6 +107,17 @@ class CatalogueTest(base.TestCase):
             self.assertRegex(metric.name, r'^os_brick_healer_[a-z_]+$')
             self.assertEqual(metric.kind == 'counter',
                              metric.name.endswith('_total'))
+
+    def test_the_docs_name_every_number_and_no_other(self) -> None:
+        page = (pathlib.Path(__file__).parents[4] / 'doc' / 'source' / 'cli'
+                / 'metrics.rst')
+        if not page.exists():
+            self.skipTest('not run from a source tree')
+        told = set(re.findall(r'``(os_brick_healer_[a-z_]+)(\{[a-z,]+\})?``',
+                              page.read_text()))
+        known = {(m.name, '{' + ','.join(m.labels) + '}' if m.labels else '')
+                 for m in catalogue.ALL}
+        self.assertEqual(known, told)
 
     def test_counting_by_name_takes_the_labels_in_any_order(self) -> None:
         before = catalogue.ACTIONS.values().get(('ReAdd', 'ok'), 0.0)
