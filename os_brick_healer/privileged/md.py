@@ -12,7 +12,7 @@
 """Entry points for arrays. They add nothing but the real host."""
 
 from os_brick_healer import privileged
-from os_brick_healer.privileged import arrays, command, tree
+from os_brick_healer.privileged import arrays, command, joining, tree
 
 
 @privileged.entrypoint
@@ -36,7 +36,7 @@ def remove(*, array: str, array_uuid: str, device: str,
 def re_add(*, array: str, array_uuid: str, device: str, nqn: str,
            namespace_uuid: str, timeout_s: float) -> bool:
     """Put a former leg back by its bitmap; False: it was in already."""
-    return arrays.re_add(tree.Tree(), command.run, arrays.claim,
+    return joining.re_add(tree.Tree(), command.run, arrays.claim,
                          array=array, array_uuid=array_uuid, device=device,
                          nqn=nqn, namespace_uuid=namespace_uuid,
                          timeout_s=timeout_s)
@@ -47,7 +47,7 @@ def add_spare(*, array: str, array_uuid: str, device: str, nqn: str,
               namespace_uuid: str, min_size_bytes: int, former: bool,
               timeout_s: float) -> bool:
     """Add a leg for a full copy; False: it was in already."""
-    return arrays.add_spare(tree.Tree(), command.run, arrays.claim,
+    return joining.add_spare(tree.Tree(), command.run, arrays.claim,
                             array=array, array_uuid=array_uuid,
                             device=device, nqn=nqn,
                             namespace_uuid=namespace_uuid,

@@ -17,7 +17,7 @@ import threading
 from typing import Any
 
 from os_brick_healer import exception
-from os_brick_healer.privileged import arrays, command
+from os_brick_healer.privileged import arrays, command, joining
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.privileged import fakes
 
@@ -43,11 +43,11 @@ class ArrayTestCase(base.TestCase):
                         **names)
 
     def add_spare(self, **more: Any) -> Any:
-        return self._call(arrays.add_spare,
+        return self._call(joining.add_spare,
                           **{'min_size_bytes': 1, 'former': False, **more})
 
     def re_add(self, **more: Any) -> Any:
-        return self._call(arrays.re_add, **more)
+        return self._call(joining.re_add, **more)
 
     def former(self, events: str = '40',
                uuid: str = fakes.ARRAY_UUID) -> None:
