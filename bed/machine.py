@@ -139,6 +139,7 @@ def command_line(order: Order, built: image.Image, payload: pathlib.Path,
     params = base64.urlsafe_b64encode(
         json.dumps(dict(order.params)).encode()).decode()
     words = ['console=ttyS0', 'quiet', 'panic=-1', 'log_buf_len=4M',
+             'mitigations=off', 'apparmor=0', 'audit=0',
              f'bed.init={init or INIT[order.mode]}',
              f'bed.scenario={order.scenario}', f'bed.params={params}']
     if order.mode is Mode.SYSTEMD:

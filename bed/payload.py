@@ -29,6 +29,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import zipfile
 
 from bed import image
@@ -67,6 +68,7 @@ sys.exit({attribute}())
 """
 MODES = {'etc/sudoers.d': 0o440}
 WHEEL_DEADLINE_S = 600
+PAYLOAD_KEPT_S = 1800.0
 
 
 # Changing a page of documentation must not build a wheel.
@@ -87,9 +89,10 @@ def ensure(project_dir: pathlib.Path, out_dir: pathlib.Path) -> pathlib.Path:
     payload = out_dir / f'payload-{digest.hexdigest()[:16]}.tar'
     if not payload.exists():
         out_dir.mkdir(parents=True, exist_ok=True)
-        for old in sorted(out_dir.glob('payload-*.tar'),
-                          key=lambda path: path.stat().st_mtime)[:-3]:
-            old.unlink(missing_ok=True)
+        for old in out_dir.glob('payload-*.tar'):
+            # a younger one may be about to be booted by somebody else
+            if time.time() - old.stat().st_mtime > PAYLOAD_KEPT_S:
+                old.unlink(missing_ok=True)
         _build(project_dir, files, payload)
     return payload
 
@@ -142,7 +145,7 @@ def _build(project_dir: pathlib.Path, files: list[str],
                 site, quiet=2, stripdir=str(top), prependdir='/',
                 invalidation_mode=(
                     py_compile.PycInvalidationMode.UNCHECKED_HASH))
-        partial = payload.with_suffix('.partial')
+        partial = payload.with_suffix(f'.partial-{os.getpid()}')
         with tarfile.open(partial, 'w') as archive:
             archive.add(top, arcname='.', filter=_as_root)
         os.replace(partial, payload)

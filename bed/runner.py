@@ -11,10 +11,13 @@
 # under the License.
 """Plays scenarios in guests and says what came of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import concurrent.futures
+import contextlib
 import dataclasses
+import fcntl
 import json
+import os
 import pathlib
 import sys
 import threading
@@ -75,6 +78,21 @@ def play(chosen: Scenario, ground: Ground, params: Mapping[str, str],
          on_event: Callable[[machine.Event], None]) -> Result:
     """Plays one scenario in a guest of its own."""
     log_dir = ground.out_dir / chosen.name
+    with _alone(ground.out_dir / f'{chosen.name}.lock'):
+        return _play(chosen, ground, params, on_event, log_dir)
+
+
+@contextlib.contextmanager
+def _alone(lock: pathlib.Path) -> Iterator[None]:
+    """Two drivers in one tree must not share a scenario's directory."""
+    with lock.open('w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _play(chosen: Scenario, ground: Ground, params: Mapping[str, str],
+          on_event: Callable[[machine.Event], None],
+          log_dir: pathlib.Path) -> Result:
     outcome = machine.run(
         machine.Order(scenario=chosen.name, mode=chosen.mode, params=params,
                       timeout_s=chosen.timeout_s + BOOT_ALLOWANCE_S,
@@ -184,9 +202,11 @@ def _write(results: Sequence[Result], path: pathlib.Path) -> None:
     except (OSError, ValueError):
         known = {}
     known |= {result.name: dataclasses.asdict(result) for result in results}
-    path.write_text(json.dumps(sorted(known.values(),
-                                      key=lambda e: str(e['name'])),
-                               indent=2) + '\n')
+    partial = path.with_suffix(f'.partial-{os.getpid()}')
+    partial.write_text(json.dumps(sorted(known.values(),
+                                         key=lambda e: str(e['name'])),
+                                  indent=2) + '\n')
+    os.replace(partial, path)
 
 
 def complain(text: str) -> int:

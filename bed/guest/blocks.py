@@ -37,8 +37,8 @@ def make(run: bytes, number: int, version: int) -> bytes:
     """
     header = HEADER.pack(MAGIC, run, number, version)
     # cheap and never the same: a repeated digest of the header
-    filling = struct.pack('<QQ', zlib.crc32(header) * 0x9E3779B97F4A7C15
-                          & 0xFFFFFFFFFFFFFFFF, number ^ version << 32)
+    digest = zlib.crc32(header)
+    filling = struct.pack('<QQ', digest * 0x9E3779B9, digest * 0x7F4A7C15)
     room = BLOCK_BYTES - HEADER.size - CRC.size
     body = header + (filling * (room // len(filling) + 1))[:room]
     return body + CRC.pack(zlib.crc32(body))

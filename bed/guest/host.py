@@ -290,8 +290,19 @@ def device_of(replica: str) -> str | None:
     return None
 
 
+def nvme_connect(target: Properties) -> None:
+    """Connects every portal of a replica by hand, as os-brick would."""
+    for address, port, _transport in target['portals']:
+        command('nvme', 'connect', '-t', 'tcp', '-a', address, '-s', port,
+                '-n', target['target_nqn'], '-l', '-1')
+
+
 def command(*words: str, deadline_s: float = 60) -> str:
     """Runs a command of the host's administrator; raises if it fails."""
-    return subprocess.run(words, check=True, text=True, timeout=deadline_s,
+    done = subprocess.run(words, check=False, text=True, timeout=deadline_s,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT).stdout
+                          stderr=subprocess.STDOUT)
+    if done.returncode != 0:
+        raise OSError(f'cannot run {" ".join(words)}: because it ended with '
+                      f'{done.returncode}: {done.stdout.strip()}')
+    return done.stdout

@@ -85,7 +85,8 @@ class Volume:
     size_bytes: int
     max_replica_down_time_min: int
     replicas: list[Replica]
-    hosts: dict[str, float] = dataclasses.field(default_factory=dict)
+    # by host: the replicas that it has been shown
+    hosts: dict[str, set[str]] = dataclasses.field(default_factory=dict)
 
     @property
     def legs(self) -> list[str]:
@@ -195,13 +196,12 @@ class Provisioner:
         """
         with self._lock:
             volume, host = self.volume(volume_id), self._host(host_id)
-            first = host.id not in volume.hosts
-            since_s = volume.hosts.setdefault(host.id, self._wall_clock())
-            fresh = [r for r in self._visible(volume)
-                     if first or r.visible_at_s > since_s]
-            for replica in self._visible(volume):
+            shown = volume.hosts.setdefault(host.id, set())
+            fresh = [replica for replica in self._visible(volume)
+                     if replica.id not in shown]
+            for replica in fresh:
                 self.storage.publish(replica.id, host.nqn)
-            volume.hosts[host.id] = self._wall_clock()
+                shown.add(replica.id)
             return Status.SUCCESS if fresh else Status.ALREADY_PUBLISHED
 
     def unpublish(self, host_id: str | None, volume_id: str) -> None:
@@ -264,6 +264,8 @@ class Provisioner:
                               f'replica {replica_id} is not terminating')
             self.storage.delete(replica.id)
             volume.replicas.remove(replica)
+            for shown in volume.hosts.values():
+                shown.discard(replica.id)
 
     # Tasks ------------------------------
 
@@ -317,14 +319,15 @@ class Provisioner:
     def _targets(self, volume: Volume, host: str) -> list[Json]:
         common = {'hostId': host, 'volId': volume.id,
                   'hostNqn': self._host(host).nqn}
-        visible = self._visible(volume)
+        shown = [replica for replica in volume.replicas
+                 if replica.id in volume.hosts[host]]
         if self.generation is Generation.NAME:
             return [{**common, 'name': self.storage.nqn(volume.legs[0]),
-                     'numNamespaces': len(visible)}]
+                     'numNamespaces': len(shown)}]
         return [{**common, 'targetName': self.storage.nqn(replica.id),
                  'backend': {'persistentID': replica.backend.id},
                  'numNamespaces': 1}
-                for replica in visible]
+                for replica in shown]
 
     def backends_json(self, backend_id: str | None = None) -> list[Json]:
         chosen = [b for b in self.storage.backends

@@ -31,6 +31,7 @@ from bed import scenarios
 from bed.guest.scenario import Failed, Scenario, Stage
 
 PORT_NAME = 'bed.results'
+LEAVE_DEADLINE_S = 20.0
 
 
 class Channel:
@@ -121,14 +122,16 @@ class Player:
             file.seek(0)
             self._stage.artifact('stacks.txt', file.read())
         self._finish(f'not over after {self._chosen.timeout_s:g} s, still '
-                     f'{self._stage.doing}', leave=False)
+                     f'{self._stage.doing}')
 
-    def _finish(self, reason: str, *, leave: bool = True) -> None:
+    def _finish(self, reason: str) -> None:
         if not self._once.acquire(blocking=False):
             return
         took_s = Stage.now_s() - self._began
-        if leave:
-            self._stage.leave()
+        # What is stuck may stick again: the result must come all the same.
+        leaving = threading.Thread(target=self._stage.leave, daemon=True)
+        leaving.start()
+        leaving.join(LEAVE_DEADLINE_S)
         self._stage.artifact('kernel.log', kernel_log())
         self._channel.send({
             'event': 'result', 'name': self._chosen.name,
