@@ -148,7 +148,8 @@ def uuid(tree: reader.Tree, name: str) -> str | None:
 
     Kernels without ``md/uuid`` leave it to udev's database, which has it
     from ``mdadm --detail --export`` at the array's last change event
-    (63-md-raid-arrays.rules).
+    (63-md-raid-arrays.rules). Beware of mdadm's own word: when no leg can
+    be read it takes the UUID from its map and prints other bytes.
     """
     path = f'sys/block/{name}/md/uuid'
     text = tree.read(path)

@@ -96,7 +96,7 @@ def subsystem(tree: reader.Tree, name: str) -> Subsystem | None:
     if nqn is None:
         return None
     at = f'{SUBSYSTEMS}/{name}'
-    entries = tree.listdir(at)
+    entries = [e for e in tree.listdir(at) if e.startswith('nvme')]
     # nvme_init_subsystem() links each controller, native multipath or not.
     found = [controller(tree, e) for e in entries if _CONTROLLER.fullmatch(e)]
     controllers = tuple(c for c in found if c is not None and c.nqn == nqn)
@@ -150,6 +150,8 @@ def controller(tree: reader.Tree, name: str) -> Controller | None:
 def _leads_to(tree: reader.Tree, at: str) -> tuple[str, ...]:
     found = []
     for entry in tree.listdir(at):
+        if not entry.startswith('nvme'):
+            continue
         path = _PATH.fullmatch(entry)
         if path is not None:
             found.append(f'nvme{path[1]}n{path[2]}')
