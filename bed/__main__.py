@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import os
 import pathlib
 import shutil
+import signal
 import sys
 
 from bed import image, machine, runner, scenarios
@@ -63,6 +64,8 @@ def choose(options: argparse.Namespace,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
+    # a driver that is told to end takes its guests along
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     project_dir = image.PROJECT_DIR
     try:
         match options.verb:

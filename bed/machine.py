@@ -19,6 +19,7 @@ import os
 import pathlib
 import subprocess
 import tempfile
+import threading
 import time
 from typing import Any
 import uuid
@@ -34,6 +35,9 @@ POLL_S = 0.1
 DIE_WITH_PARENT = ('setpriv', '--pdeathsig', 'KILL', '--')
 
 Event = dict[str, Any]
+
+# Set it, and every guest of this driver is killed at once.
+give_up = threading.Event()
 
 INIT = {Mode.SCRIPT: '/bed/init', Mode.SYSTEMD: '/sbin/init'}
 
@@ -95,9 +99,8 @@ def _watch(guest: 'subprocess.Popen[bytes]', tail: '_Tail',
             # snapshot, so nothing is gained by an orderly power-off (which
             # a stuck array would hold up).
             return False
-        if time.monotonic() >= deadline:
+        if time.monotonic() >= deadline or give_up.wait(POLL_S):
             return True
-        time.sleep(POLL_S)
     return False
 
 

@@ -163,6 +163,7 @@ def play_all(chosen: Sequence[Scenario], ground: Ground,
                 with printing:
                     _print(result)
         except BaseException:
+            machine.give_up.set()
             for future in waiting:
                 future.cancel()
             raise
