@@ -110,7 +110,8 @@ def build(conf: cfg.ConfigOpts, *, run_mode: str) -> loop.Engine:
         settings=functools.partial(act.Settings.read, conf),
         provisioner=lambda: truth.provisioner,
         host_nqn=lambda: identify(conf, tree).nqn, permits=laws.permits,
-        locks=locks.OsBrickLocks(conf))
+        locks=locks.OsBrickLocks(conf),
+        ours=lambda: wing.controllers())  # noqa: PLW0108
     wing = wing_lib.ReplicaWing(
         policy=policy, host=_host_name(conf), truth=truth,
         observer=observe.Observer(tree, clock, pulse), pulse=pulse,

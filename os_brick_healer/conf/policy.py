@@ -24,10 +24,10 @@ from os_brick_healer.engine import limits
 class Profile:
     """How quickly a lost leg is noticed and given up; seconds.
 
-    :ivar keep_alive_s: in silence the kernel's tear-down can wait this long
-        for a keep-alive that is under way, and one is only sent after a
-        part of this time without traffic. So a longer one means both a
-        rarer and a longer wait (see the stall table in the docs).
+    :ivar keep_alive_s: in silence Linux 6.1's tear-down waits for a
+        keep-alive that is under way, at most this long; one is only sent
+        after a quarter of this time without traffic. So a longer one makes
+        the wait rarer, and longer (see the stall table in the docs).
     :ivar stuck_s: I/O that has not moved for so long makes us probe.
     """
 
@@ -42,13 +42,13 @@ class Profile:
 
 PROFILES = {
     'default': Profile(
-        keep_alive_s=5, poll_s=0.25, break_after_s=0.5,
-        idle_break_after_s=5.0, stuck_s=0.5, silence_s=1.0,
+        keep_alive_s=4, poll_s=0.25, break_after_s=0.5,
+        idle_break_after_s=5.0, stuck_s=0.4, silence_s=0.45,
         probe_deadline_s=0.5),
     'fast': Profile(
-        keep_alive_s=2, poll_s=0.1, break_after_s=0.0,
-        idle_break_after_s=2.0, stuck_s=0.2, silence_s=0.5,
-        probe_deadline_s=0.3),
+        keep_alive_s=1, poll_s=0.1, break_after_s=0.0,
+        idle_break_after_s=2.0, stuck_s=0.2, silence_s=0.15,
+        probe_deadline_s=0.2),
 }
 
 

@@ -43,7 +43,8 @@ SECTION = 'privsep_os_brick_healer'
 # whole bounding set back (capabilities(7), "Capabilities and execution of
 # programs by root"): mdadm and nvme are bounded by the service's
 # CapabilityBoundingSet, if at all.
-CAPABILITIES = [c.CAP_SYS_ADMIN]
+# CAP_NET_ADMIN: sock_diag's SOCK_DESTROY (net/core/sock_diag.c).
+CAPABILITIES = [c.CAP_SYS_ADMIN, c.CAP_NET_ADMIN]
 
 # Threads of the privileged process. A command in uninterruptible sleep (an
 # mdadm that reads a dead leg) keeps its thread until the kernel lets go,

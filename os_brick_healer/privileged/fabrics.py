@@ -11,6 +11,7 @@
 #    under the License.
 """What may be done to NVMe-oF controllers, checked. See ``nvme``."""
 
+from collections.abc import Callable
 import time
 
 from os_brick_healer import exception
@@ -60,6 +61,10 @@ def connect(tree: trees.Tree, run: command.Runner, *, nqn: str, address: str,
             f'cannot connect {nqn} at {transport}://{address}:{port}: nvme '
             f'says {result.said}')
     return there
+
+
+#: ``sockets.destroy``: address, port, timeout; how many were destroyed.
+Destroy = Callable[[str, int, float], int]
 
 
 def _find(tree: trees.Tree, *, nqn: str, address: str, port: int,
@@ -118,55 +123,45 @@ def _write(attribute: trees.Attribute, deadline_s: float) -> bool:
             f'cannot write {attribute.path}: {error.strerror}') from error
 
 
-def reset_controller(tree: trees.Tree, *, controller: str, nqn: str,
-                     address: str, port: int, timeout_s: float) -> bool:
-    """Reset a controller; False: the kernel is still at it.
-
-    The write returns when the reset is over (nvme_reset_ctrl_sync), which
-    for a silent portal takes as long as a connection attempt.
-    """
-    controller, nqn = check.controller(controller), check.nqn(nqn)
-    address, port = check.address(address), check.port(port)
-    deadline_s = time.monotonic() + check.timeout(timeout_s)
-    path = f'/sys/class/nvme/{controller}/reset_controller'
-    with tree.attribute(path) as attribute:
-        identity.controller(tree, controller, nqn, address, port)
-        why = identity.endangered(tree, controller, nqn, None, unheld=True)
-        if why is not None:
-            raise exception.NotOurs(
-                f'cannot reset controller {controller}: {why}')
-        return _write(attribute, deadline_s)
-
-
-def cut(tree: trees.Tree, run: command.Runner, *, controller: str, nqn: str,
-        address: str, port: int, timeout_s: float) -> int:
+def cut(tree: trees.Tree, destroy: Destroy, *, controller: str, nqn: str,
+        address: str, port: int, ours: tuple[str, ...],
+        timeout_s: float) -> int:
     """Destroy the TCP connections to a controller's portal; how many.
 
     nvme-tcp sees its sockets close, tears down and reconnects: at once,
-    where it would else wait for its keep-alive. sock_diag knows addresses
+    where it would else wait for its keep-alive. (Its reset_controller must
+    not be used for that: on a silent controller it waits a minute for an
+    answer of the target, measured on Linux 6.1.) sock_diag knows addresses
     and not controllers, so every connection of this host to that portal is
-    cut: they all lead to the same silence. Nothing is lost by it, each
-    controller queues and reconnects.
+    cut: hence each controller there must be the caller's.
+
+    :param ours: names of the controllers that are known to be ours.
     """
     controller, nqn = check.controller(controller), check.nqn(nqn)
     address, port = check.address(address), check.port(port)
+    known = {check.controller(name) for name in ours} | {controller}
     timeout_s = check.timeout(timeout_s)
     identity.controller(tree, controller, nqn, address, port)
-    if tree.read(f'/sys/class/nvme/{controller}/transport') != 'tcp':
-        raise exception.NotOurs(
-            f'cannot cut the connection of {controller}: it is not TCP')
-    why = identity.endangered(tree, controller, nqn, None, unheld=True)
+    why = _not_to_cut(tree, controller, nqn, known, (address, port))
     if why is not None:
         raise exception.NotOurs(
             f'cannot cut the connection of {controller}: {why}')
-    literal = f'[{address}]' if ':' in address else address
-    result = run(('ss', '--kill', '--no-header', '--numeric', '--tcp',
-                  'dst', literal, 'dport', '=', f':{port}'), timeout_s)
-    if result.code != 0:
+    try:
+        return destroy(address, port, timeout_s)
+    except OSError as error:
         raise exception.CommandError(
-            f'cannot cut the connection of {controller}: ss says '
-            f'{result.said}')
-    return len(result.out.splitlines())
+            f'cannot cut the connection of {controller}: {error}',
+            hint='the kernel needs tcp_diag and INET_DIAG_DESTROY') from error
+
+
+def _not_to_cut(tree: trees.Tree, controller: str, nqn: str,
+                ours: set[str], portal: tuple[str, int]) -> str | None:
+    if tree.read(f'/sys/class/nvme/{controller}/transport') != 'tcp':
+        return 'it is not TCP'
+    for name in tree.listdir('/sys/class/nvme'):
+        if name not in ours and identity.portal_of(tree, name) == portal:
+            return f'{name} uses the same portal and is not known to be ours'
+    return identity.endangered(tree, controller, nqn, None, unheld=True)
 
 
 def set_attribute(tree: trees.Tree, *, controller: str, nqn: str, name: str,

@@ -12,7 +12,7 @@
 """Entry points for controllers. They add nothing but the real host."""
 
 from os_brick_healer import privileged
-from os_brick_healer.privileged import command, fabrics, tree
+from os_brick_healer.privileged import command, fabrics, sockets, tree
 
 
 @privileged.entrypoint
@@ -39,21 +39,22 @@ def delete_controller(*, controller: str, nqn: str, address: str, port: int,
 
 
 @privileged.entrypoint
-def reset_controller(*, controller: str, nqn: str, address: str, port: int,
-                     timeout_s: float) -> bool:
-    """Reset a controller; False: the kernel is still at it."""
-    return fabrics.reset_controller(tree.Tree(), controller=controller,
-                                    nqn=nqn, address=address, port=port,
-                                    timeout_s=timeout_s)
+def cut(*, controller: str, nqn: str, address: str, port: int,
+        ours: tuple[str, ...], timeout_s: float) -> int:
+    """Destroy the TCP connections to a controller's portal; how many."""
+    return fabrics.cut(tree.Tree(), sockets.destroy, controller=controller,
+                       nqn=nqn, address=address, port=port, ours=ours,
+                       timeout_s=timeout_s)
 
 
 @privileged.entrypoint
-def cut(*, controller: str, nqn: str, address: str, port: int,
-        timeout_s: float) -> int:
-    """Destroy the TCP connections to a controller's portal; how many."""
-    return fabrics.cut(tree.Tree(), command.run, controller=controller,
-                       nqn=nqn, address=address, port=port,
-                       timeout_s=timeout_s)
+def warm_up() -> str:
+    """Have the kernel load what cut() needs; why it cannot, or nothing."""
+    try:
+        sockets.warm_up()
+    except OSError as error:
+        return f'{error}'
+    return ''
 
 
 @privileged.entrypoint

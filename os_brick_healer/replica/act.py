@@ -55,6 +55,7 @@ class Hands:
 
     :ivar settings: read anew for each action, so that a reload counts.
     :ivar provisioner: None as long as there is none to ask.
+    :ivar ours: names of the controllers that lead to volumes of ours.
     :ivar permits: the sentence of the law that forbids, or None.
     """
 
@@ -63,6 +64,7 @@ class Hands:
     host_nqn: Callable[[], str]
     permits: Permits
     locks: tools.Locks
+    ours: Callable[[], frozenset[str]] = frozenset
     md: tools.Md = privileged_md
     nvme: tools.Nvme = privileged_nvme
     probe_now: tools.ProbeNow = probe.probe_now
@@ -209,7 +211,7 @@ class Hands:
         count = self.nvme.cut(
             controller=path.controller, nqn=path.nqn,
             address=path.portal.address, port=path.portal.port,
-            timeout_s=CUT_S)
+            ours=tuple(sorted(self.ours())), timeout_s=CUT_S)
         return f'{count} connections to {path.portal} cut'
 
     def _break_leg(self, action: model.BreakLeg, fresh: Fresh) -> Outcome:

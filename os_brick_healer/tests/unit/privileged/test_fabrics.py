@@ -12,10 +12,12 @@
 """Laws of connecting, cutting and deleting controllers."""
 
 from collections.abc import Sequence
+import os
+import socket
 from typing import Any
 
 from os_brick_healer import exception
-from os_brick_healer.privileged import command, fabrics
+from os_brick_healer.privileged import command, fabrics, sockets
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.privileged import fakes
 
@@ -125,29 +127,77 @@ class TestDelete(FabricsTestCase):
 
 class TestCut(FabricsTestCase):
 
-    def cut(self, number: int = 2, **more: Any) -> int:
-        return fabrics.cut(self.host.tree, self.host.run,
+    def setUp(self) -> None:
+        super().setUp()
+        self.cuts: list[tuple[str, int]] = []
+
+    def destroy(self, address: str, port: int, _timeout_s: float) -> int:
+        self.cuts.append((address, port))
+        return 2
+
+    def cut(self, number: int = 2, ours: tuple[str, ...] = (),
+            **more: Any) -> int:
+        return fabrics.cut(self.host.tree, self.destroy, ours=ours,
                            **self.names(number, **more))
 
     def test_connections_to_exactly_this_portal_are_cut(self) -> None:
         self.assertEqual(2, self.cut())
-        self.assertIn('10.0.0.2', self.host.ran[-1])
-        self.assertIn(':4420', self.host.ran[-1])
+        self.assertEqual([(fakes.address(2), 4420)], self.cuts)
 
-    def test_an_address_of_version_six_is_bracketed(self) -> None:
-        self.host.write('/sys/class/nvme/nvme2/address',
-                        'traddr=fd00::2,trsvcid=4420')
-        self.cut(address='fd00::2')
-        self.assertIn('[fd00::2]', self.host.ran[-1])
+    def test_a_portal_that_somebody_else_uses_is_not_cut(self) -> None:
+        self.host.leg(4)
+        self.host.write('/sys/class/nvme/nvme4/address',
+                        f'traddr={fakes.address(2)},trsvcid=4420')
+        self.assertRaises(exception.NotOurs, self.cut)
+        self.assertEqual([], self.cuts)
+        self.assertEqual(2, self.cut(ours=('nvme4',)))
 
     def test_the_last_live_legs_connection_is_kept(self) -> None:
         self.assertRaises(exception.NotOurs, self.cut, 1)
-        self.assertEqual([], self.host.ran)
+        self.assertEqual([], self.cuts)
 
     def test_only_tcp_can_be_cut(self) -> None:
         self.host.write('/sys/class/nvme/nvme2/transport', 'rdma')
         self.assertRaises(exception.NotOurs, self.cut)
-        self.assertEqual([], self.host.ran)
+        self.assertEqual([], self.cuts)
+
+    def test_a_kernel_that_refuses_is_an_error_with_a_way_out(self) -> None:
+        def refuse(_address: str, _port: int, _timeout_s: float) -> int:
+            raise PermissionError(1, 'sock_diag refuses')
+
+        error = self.assertRaises(
+            exception.CommandError, fabrics.cut, self.host.tree, refuse,
+            ours=(), **self.names(2))
+        self.assertIn('INET_DIAG_DESTROY', str(error))
+
+
+class TestSockets(base.TestCase):
+    """sock_diag of the kernel that the tests run on."""
+
+    def test_only_connections_to_the_portal_are_destroyed(self) -> None:
+        if os.geteuid() != 0:
+            self.skipTest('destroying sockets takes CAP_NET_ADMIN')
+        with (socket.create_server(('127.0.0.1', 0)) as one,
+              socket.create_server(('127.0.0.1', 0)) as two):
+            clients = [socket.create_connection(s.getsockname(), 5)
+                       for s in (one, two)]
+            try:
+                port = one.getsockname()[1]
+                count = sockets.destroy('127.0.0.1', port, 5.0)
+            except OSError as e:
+                self.skipTest(f'no SOCK_DESTROY in this kernel: {e}')
+            finally:
+                for client in clients:
+                    self.addCleanup(client.close)
+            self.assertEqual(1, count)
+            self.assertRaises(OSError, clients[0].sendall, b'x')
+            clients[1].sendall(b'x')
+
+    def test_nothing_to_destroy_is_nothing_destroyed(self) -> None:
+        try:
+            self.assertEqual(0, sockets.destroy('127.0.0.1', 1, 5.0))
+        except OSError as e:
+            self.skipTest(f'no sock_diag in this kernel: {e}')
 
 
 class TestConnect(FabricsTestCase):
@@ -232,11 +282,3 @@ class TestTuning(FabricsTestCase):
             self.host.tree, controller='nvme1', nqn=fakes.nqn(1),
             timeout_s=1.0))
         self.assertEqual('1', self.written(1, 'rescan_controller'))
-
-    def test_a_reset_is_ordered_beside_a_live_leg_only(self) -> None:
-        self.assertTrue(fabrics.reset_controller(self.host.tree,
-                                                 **self.names(2)))
-        self.assertEqual('1', self.written(2, 'reset_controller'))
-        self.assertRaises(exception.NotOurs, fabrics.reset_controller,
-                          self.host.tree, **self.names(1))
-        self.assertEqual('', self.written(1, 'reset_controller'))

@@ -120,7 +120,7 @@ class TestEntryPoints(base.TestCase):
         self.assertEqual(
             {'clear_failfast', 'remove', 're_add', 'add_spare', 'examine',
              'signatures', 'connect', 'delete_controller', 'cut',
-             'reset_controller', 'set_attribute', 'rescan', 'start_service',
+             'set_attribute', 'warm_up', 'rescan', 'start_service',
              'start_transient'}, offered)
 
     def test_stuck_threads_do_not_starve_the_one_that_frees_them(self) -> None:

@@ -220,7 +220,7 @@ class World:
         return not self.deleting_hangs
 
     def cut(self, *, controller: str, nqn: str, address: str, port: int,
-            timeout_s: float) -> int:
+            ours: tuple[str, ...], timeout_s: float) -> int:
         self._did('cut', controller)
         return 2
 
