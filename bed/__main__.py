@@ -23,6 +23,10 @@ from bed import image, machine, runner, scenarios
 from bed.guest.scenario import Scenario
 
 
+#: Not scenarios that can pass or fail a change: shown or measured.
+APART = ('demo', 'bench')
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog='python3 -m bed', description='The QEMU test bed.')
@@ -45,6 +49,9 @@ def parser() -> argparse.ArgumentParser:
                      metavar='KEY=VALUE', help='handed to the scenarios')
     run.add_argument('--live', action='store_true',
                      help='show what happens while it happens')
+    demo = verbs.add_parser('demo', help='watch a volume heal')
+    demo.set_defaults(names=['demo'], core=False, all=False, jobs=1,
+                      param=[], live=True)
     shell = verbs.add_parser('shell', help='a guest with a root shell')
     shell.add_argument('--memory-mib', type=int, default=1024)
     return top
@@ -58,7 +65,8 @@ def choose(options: argparse.Namespace,
             f'cannot play {", ".join(unknown)}: because there is no such '
             'scenario, see python3 -m bed list')
     return [item for item in known.values()
-            if options.all or item.name in options.names
+            if (options.all and item.item not in APART)
+            or item.name in options.names
             or (options.core and item.core)]
 
 
