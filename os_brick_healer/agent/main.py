@@ -11,137 +11,21 @@
 #    under the License.
 """os-brick-healer-agent: the console script."""
 
-from collections.abc import Sequence
-import contextlib
-import faulthandler
-import logging as pylogging
-import os
-import resource
 import sys
-import threading
-
-from oslo_config import cfg
-from oslo_log import log as logging
-
-from os_brick_healer import exception, version
-from os_brick_healer.agent import act, notify, ports, service
-from os_brick_healer.conf import files
-
-LOG = logging.getLogger(__name__)
-PROG = 'os-brick-healer-agent'
-
-_CLI_OPTS = [
-    cfg.StrOpt(
-        'run-mode', choices=['systemd', 'process'],
-        help='How this agent was launched, for its status. Default: '
-             'systemd if systemd waits to hear from it.'),
-]
-_LOG_OPTIONS = ('--log-file', '--logfile', '--log-dir', '--logdir')
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the agent in this process, with the global configuration.
+def main() -> int:
+    """Run the agent in this process.
 
-    oslo.privsep starts its helper with the configuration files of
-    ``cfg.CONF``: another ConfigOpts would leave it without them.
+    oslo.privsep imports eventlet wherever it is installed (os-brick's
+    dependencies may bring it), which takes half of the time that an agent
+    needs to come up, and a guest may be waiting for it. Nothing here runs on
+    eventlet, so that in this process it counts as not installed: importing
+    a module whose entry is None raises ImportError.
     """
-    conf = cfg.CONF
-    # The watchdog's SIGABRT leaves every thread's stack in the log.
-    faulthandler.enable()
-    notifier = notify.Notifier(os.environ)
-    os.environ.pop('NOTIFY_SOCKET', None)   # helpers must not speak for us
-    try:
-        configure(conf, sys.argv[1:] if argv is None else argv)
-    except exception.HealerError as e:
-        print(f'{PROG}: {e}', file=sys.stderr)  # noqa: T201 - no log yet
-        return service.EXIT_CONFIG
-    allow_open_files()
-    run_mode = conf.run_mode or ('systemd' if notifier.speaks else 'process')
-    agent = service.Service(conf, build, run_mode=run_mode,
-                            notifier=notifier)
-    code = agent.run()
-    if code != service.EXIT_CLEAN and agent.crash is not None:
-        print(f'{PROG}: {agent.crash}', file=sys.stderr)  # noqa: T201
-    leave(code)
-    return code
-
-
-def build(conf: cfg.ConfigOpts, *, run_mode: str) -> ports.Engine:
-    """The engine, with its privileged helper running.
-
-    In the engine's thread, after the lock: a second agent starts nothing.
-    """
-    act.start_helper(conf)
-    return service.build_engine(conf, run_mode=run_mode)
-
-
-def configure(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
-    """Configuration and log.
-
-    :raises ConfigError: it cannot be used.
-    """
-    logging.register_options(conf)
-    conf.register_cli_opts(_CLI_OPTS)
-    files.load(conf, argv, prog=PROG)
-    set_up_log(conf, argv)
-    files.share_lock_path(conf)
-
-
-def allow_open_files() -> None:
-    """As many as the hard limit allows: each leg and array keeps one open,
-    and the usual soft limit is 1024 for the sake of select(2), which nobody
-    here uses."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def choose_log(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
-    """Log beside nova-compute, never into its file.
-
-    nova.conf's log_file is nova-compute's: two processes that rotate one
-    file lose lines. Ours has our name, in the same directory. (For
-    oslo.config an option is located in its file even where the command
-    line wins, so the arguments themselves are looked at.)
-    """
-    if any(word.partition('=')[0] in _LOG_OPTIONS for word in argv):
-        return
-    where = conf.get_location('log_file')
-    meant_for_us = where is not None and str(where.detail).startswith(
-        os.path.dirname(files.OUR_FILE))
-    if (conf.log_dir or conf.log_file) and not meant_for_us:
-        directory = conf.log_dir or os.path.dirname(conf.log_file)
-        conf.set_override('log_file', f'{PROG}.log')
-        conf.set_override('log_dir', directory)
-
-
-def set_up_log(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
-    """Open the log; a file that cannot be written is no reason to stay."""
-    choose_log(conf, argv)
-    try:
-        logging.setup(conf, PROG, version.version_string())
-    except OSError as e:
-        conf.set_override('log_file', None)
-        conf.set_override('log_dir', None)
-        logging.setup(conf, PROG, version.version_string())
-        LOG.error('cannot log to a file: because %s; logging to standard '
-                  'error', e)
-
-
-def leave(code: int) -> None:
-    """Exit without waiting for threads that did not come back in time.
-
-    Python joins every non-daemon thread (those of an executor, too) at
-    exit; one that waits in a system call would hold us until SIGKILL.
-    """
-    left = [t for t in threading.enumerate()
-            if t is not threading.current_thread() and not t.daemon]
-    if left:
-        pylogging.shutdown()
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(code)
+    sys.modules.setdefault('eventlet', None)  # type: ignore[arg-type]
+    from os_brick_healer.agent import process  # noqa: PLC0415 - see above
+    return process.main()
 
 
 if __name__ == '__main__':

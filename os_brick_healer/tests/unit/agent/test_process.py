@@ -18,7 +18,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from os_brick_healer import exception
-from os_brick_healer.agent import act, main, verbs
+from os_brick_healer.agent import act, process, verbs
 from os_brick_healer.conf import files, opts
 from os_brick_healer.tests import base
 
@@ -34,9 +34,9 @@ class LogTest(base.TestCase):
         path = self.write_file(self.place / 'nova.conf', text)
         conf = cfg.ConfigOpts()
         logging.register_options(conf)
-        conf.register_cli_opts(main._CLI_OPTS)
+        conf.register_cli_opts(process._CLI_OPTS)
         files.load(conf, ['--config-file', str(path), *argv], prog='test')
-        main.choose_log(conf, argv)
+        process.choose_log(conf, argv)
         return conf
 
     def test_in_novas_directory_with_our_name(self) -> None:
