@@ -16,113 +16,34 @@ the wait is a poll over the event sources, in simulation both are virtual.
 Everything but actions and questions to the provisioner runs on one thread.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 import dataclasses
-import functools
-import json
 import logging as std_logging
 import math
 import re
 import sched
 import threading
-from typing import Any, Protocol
+from typing import Any
 
 from oslo_log import log as logging
 
 from os_brick_healer import exception
+from os_brick_healer.engine import acting, pacing, parts
 from os_brick_healer.engine import journal as journal_lib
-from os_brick_healer.engine import pacing, wake
 from os_brick_healer.engine import verdict as verdict_lib
 
 LOG: std_logging.LoggerAdapter[Any] = logging.getLogger(__name__)
 
-Verdict = verdict_lib.Verdict[Any, Any]
-Outcome = verdict_lib.Outcome
+Verdict = parts.Verdict
+Outcome = parts.Outcome
+Waits = parts.Waits
+Runs = parts.Runs
+Wing = parts.Wing
 
 #: Memories that changed are written at least so often, seconds.
 FLUSH_S = 0.5
 #: Longest sleep of the loop: the watchdog wants to hear from it.
 NAP_MAX_S = 1.0
-
-
-class Waits(Protocol):
-    """What the loop waits with (``wake.Waker``, or a simulation's)."""
-
-    def wait(self, seconds: float) -> wake.Woken: ...
-
-    def post(self, call: Callable[[], None]) -> None: ...
-
-
-class Runs(Protocol):
-    """What actions run on: threads, or a simulation."""
-
-    def submit(self, lane: str, work: Callable[[], Any],
-               done: Callable[[Any], None]) -> None:
-        """Run ``work``; then have the loop call ``done`` with its result
-        (an exception object when it raised)."""
-        ...
-
-    def stop(self, timeout_s: float) -> bool: ...
-
-
-class Wing(Protocol):
-    """One kind of thing that is kept healthy."""
-
-    kind: str
-
-    def start(self, engine: 'Engine') -> None:
-        """Load what is remembered and set up periodic tasks."""
-        ...
-
-    def look(self, key: str) -> Verdict:
-        """Observe and decide; quick, on the loop's thread."""
-        ...
-
-    def before(self, key: str, action: Any, memory: Any) -> Any:
-        """The memory to write down together with the intent."""
-        ...
-
-    def act(self, key: str, action: Any) -> Outcome:
-        """Do it; on a worker's thread, within a deadline."""
-        ...
-
-    def after(self, key: str, action: Any, outcome: Outcome) -> None:
-        """Take the outcome into the memory; on the loop's thread."""
-        ...
-
-    def dump(self, memory: Any) -> Mapping[str, Any]: ...
-
-    def woken(self, what: wake.Woken) -> Iterable[str]:
-        """Keys that an event concerns."""
-        ...
-
-    def describe(self, key: str, found: Verdict) -> dict[str, Any]: ...
-
-    def about(self) -> dict[str, Any]: ...
-
-    def stop(self) -> None: ...
-
-
-@dataclasses.dataclass(slots=True, kw_only=True)
-class _Running:
-    action: Any
-    intent_id: str | None
-    since_s: float
-
-
-@dataclasses.dataclass(slots=True, kw_only=True)
-class _Entry:
-    """The loop's own book-keeping about one key."""
-
-    wing: Wing
-    due_s: float = math.inf
-    found: Verdict | None = None
-    since_s: float = 0.0
-    said: str = ''
-    repeats: int = 0
-    failures: int = 0
-    last_memory: Any = None
-    running: dict[str, _Running] = dataclasses.field(default_factory=dict)
 
 
 class Engine:
@@ -139,12 +60,14 @@ class Engine:
         self._runs = runs
         self._waits = waits
         self._sched = sched.scheduler(clock, self._nap)
-        self._entries: dict[tuple[str, str], _Entry] = {}
-        self._dirty: dict[tuple[str, str], Any] = {}
+        self._entries: dict[tuple[str, str], acting.Entry] = {}
         self._stopping = False
         self._turned_s = clock()
         self._paused: str | None = None
-        self._journal_error: str | None = None
+        self._notes = acting.Notes(journal, count)
+        self._actions = acting.Actions(
+            self._notes, runs, clock, count,
+            lambda kind, key, entry: self._look_at(kind, key, entry, 0.0))
         self._status_lock = threading.Lock()
         self._beats: list[Callable[[], None]] = []
         self.reload_hooks: list[Callable[[], None]] = []
@@ -231,13 +154,13 @@ class Engine:
                 continue
             volumes.append(self._describe(kind, key, entry))
         about: dict[str, Any] = {'paused': self.paused,
-                                 'journal_error': self._journal_error}
+                                 'journal_error': self._notes.error}
         for wing in self.wings.values():
             about.update(wing.about())
         return {'agent': about, 'volumes': volumes}
 
     def _describe(self, kind: str, key: str,
-                  entry: _Entry) -> dict[str, Any]:
+                  entry: acting.Entry) -> dict[str, Any]:
         found = entry.found
         assert found is not None
         running = list(entry.running.values())
@@ -261,7 +184,7 @@ class Engine:
     def watch(self, wing: Wing, key: str) -> None:
         """Begin to look at a key; nothing happens if it is known."""
         if (wing.kind, key) not in self._entries:
-            entry = _Entry(wing=wing, since_s=self.clock())
+            entry = acting.Entry(wing=wing, since_s=self.clock())
             with self._status_lock:
                 self._entries[(wing.kind, key)] = entry
             self._look_at(wing.kind, key, entry, 0.0)
@@ -274,8 +197,8 @@ class Engine:
         entry.due_s = math.inf
         with self._status_lock:
             del self._entries[(wing.kind, key)]
-        self._dirty.pop((wing.kind, key), None)
-        self._try_journal(lambda: self.journal.forget(wing.kind, key))
+        self._notes.written(wing.kind, key)
+        self._notes.attempt(lambda: self.journal.forget(wing.kind, key))
 
     def touch(self, wing: Wing, keys: Iterable[str]) -> None:
         """Look at keys now."""
@@ -347,7 +270,7 @@ class Engine:
                         'came of it')
         for wing in self.wings.values():
             wing.stop()
-        self._write_dirty()
+        self._notes.flush(self.wings)
         self.journal.close()
 
     def _nap(self, seconds: float) -> None:
@@ -369,7 +292,7 @@ class Engine:
             hook()
         self._wake(None)
 
-    def _look_at(self, kind: str, key: str, entry: _Entry,
+    def _look_at(self, kind: str, key: str, entry: acting.Entry,
                  after_s: float) -> None:
         due_s = self.clock() + after_s
         if entry.due_s <= due_s:
@@ -379,7 +302,7 @@ class Engine:
         entry.due_s = due_s
         self._sched.enterabs(due_s, 0, self._look, (kind, key, entry, due_s))
 
-    def _look(self, kind: str, key: str, entry: _Entry,
+    def _look(self, kind: str, key: str, entry: acting.Entry,
               due_s: float) -> None:
         if entry.due_s != due_s:
             return
@@ -404,7 +327,7 @@ class Engine:
         entry.failures = 0
         self._found(kind, key, entry, found)
 
-    def _found(self, kind: str, key: str, entry: _Entry,
+    def _found(self, kind: str, key: str, entry: acting.Entry,
                found: Verdict) -> None:
         if entry.found is None or found.phase is not entry.found.phase:
             entry.since_s = self.clock()
@@ -412,12 +335,13 @@ class Engine:
         self._say(kind, key, entry, found)
         if found.memory != entry.last_memory:
             entry.last_memory = found.memory
-            self._dirty[(kind, key)] = found.memory
-        if found.action is not None:
-            self._begin(kind, key, entry, found.action, found.memory)
+            self._notes.changed(kind, key, found.memory)
+        if found.action is not None and not self._stopping:
+            self._actions.begin(kind, key, entry, found.action,
+                                found.memory)
         self._look_at(kind, key, entry, found.look_again_s)
 
-    def _say(self, kind: str, key: str, entry: _Entry,
+    def _say(self, kind: str, key: str, entry: acting.Entry,
              found: Verdict) -> None:
         """One line for each changed verdict; numbers alone do not count."""
         said = f'{found.phase.value}: ' + re.sub(r'\d+(\.\d+)?', '#',
@@ -428,108 +352,9 @@ class Engine:
         entry.said, entry.repeats = said, 0
         LOG.info('%s %s: %s: %s', kind, key, found.phase.value,
                  found.sentence)
-        self._try_journal(
+        self._notes.attempt(
             lambda: self.journal.tell(kind, key, found.sentence))
 
-    # Acting --------------------
-
-    def _begin(self, kind: str, key: str, entry: _Entry, action: Any,
-               memory: Any) -> None:
-        lane = action.lane.value
-        if lane in entry.running or self._stopping:
-            return
-        memory = entry.wing.before(key, action, memory)
-        try:
-            intent_id: str | None = self.journal.intend(
-                kind, key, action.sentence(), _detail(action),
-                memory=entry.wing.dump(memory))
-            self._dirty.pop((kind, key), None)
-            self._journal_error = None
-        except exception.JournalError as e:
-            self._no_journal(e)
-            if action.risk >= verdict_lib.Risk.REPLACE:
-                LOG.error('%s %s: not done: %s: because the intent cannot '
-                          'be written down first (%s)', kind, key,
-                          action.sentence(), e)
-                return
-            intent_id = None
-        entry.last_memory = memory
-        entry.running[lane] = _Running(action=action, intent_id=intent_id,
-                                       since_s=self.clock())
-        LOG.info('[%s] %s %s: begin: %s', intent_id, kind, key,
-                 action.sentence())
-        self._runs.submit(
-            lane, lambda: entry.wing.act(key, action),
-            lambda result: self._done(kind, key, entry, lane, result))
-
-    def _done(self, kind: str, key: str, entry: _Entry, lane: str,
-              result: Any) -> None:
-        run = entry.running.pop(lane)
-        outcome = _as_outcome(result)
-        text = outcome.error or (outcome.detail or (
-            'done' if outcome.changed else 'nothing was left to do'))
-        level = std_logging.INFO if outcome.error is None else (
-            std_logging.WARNING)
-        LOG.log(level, '[%s] %s %s: end after %.2f s: %s: %s', run.intent_id,
-                kind, key, self.clock() - run.since_s,
-                run.action.sentence(), text)
-        self.count('actions_total', kind=type(run.action).__name__,
-                   result='ok' if outcome.error is None else 'failed')
-        entry.wing.after(key, run.action, outcome)
-        if run.intent_id is not None:
-            intent_id = run.intent_id
-            self._try_journal(lambda: self.journal.conclude(
-                intent_id, text, outcome.error is None))
-        self._look_at(kind, key, entry, 0.0)
-
-    # Remembering --------------------
-
     def _flush(self) -> None:
-        self._write_dirty()
+        self._notes.flush(self.wings)
         self._sched.enter(FLUSH_S, 2, self._flush)
-
-    def _write_dirty(self) -> None:
-        for kind, wing in self.wings.items():
-            values = {key: wing.dump(memory) for (k, key), memory
-                      in self._dirty.items() if k == kind}
-            save = functools.partial(self.journal.save_memories, kind,
-                                     values)
-            if values and self._try_journal(save):
-                for key in values:
-                    self._dirty.pop((kind, key), None)
-
-    def _try_journal(self, write: Callable[[], None]) -> bool:
-        try:
-            write()
-        except exception.JournalError as e:
-            self._no_journal(e)
-            return False
-        if self._journal_error is not None:
-            LOG.info('the journal can be written again')
-            self._journal_error = None
-        return True
-
-    def _no_journal(self, e: exception.JournalError) -> None:
-        if self._journal_error is None:
-            LOG.error('%s; until that is mended nothing is requested or '
-                      'removed, and legs are only kept flowing', e)
-        self._journal_error = str(e)
-        self.count('journal_errors_total')
-
-
-def _detail(action: Any) -> dict[str, Any]:
-    told = {'action': type(action).__name__}
-    for field in dataclasses.fields(action):
-        told[field.name] = str(getattr(action, field.name))[:500]
-    return json.loads(json.dumps(told))  # type: ignore[no-any-return]
-
-
-def _as_outcome(result: Any) -> Outcome:
-    if isinstance(result, Outcome):
-        return result
-    if isinstance(result, exception.HealerError):
-        return Outcome(changed=False, error=str(result),
-                       transient=result.transient)
-    LOG.error('an action failed in a way nobody expected: this is a bug',
-              exc_info=result if isinstance(result, BaseException) else None)
-    return Outcome(changed=False, error=f'because of a bug: {result!r}')

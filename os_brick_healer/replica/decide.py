@@ -20,13 +20,13 @@ import dataclasses
 
 from os_brick_healer.engine import limits, verdict
 from os_brick_healer.replica import case as case_lib
-from os_brick_healer.replica import flow, heal, model, recall
+from os_brick_healer.replica import flow, heal, model, recall, saying
 
 Phase = verdict.Phase
 
 LAW_NOT_NOW = 'never-while-nova-or-another-host-has-it'
 LAW_TRUTH = 'nothing-destructive-without-the-truth'
-LAW_OURS = heal.LAW_OURS
+LAW_OURS = saying.LAW_OURS
 
 #: How often to look at a volume that nothing is the matter with, seconds.
 IDLE_S = 30.0
@@ -94,7 +94,7 @@ def _broken(case: case_lib.Case) -> model.Verdict | None:
                 f'MD calls {array.name} {array.state}: it takes no writes '
                 f'and only a person can bring it back (stop it and assemble '
                 f'it from the leg with the highest event count)',
-                law=heal.LAW_LAST_LEG)
+                law=saying.LAW_LAST_LEG)
 
 
 def _nova(case: case_lib.Case) -> model.Verdict | None:
@@ -192,12 +192,12 @@ def _sick(case: case_lib.Case) -> model.Verdict | None:
                         f'{leg.name} of {array.name} is sick '
                         f'({", ".join(sorted(words))}) but it is the last '
                         f'in-sync one: it is kept, it holds the only whole '
-                        f'copy', law=heal.LAW_LAST_LEG)
+                        f'copy', law=saying.LAW_LAST_LEG)
         if leg.replica.state is model.ReplicaState.TERMINATING:
             return _say(case, Phase.HELD,
                         f'the provisioner wants to take away {leg.name}, '
                         f'which is in sync: it is kept until a successor is '
-                        f'in sync', law=heal.LAW_SUCCESSOR)
+                        f'in sync', law=saying.LAW_SUCCESSOR)
     return None
 
 

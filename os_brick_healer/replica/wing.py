@@ -14,21 +14,23 @@
 from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 import threading
-from typing import Any, Protocol
+from typing import Any
 import uuid
 
 from os_brick_healer.engine import journal as journal_lib
-from os_brick_healer.engine import limits, loop, pacing, verdict, wake
+from os_brick_healer.engine import limits, loop, verdict, wake
 from os_brick_healer.provisioner import base
 from os_brick_healer.replica import case as case_lib
 from os_brick_healer.replica import decide as decide_lib
 from os_brick_healer.replica import (
+    doubt,
+    given,
     learn,
     model,
     observe,
-    probe,
     recall,
     remember,
+    telling,
 )
 from os_brick_healer.replica import pulse as pulse_lib
 from os_brick_healer.replica import slots as slots_lib
@@ -42,47 +44,8 @@ _NEED_TURN = (model.DropFaulty, model.ConnectReplica, model.Examine,
 #: Actions that are done on the provisioner's present word only.
 _NEED_TRUTH = (model.ReAdd, model.AddSpare, model.RequestReplacement,
                model.ConfirmRemoval)
-#: A lost leg's portals are probed after this share of the time it has been
-#: lost, within these bounds (seconds).
-_PROBE_SHARE, _PROBE_FIRST_S, _PROBE_LAST_S = 0.1, 1.0, 15.0
 _AROUND_S = 1.0
 _ATTACHMENTS_S = 0.25
-
-
-class Hands(Protocol):
-    """What carries out actions (``replica.act.Hands``)."""
-
-    def do(self, action: model.Action,
-           fresh: Callable[[], model.Seen]) -> verdict.Outcome: ...
-
-
-class Prober(Protocol):
-    """What probes portals (``replica.probe.TcpProber``)."""
-
-    def ask(self, portals: Iterable[model.Portal]) -> None: ...
-
-    def result(self, portal: model.Portal) -> probe.Result: ...
-
-    def stop(self) -> None: ...
-
-
-class _Results(Mapping[model.Portal, probe.Result]):
-    """The prober's results as the observer wants them."""
-
-    def __init__(self, prober: Prober) -> None:
-        self._prober = prober
-
-    def __getitem__(self, portal: model.Portal) -> probe.Result:
-        return self._prober.result(portal)
-
-    def __iter__(self) -> Any:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
-
-    def get(self, portal: Any, _default: Any = None) -> Any:
-        return self._prober.result(portal)
 
 
 class ReplicaWing:
@@ -92,8 +55,9 @@ class ReplicaWing:
 
     def __init__(self, *, policy: limits.Policy, host: str,
                  truth: truth_lib.Truth, observer: observe.Observer,
-                 pulse: pulse_lib.Pulse, prober: Prober, hands: Hands,
-                 journal: journal_lib.Journal, clock: Callable[[], float],
+                 pulse: pulse_lib.Pulse, prober: given.Prober,
+                 hands: given.Hands, journal: journal_lib.Journal,
+                 clock: Callable[[], float],
                  process_start: Callable[[int], str | None]) -> None:
         self.policy = policy
         self._host = host
@@ -101,7 +65,7 @@ class ReplicaWing:
         self._observer = observer
         self._pulse = pulse
         self._prober = prober
-        self._results = _Results(prober)
+        self._results = given.Results(prober)
         self._hands = hands
         self._journal = journal
         self._clock = clock
@@ -153,16 +117,17 @@ class ReplicaWing:
                                   self._look_around(seen))
         self._memories[key] = found.memory
         found = self._in_turn(key, found)
-        again_s = self._probe(seen, found)
         return dataclasses.replace(
-            found, look_again_s=min(found.look_again_s, again_s))
+            found, look_again_s=self._probe(seen, found))
 
-    def before(self, key: str, action: model.Action,
+    def before(self, action: model.Action,
                memory: model.Memory) -> model.Memory:
         """See ``loop.Wing``."""
-        after = learn.intend(memory, action, self._clock())
-        self._memories[key] = after
-        return after
+        return learn.intend(memory, action, self._clock())
+
+    def keep(self, key: str, memory: model.Memory) -> None:
+        """See ``loop.Wing``."""
+        self._memories[key] = memory
 
     def act(self, key: str, action: model.Action) -> verdict.Outcome:
         """See ``loop.Wing``.
@@ -179,13 +144,15 @@ class ReplicaWing:
             key, volume, heard_s=heard_s))
 
     def after(self, key: str, action: model.Action,
-              outcome: verdict.Outcome) -> None:
+              outcome: verdict.Outcome) -> model.Memory:
         """See ``loop.Wing``."""
-        self._memories[key] = learn.learn(
+        memory = learn.learn(
             self._memories.get(key, model.Memory()), action, outcome,
             self._clock(), self.policy)
+        self._memories[key] = memory
         if action.lane is model.Lane.NETWORK:
             self.ask_now()
+        return memory
 
     def dump(self, memory: model.Memory) -> Mapping[str, Any]:
         """See ``loop.Wing``."""
@@ -218,9 +185,11 @@ class ReplicaWing:
             provisioner_error=None if newer else self._truth.error,
             attachment=self._attachment(key), array=found.array,
             namespaces=found.namespaces, paths=found.paths,
-            peers_hold=self._peers(volume), foreign=found.foreign,
-            answers=self._answers(volume), shared=found.sharing,
-            endangered=self._endangered(found),
+            peers_hold=(None if volume is None or volume.hosts is None
+                        else volume.hosts - {self._host}),
+            foreign=found.foreign, answers=doubt.answers(
+                volume, self._results, observe.PROBE_FRESH_S),
+            shared=found.sharing, endangered=self._endangered(found),
             paused=engine.paused if engine is not None else None)
 
     def _attachment(self, key: str) -> model.Attachment | None:
@@ -232,22 +201,6 @@ class ReplicaWing:
                  and self._process_start(row.pid) == row.pid_start)
         return model.Attachment(volume=base.VolumeId(key), alias=row.alias,
                                 state=state, owner_alive=alive)
-
-    def _peers(self, volume: model.Volume | None) -> frozenset[str] | None:
-        if volume is None or volume.hosts is None:
-            return None
-        return volume.hosts - {self._host}
-
-    def _answers(self,
-                 volume: model.Volume | None) -> dict[model.Portal, bool]:
-        told: dict[model.Portal, bool] = {}
-        for replica in () if volume is None else volume.replicas:
-            for portal in replica.portals:
-                result = self._prober.result(portal)
-                if (result.answers is not None and result.age_s is not None
-                        and result.age_s < observe.PROBE_FRESH_S):
-                    told[portal] = result.answers
-        return told
 
     def _endangered(self, found: observe.Observation
                     ) -> dict[model.ReplicaId, str]:
@@ -261,18 +214,10 @@ class ReplicaWing:
 
     def _can_spare(self, device: str) -> bool:
         """Whether a volume of ours can do without this leg now."""
-        for key in self._device_keys.get(device, ()):
-            seen = self._seen.get(key)
-            if seen is not None and any(
-                    ns.device != device
-                    and (m := case_lib.member_of(seen, r)) is not None
-                    and m.in_sync
-                    and any(p.state is model.PathState.LIVE
-                            and p.portal_answers is not False
-                            for p in seen.paths.get(r, ()))
-                    for r, ns in seen.namespaces.items()):
-                return True
-        return False
+        # A copy, made at once: the loop's thread may add to it meanwhile.
+        keys = tuple(self._device_keys.get(device, ()))
+        return any(doubt.spares(seen, device) for key in keys
+                   if (seen := self._seen.get(key)) is not None)
 
     # Events -----------
 
@@ -301,41 +246,14 @@ class ReplicaWing:
 
     def _probe(self, seen: model.Seen, found: model.Verdict) -> float:
         """Probe what there is doubt about; when to look again, seconds."""
-        array, volume = seen.array, seen.volume
-        if array is None or volume is None:
-            return found.look_again_s
-        members = [r for r in volume.replicas
-                   if case_lib.member_of(seen, r.id) is not None]
-        doubt = array.stuck_s > 0 or any(
-            p.state is not model.PathState.LIVE or p.portal_answers is False
-            for r in members for p in seen.paths.get(r.id, ()))
-        wanted: list[model.Portal] = []
-        if doubt:
-            wanted += [p.portal for r in members
-                       for p in seen.paths.get(r.id, ())]
-        again_s = self._probe_lost(seen, found.memory, wanted)
+        wanted, again_s = doubt.portals(
+            seen, found.memory, self.policy.poll_s,
+            lambda portal: self._prober.result(portal).age_s)
         for portal in wanted:
             self._portal_keys.setdefault(portal, set()).add(seen.key)
         if wanted:
             self._prober.ask(wanted)
-        return min(again_s, self.policy.poll_s) if doubt else again_s
-
-    def _probe_lost(self, seen: model.Seen, memory: model.Memory,
-                    wanted: list[model.Portal]) -> float:
-        assert seen.volume is not None
-        again_s = decide_lib.IDLE_S
-        for replica in seen.volume.replicas:
-            one = memory.replicas.get(replica.id)
-            if one is None or one.lost_s is None:
-                continue
-            wait_s = min(_PROBE_LAST_S, max(
-                _PROBE_FIRST_S, _PROBE_SHARE * (seen.now_s - one.lost_s)))
-            again_s = min(again_s, wait_s)
-            for portal in replica.portals:
-                age_s = self._prober.result(portal).age_s
-                if age_s is None or age_s >= wait_s:
-                    wanted.append(portal)
-        return again_s
+        return min(found.look_again_s, again_s)
 
     # The host as a whole -----------
 
@@ -358,34 +276,14 @@ class ReplicaWing:
             return case_lib.Around()
         now_s = self._clock()
         if now_s - self._around[0] >= _AROUND_S:
-            self._around = (now_s, self._brake(), self._requests_left(now_s))
+            self._around = (
+                now_s, doubt.brake(
+                    [(s, self._memories[k]) for k, s in self._seen.items()
+                     if k in self._memories], self.policy.brake_ratio),
+                doubt.requests_left(self._memories.values(), now_s,
+                                    self.policy))
         return case_lib.Around(brake=self._around[1],
                                requests_left=self._around[2])
-
-    def _brake(self) -> str | None:
-        known: set[str] = set()
-        lost: set[str] = set()
-        fine: set[str] = set()
-        for key, seen in self._seen.items():
-            memory = self._memories.get(key)
-            if seen.volume is None or memory is None or seen.array is None:
-                continue
-            for replica in seen.volume.replicas:
-                one = memory.replicas.get(replica.id)
-                names = {p.address for p in replica.portals}
-                known |= names
-                if one is not None and one.unreachable_s is not None:
-                    lost |= names
-                else:
-                    fine |= names
-        return pacing.brake(lost - fine, known, self.policy.brake_ratio)
-
-    def _requests_left(self, now_s: float) -> int:
-        asked = [one.request.asked_s for memory in self._memories.values()
-                 for one in memory.replicas.values()
-                 if one.request is not None]
-        return pacing.budget_left(asked, now_s,
-                                  self.policy.requests_per_hour_max)
 
     # The provisioner and the attachments -----------
 
@@ -472,6 +370,12 @@ class ReplicaWing:
                      *self._device_keys.values()):
             keys.discard(key)
 
+    def controllers(self) -> frozenset[str]:
+        """Controllers that lead to volumes of ours; from any thread."""
+        return frozenset(
+            p.controller for seen in list(self._seen.values())
+            for paths in seen.paths.values() for p in paths)
+
     # Telling -----------
 
     def about(self) -> dict[str, Any]:
@@ -482,56 +386,8 @@ class ReplicaWing:
 
     def describe(self, key: str, found: Any) -> dict[str, Any]:
         """Legs and progress of one volume, for status."""
-        seen = self._seen.get(key)
-        if seen is None:
-            return {'alias': None, 'array': None, 'legs': [], 'sync': None}
-        alias = (seen.volume.alias if seen.volume is not None
-                 else seen.attachment.alias if seen.attachment else None)
-        array = seen.array
-        memory = found.memory or model.Memory()
-        return {
-            'alias': alias, 'array': None if array is None else array.name,
-            'array_uuid': None if array is None else array.uuid,
-            'legs': [self._describe_leg(seen, memory, r)
-                     for r in (seen.volume.replicas if seen.volume else ())],
-            'sync': None if array is None or array.sync is None else {
-                'action': array.sync.action, 'percent': array.sync.percent,
-                'speed_kib_s': array.sync.speed_kib_s,
-                'eta_s': array.sync.eta_s}}
-
-    def _describe_leg(self, seen: model.Seen, memory: model.Memory,
-                      replica: model.Replica) -> dict[str, Any]:
-        one = memory.replicas.get(replica.id, model.ReplicaMemory())
-        namespace = seen.namespaces.get(replica.id)
-        paths = {p.portal: p for p in seen.paths.get(replica.id, ())}
-        portals = {*replica.portals, *paths}
-        return {
-            'replica': replica.id, 'provisioner_state': replica.state.value,
-            'device': None if namespace is None else namespace.device,
-            'state': _leg_state(seen, replica, one),
-            'portals': [{
-                'portal': str(p),
-                'controller': paths[p].controller if p in paths else None,
-                'state': paths[p].state.value if p in paths else None}
-                for p in sorted(portals, key=str)],
-            'lost_for_s': (None if one.lost_s is None
-                           else seen.now_s - one.lost_s),
-            'note': one.last_error}
-
-
-def _leg_state(seen: model.Seen, replica: model.Replica,
-               one: model.ReplicaMemory) -> str:
-    member = case_lib.member_of(seen, replica.id)
-    if member is None:
-        return 'new' if not one.belongs else 'lost'
-    if 'faulty' in member.flags:
-        return 'faulty'
-    if not member.in_sync:
-        return 'filling'
-    paths = seen.paths.get(replica.id, ())
-    if paths and not any(p.state is model.PathState.LIVE for p in paths):
-        return 'disconnected'
-    return 'in_sync'
+        return telling.describe(self._seen.get(key),
+                                found.memory or model.Memory())
 
 
 def _key(volume: str) -> str:

@@ -1,0 +1,153 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Asking the provisioner for a new replica, once and not too soon. Pure."""
+
+from os_brick_healer.engine import limits, verdict
+from os_brick_healer.replica import case as case_lib
+from os_brick_healer.replica import model, saying
+
+Phase = verdict.Phase
+
+
+def request(case: case_lib.Case) -> model.Verdict | None:
+    """A leg has been lost for the whole grace: ask for another in its
+    place, once."""
+    lost = [x for x in case.legs if x.member is None
+            and x.memory.lost_s is not None]
+    said = [v for v in (_request_one(case, x) for x in lost)
+            if v is not None]
+    asking = [v for v in said if v.action is not None]
+    if asking:
+        return asking[0]
+    return min(said, key=lambda v: v.look_again_s) if said else None
+
+
+def _request_one(case: case_lib.Case,
+                 leg: case_lib.Leg) -> model.Verdict | None:
+    old = leg.memory.request
+    if old is not None and old.state is model.RequestState.ARRIVED:
+        return None
+    if old is not None and old.state is model.RequestState.ACCEPTED:
+        return _await_arrival(case, leg, old)
+    if not _wanted(case, leg):
+        return None
+    left_s = _grace_left_s(case, leg)
+    if left_s is None:
+        return None
+    if left_s > 0:
+        return saying.say(
+            case, Phase.DEGRADED,
+            f'{leg.name} is lost; a replacement is requested in '
+            f'{left_s:.0f} s if it does not come back', law=saying.LAW_BOUNDED,
+            look_again_s=left_s)
+    return _held(case, leg) or _ask(case, leg, old)
+
+
+def _wanted(case: case_lib.Case, leg: case_lib.Leg) -> bool:
+    """Whether the volume lacks a replica that could take the slot."""
+    others = [x for x in case.legs if x.id != leg.id
+              and x.replica.state is not model.ReplicaState.TERMINATING
+              and not (x.member is None and x.memory.belongs
+                       and x.memory.lost_s is not None)
+              and not _given_up(x)]
+    return len(others) < saying.array(case).raid_disks
+
+
+def _given_up(leg: case_lib.Leg) -> bool:
+    return leg.memory.request is not None
+
+
+def _grace_left_s(case: case_lib.Case, leg: case_lib.Leg) -> float | None:
+    """Seconds until a replacement may be requested; None: not at all.
+
+    What counts is how long the leg has been out of reach. One that can be
+    reached is not replaced, however often it flaps, unless it cannot be
+    brought back.
+    """
+    since_s = leg.memory.unreachable_s
+    if since_s is None:
+        if leg.memory.tries < limits.READD_TRIES_MAX:
+            return None
+        since_s = leg.memory.lost_s
+    if since_s is None:
+        return None
+    return since_s + case.grace_s - case.now_s
+
+
+def _held(case: case_lib.Case, leg: case_lib.Leg) -> model.Verdict | None:
+    volume = case.seen.volume
+    assert volume is not None
+    if not any(x.live and x.silent_s is None for x in case.in_sync):
+        return saying.say(case, Phase.HELD,
+                    f'{leg.name} is lost and no in-sync leg is live: there '
+                    f'is nothing to copy from, so nothing is requested',
+                    law=saying.LAW_LAST_LEG)
+    if case.around.brake is not None:
+        return saying.say(case, Phase.HELD,
+                    f'{leg.name} is lost, but {case.around.brake}: nothing '
+                    f'is requested until that has cleared',
+                    law=saying.LAW_BOUNDED)
+    if case.around.requests_left <= 0:
+        return saying.say(case, Phase.HELD,
+                    f'{leg.name} is lost, but this hour has seen as many '
+                    f'requests for replacements as are allowed',
+                    law=saying.LAW_BOUNDED)
+    most = saying.array(case).raid_disks + limits.EXTRA_REPLICAS_MAX
+    if len(volume.replicas) >= most:
+        return saying.say(case, Phase.HELD,
+                    f'{leg.name} is lost, but the volume already has '
+                    f'{len(volume.replicas)} replicas: one more would pile '
+                    f'up; remove the dead ones at the provisioner',
+                    law=saying.LAW_BOUNDED)
+    return None
+
+
+def _ask(case: case_lib.Case, leg: case_lib.Leg,
+         old: model.Request | None) -> model.Verdict | None:
+    settled_s = (0.0 if old is None else
+                 old.asked_s + 2 * case.policy.provisioner_interval_s)
+    if max(settled_s, leg.memory.next_try_s if old else 0.0) > case.now_s:
+        return saying.say(case, Phase.HEALING,
+                    f'it is not known whether the request to replace '
+                    f'{leg.name} was heard: looking for its replica before '
+                    f'asking again', law=saying.LAW_BOUNDED, look_again_s=1.0)
+    if old is not None and old.tries >= limits.REQUEST_TRIES_MAX:
+        return saying.say(case, Phase.HELD,
+                    f'{leg.name} is lost and {old.tries} requests for a '
+                    f'replacement have failed: {leg.memory.last_error}',
+                    law=saying.LAW_BOUNDED)
+    volume = case.seen.volume
+    assert volume is not None
+    request_id = (old.id if old is not None else
+                  f'{case.seen.key}:{leg.id}:{int(case.now_s * 1000)}')
+    known = (old.known if old is not None
+             else frozenset(r.id for r in volume.replicas))
+    return saying.say(
+        case, Phase.HEALING,
+        f'{leg.name} has been lost for more than {case.grace_s:g} s: '
+        f'request a replacement', law=saying.LAW_BOUNDED,
+        action=model.RequestReplacement(
+            volume=case.seen.key, law=saying.LAW_BOUNDED, replica=leg.id,
+            request_id=request_id, known=known))
+
+
+def _await_arrival(case: case_lib.Case, leg: case_lib.Leg,
+                   old: model.Request) -> model.Verdict | None:
+    left_s = (old.asked_s + case.policy.arrival_s * 2.0 ** min(old.tries, 16)
+              - case.now_s)
+    if left_s <= 0:
+        return _held(case, leg) or _ask(case, leg, old)
+    return saying.say(case, Phase.HEALING,
+                f'a replacement of {leg.name} is accepted and is to be '
+                f'named by the provisioner', law=saying.LAW_BOUNDED,
+                look_again_s=min(left_s, case.policy.provisioner_interval_s
+                                 / 5))

@@ -1,0 +1,113 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Whose word is in doubt: a portal's, or this whole host's. Pure."""
+
+from collections.abc import Callable, Iterable, Mapping
+import math
+from typing import TYPE_CHECKING
+
+from os_brick_healer.engine import limits, pacing
+from os_brick_healer.replica import case as case_lib
+from os_brick_healer.replica import model
+
+if TYPE_CHECKING:
+    from os_brick_healer.replica import probe
+
+#: A lost leg's portals are probed after this share of the time it has been
+#: lost, within these bounds (seconds).
+PROBE_SHARE, PROBE_FIRST_S, PROBE_LAST_S = 0.1, 1.0, 15.0
+
+
+def portals(seen: model.Seen, memory: model.Memory, poll_s: float,
+            age_s: Callable[[model.Portal], float | None],
+            ) -> tuple[list[model.Portal], float]:
+    """Which portals to probe now, and when to look again, seconds.
+
+    :param age_s: how old the last result about a portal is, if any.
+    """
+    if seen.array is None or seen.volume is None:
+        return [], math.inf
+    paths = [p for r in seen.volume.replicas
+             if case_lib.member_of(seen, r.id) is not None
+             for p in seen.paths.get(r.id, ())]
+    doubt = seen.array.stuck_s > 0 or any(
+        p.state is not model.PathState.LIVE or p.portal_answers is False
+        for p in paths)
+    wanted = [p.portal for p in paths] if doubt else []
+    again_s = poll_s if doubt else math.inf
+    for replica in seen.volume.replicas:
+        one = memory.replicas.get(replica.id)
+        if one is None or one.lost_s is None:
+            continue
+        wait_s = min(PROBE_LAST_S, max(
+            PROBE_FIRST_S, PROBE_SHARE * (seen.now_s - one.lost_s)))
+        again_s = min(again_s, wait_s)
+        for portal in replica.portals:
+            age = age_s(portal)
+            if age is None or age >= wait_s:
+                wanted.append(portal)
+    return wanted, again_s
+
+
+def answers(volume: model.Volume | None,
+            results: 'Mapping[model.Portal, probe.Result]',
+            fresh_s: float) -> dict[model.Portal, bool]:
+    """What fresh probes of a volume's portals say."""
+    told: dict[model.Portal, bool] = {}
+    for replica in () if volume is None else volume.replicas:
+        for portal in replica.portals:
+            result = results[portal]
+            if (result.answers is not None and result.age_s is not None
+                    and result.age_s < fresh_s):
+                told[portal] = result.answers
+    return told
+
+
+def brake(known: Iterable[tuple[model.Seen, model.Memory]],
+          ratio: float) -> str | None:
+    """Whether so many back ends are lost that this host doubts itself."""
+    every: set[str] = set()
+    lost: set[str] = set()
+    fine: set[str] = set()
+    for seen, memory in known:
+        if seen.volume is None or seen.array is None:
+            continue
+        for replica in seen.volume.replicas:
+            one = memory.replicas.get(replica.id)
+            names = {p.address for p in replica.portals}
+            every |= names
+            if one is not None and one.unreachable_s is not None:
+                lost |= names
+            else:
+                fine |= names
+    return pacing.brake(lost - fine, every, ratio)
+
+
+def requests_left(memories: Iterable[model.Memory], now_s: float,
+                  policy: limits.Policy) -> int:
+    """How many replacements this host may still request in this hour."""
+    asked = [one.request.asked_s for memory in memories
+             for one in memory.replicas.values() if one.request is not None]
+    return pacing.budget_left(asked, now_s, policy.requests_per_hour_max)
+
+
+def spares(seen: model.Seen, device: str) -> bool:
+    """Whether a volume can do without this leg now."""
+    for replica, namespace in seen.namespaces.items():
+        member = case_lib.member_of(seen, replica)
+        if (namespace.device != device and member is not None
+                and member.in_sync
+                and any(p.state is model.PathState.LIVE
+                        and p.portal_answers is not False
+                        for p in seen.paths.get(replica, ()))):
+            return True
+    return False
