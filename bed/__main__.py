@@ -118,7 +118,8 @@ def run(options: argparse.Namespace, project_dir: pathlib.Path) -> int:
     chosen = choose(options, scenarios.load())
     if not chosen:
         return runner.complain('name a scenario, or say --core or --all')
-    params = dict(word.split('=', 1) for word in options.param)
+    params = {'patience': os.environ.get('OBH_BED_PATIENCE', '1'),
+              **dict(word.split('=', 1) for word in options.param)}
     results = runner.play_all(chosen, runner.Ground.prepare(project_dir),
                               params, jobs=max(1, options.jobs),
                               live=options.live)

@@ -93,9 +93,11 @@ def _alone(lock: pathlib.Path) -> Iterator[None]:
 def _play(chosen: Scenario, ground: Ground, params: Mapping[str, str],
           on_event: Callable[[machine.Event], None],
           log_dir: pathlib.Path) -> Result:
+    patience = float(params.get('patience', '1'))
     outcome = machine.run(
         machine.Order(scenario=chosen.name, mode=chosen.mode, params=params,
-                      timeout_s=chosen.timeout_s + BOOT_ALLOWANCE_S,
+                      timeout_s=(chosen.timeout_s + BOOT_ALLOWANCE_S)
+                      * patience,
                       memory_mib=chosen.memory_mib),
         ground.image, ground.payload, log_dir, on_event)
     kernel_log = _keep_artifacts(outcome, log_dir)

@@ -24,11 +24,13 @@ import json
 import logging
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import ssl
 import subprocess
 import threading
+import time
 from typing import Any
 import urllib.request
 
@@ -171,6 +173,28 @@ class Host:
             volume=volume, device_info=device,
             connection={**connection, 'device_path': device['path']})
 
+    def attach_directly(self, volume: Volume) -> Attachment:
+        """Leaves what attach() of a new volume leaves, in half the time.
+
+        For scenarios with dozens of volumes: no os-brick, so no locks, no
+        look-ups, and nothing of ours is called.
+        """
+        connection = self.cinder.initialize_connection(volume,
+                                                       self.properties)
+        replicas = connection['volume_replicas']
+        for target in replicas:
+            fabrics_connect(target, self.properties)
+        devices = [f'/dev/{wait_for_device(each["vol_uuid"])}'
+                   for each in replicas]
+        alias = connection['alias']
+        command('mdadm', '-C', alias, '-R', '-N', alias, '--level', '1',
+                f'--raid-devices={len(devices)}', '--bitmap=internal',
+                '--homehost=any', '--failfast', '--assume-clean', *devices)
+        device = {'type': 'block', 'path': f'/dev/md/{alias}'}
+        return Attachment(
+            volume=volume, device_info=device,
+            connection={**connection, 'device_path': device['path']})
+
     def disconnect(self, attachment: Attachment, *,
                    force: bool = False) -> None:
         self.connector().disconnect_volume(
@@ -282,12 +306,36 @@ def is_whole(md: str) -> bool:
 def device_of(replica: str) -> str | None:
     """The block device of a replica by its namespace's uuid (nvme0n1)."""
     for path in pathlib.Path('/sys/class/block').glob('nvme*n*'):
+        if not re.fullmatch(r'nvme\d+n\d+', path.name):
+            continue  # nvme0c1n1 is a path of a multipath, not a device
         try:
             if (path / 'uuid').read_text().strip() == replica:
                 return path.name
         except OSError:
-            continue  # partitions and paths of a multipath have none
+            continue  # it went while we looked
     return None
+
+
+def fabrics_connect(target: Properties, me: Properties) -> None:
+    """What `nvme connect -Q 128 -l -1` does, without a process each."""
+    for address, port, _transport in target['portals']:
+        words = ('transport=tcp', f'traddr={address}', f'trsvcid={port}',
+                 f'nqn={target["target_nqn"]}', f'hostnqn={me["nqn"]}',
+                 f'hostid={me["nvme_hostid"]}', 'queue_size=128',
+                 'ctrl_loss_tmo=-1')
+        with open('/dev/nvme-fabrics', 'r+b', buffering=0) as fabrics:
+            fabrics.write(','.join(words).encode())
+
+
+def wait_for_device(replica: str, timeout_s: float = 20.0) -> str:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found = device_of(replica)
+        if found:
+            return found
+        time.sleep(0.02)
+    raise TimeoutError(f'cannot use replica {replica}: because its device '
+                       f'did not appear within {timeout_s:g} s')
 
 
 def nvme_connect(target: Properties) -> None:

@@ -115,13 +115,14 @@ class Player:
         self._stage.artifact('traceback.txt', traceback.format_exc())
 
     def _watch(self) -> None:
-        time.sleep(self._chosen.timeout_s)
+        timeout_s = self._chosen.timeout_s * self._stage.patience
+        time.sleep(timeout_s)
         # Its main thread may be stuck in the kernel: speak for it.
         with tempfile.TemporaryFile('w+') as file:
             faulthandler.dump_traceback(file, all_threads=True)
             file.seek(0)
             self._stage.artifact('stacks.txt', file.read())
-        self._finish(f'not over after {self._chosen.timeout_s:g} s, still '
+        self._finish(f'not over after {timeout_s:g} s, still '
                      f'{self._stage.doing}')
 
     def _finish(self, reason: str) -> None:

@@ -94,6 +94,18 @@ class World:
                          host_module.legs(attachment.md))
         return attachment
 
+    def attach_many(self, count: int, *, size_mib: int = 16,
+                    replicas: int = 2) -> list[Attachment]:
+        """Volumes many-0, many-1, ..., attached without os-brick."""
+        self.stage.note(f'attaching {count} volumes')
+        volumes = [self.provisioner.create_volume(f'many-{number}', size_mib,
+                                                  replicas)
+                   for number in range(count)]
+        attached = [self.host.attach_directly(each) for each in volumes]
+        self.stage.check(f'all {count} are whole', all(
+            host_module.is_whole(each.md) for each in attached))
+        return attached
+
     def write_to(self, attachment: Attachment, *, pause_s: float = 0.005,
                  span_mib: int | None = None) -> Writer:
         writer = Writer(os.path.realpath(attachment.path), pause_s=pause_s,
