@@ -36,6 +36,10 @@ _READ_BYTES = 512
 #: Volumes read in every sample, however close together samples are.
 _BATCH_MIN = 128
 
+#: Volumes read in a second, at most: with more than these one that is well
+#: is read less often than once in period_s.
+_VISITS_PER_S_MAX = 2000
+
 #: What md announces is read without an announcement every so many visits.
 _MD_VISITS = 5
 
@@ -56,10 +60,11 @@ _LIVE = b'live\n'
 class _File:
     """An attribute that stays open; ``raw`` is None when it is gone."""
 
-    __slots__ = ('fd', 'path', 'raw')
+    __slots__ = ('fd', 'path', 'raw', 'seldom')
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, seldom: bool = False) -> None:
         self.path = path
+        self.seldom = seldom
         self.fd = -1
         self.raw: bytes | None = _NEVER
 
@@ -116,7 +121,8 @@ class Pulse:
 
     :param stuck_s: a volume whose I/O has not moved for this long is named.
     :param period_s: each volume is read at least once in this time, however
-        often sample() is called; one in trouble is read in every sample.
+        often sample() is called (or in turns, 2,000 in a second); one in
+        trouble is read in every sample.
     :param fds_max: how many files stay open; further ones are opened each
         time. Default: half of what this process may have.
     """
@@ -221,7 +227,8 @@ class Pulse:
         ring = self._ring
         since_s = max(0.0, now_s - self._sampled_s)
         share = min(1.0, since_s / self._period_s)
-        count = max(_BATCH_MIN, math.ceil(len(ring) * share))
+        count = max(_BATCH_MIN, math.ceil(min(
+            len(ring) * share, _VISITS_PER_S_MAX * since_s)))
         if count >= len(ring):
             return ring
         start = self._next % len(ring)
@@ -324,7 +331,9 @@ class Pulse:
             raw = None
         if isinstance(file, _Controller):
             file.birth = _birth(file)
-        if raw is not None and self._fds_left > 0:
+        # What is read seldom must not take the place of what is not.
+        spare = 3 * len(self._ring) if file.seldom else 0
+        if raw is not None and self._fds_left > spare:
             self._fds_left -= 1
             file.fd = fd
         else:
@@ -373,9 +382,9 @@ class Pulse:
             return
         at = self._tree.path(f'sys/block/{array}/')
         watch.stat = _File(at + 'stat')
-        watch.degraded = _File(at + 'md/degraded')
-        watch.sync = _File(at + 'md/sync_action')
-        watch.state = _File(at + 'md/array_state')
+        watch.degraded = _File(at + 'md/degraded', seldom=True)
+        watch.sync = _File(at + 'md/sync_action', seldom=True)
+        watch.state = _File(at + 'md/array_state', seldom=True)
 
 
 def _birth(controller: _Controller) -> int | None:
