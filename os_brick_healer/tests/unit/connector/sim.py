@@ -15,11 +15,11 @@ Commands change the state; the state is written as a sysfs tree that both
 os-brick and we read. Only what they use is there.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import os
 import pathlib
-import shutil
 from typing import Any
 
 from oslo_concurrency import processutils
@@ -96,6 +96,7 @@ class Host:
         self.arrays: dict[str, Array] = {}
         self.links: dict[str, str] = {}
         self.commands: list[tuple[str, ...]] = []
+        self._written: dict[str, str] = {}
         self._uuids = (f'{n:032x}' for n in itertools.count(1))
 
     def leg(self, **more: Any) -> Leg:
@@ -260,21 +261,41 @@ class Host:
     # The tree ----------------------------------------------------------------
 
     def write(self) -> None:
-        """Write the state as the kernel and udev show it."""
-        for part in ('sys', 'dev'):
-            shutil.rmtree(self.root / part, ignore_errors=True)
+        """Write the state as the kernel and udev show it: what changed."""
+        self._wanted: dict[str, str] = {}
         for name, (leg, state) in self.controllers.items():
             self._write_controller(name, leg, state)
         for array in self.arrays.values():
             self._write_array(array)
-        (self.root / 'dev/md').mkdir(parents=True, exist_ok=True)
         for alias, name in self.links.items():
             self._file(f'dev/{name}', '')
-            os.symlink(f'../{name}', self.root / 'dev/md' / alias)
+            self._wanted[f'dev/md/{alias}'] = f'-> ../{name}'
+        for path in set(self._written) - set(self._wanted):
+            self._remove(path)
+        for path, text in self._wanted.items():
+            if self._written.get(path) != text:
+                self._put(path, text)
+        self._written = self._wanted
+
+    def _remove(self, path: str) -> None:
+        (self.root / path).unlink()
+        with contextlib.suppress(OSError):      # until one is not empty
+            for parent in (self.root / path).parents:
+                if parent == self.root:
+                    return
+                parent.rmdir()
+
+    def _put(self, path: str, text: str) -> None:
+        real = self.root / path
+        real.parent.mkdir(parents=True, exist_ok=True)
+        real.unlink(missing_ok=True)
+        if text.startswith('-> '):
+            os.symlink(text[3:], real)
+        else:
+            real.write_text(text + '\n')
 
     def _file(self, path: str, text: str) -> None:
-        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
-        (self.root / path).write_text(text + '\n')
+        self._wanted[path] = text
 
     def _write_controller(self, name: str, leg: Leg, state: str) -> None:
         block = f'sys/block/{leg.device}'

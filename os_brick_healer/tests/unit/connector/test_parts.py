@@ -16,7 +16,7 @@ import threading
 import time
 
 from os_brick_healer import exception
-from os_brick_healer.conf import opts
+from os_brick_healer.conf import opts, policy
 from os_brick_healer.connector import (
     ask,
     context,
@@ -176,9 +176,11 @@ class SettingsTest(base.TestCase):
     def test_the_profile_sets_the_keep_alive_unless_it_is_set(self) -> None:
         conf = self.new_conf()
         opts.register(conf)
-        self.assertEqual(5, context.settings_of(conf).keep_alive_s)
+        self.assertEqual(policy.PROFILES['default'].keep_alive_s,
+                         context.settings_of(conf).keep_alive_s)
         conf.set_override('profile', 'fast', opts.GROUP)
-        self.assertEqual(2, context.settings_of(conf).keep_alive_s)
+        self.assertEqual(policy.PROFILES['fast'].keep_alive_s,
+                         context.settings_of(conf).keep_alive_s)
         conf.set_override('keep_alive_timeout', 7, opts.GROUP)
         self.assertEqual(7, context.settings_of(conf).keep_alive_s)
 
