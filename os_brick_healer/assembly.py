@@ -19,7 +19,6 @@ import time
 from oslo_config import cfg
 from oslo_log import log as logging
 
-from os_brick_healer import exception
 from os_brick_healer.conf import opts
 from os_brick_healer.conf import policy as policy_lib
 from os_brick_healer.engine import journal as journal_lib
@@ -51,13 +50,7 @@ def open_journal(conf: cfg.ConfigOpts) -> journal_lib.Journal:
     :raises JournalError: the directory cannot be used.
     """
     path = conf[opts.GROUP].state_path
-    try:
-        os.makedirs(path, mode=0o770, exist_ok=True)
-    except OSError as e:
-        raise exception.JournalError(
-            f'cannot make the directory {path}: because {e.strerror}',
-            hint='create it, writable by the user of nova-compute and of '
-                 'the agent') from e
+    journal_lib.make_directory(path)
     journal, problem = journal_lib.open_or_set_aside(
         os.path.join(path, JOURNAL),
         history_max=conf[opts.GROUP].history_max)

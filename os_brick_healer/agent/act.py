@@ -149,6 +149,7 @@ def spawn(names: list[str], directories: list[str],
 def _output(state_path: str) -> IO[bytes]:
     path = os.path.join(state_path, OUTPUT)
     try:
+        os.makedirs(state_path, mode=0o770, exist_ok=True)
         full = os.path.exists(path) and (
             os.path.getsize(path) > OUTPUT_BYTES_MAX)
         return open(path, 'wb' if full else 'ab')

@@ -21,7 +21,7 @@ import time
 from oslo_config import cfg
 
 from os_brick_healer.agent import client
-from os_brick_healer.conf import opts, policy
+from os_brick_healer.conf import files, opts, policy
 from os_brick_healer.connector import act, ask, brick, reach, records
 from os_brick_healer.connector import host as host_lib
 from os_brick_healer.connector import legs as legs_lib
@@ -91,8 +91,7 @@ def in_background(what: Callable[[], None]) -> None:
 @functools.cache
 def default() -> Context:
     """The one context of this process, made at the first need."""
-    conf = cfg.CONF
-    opts.register(conf)
+    conf = files.beside(cfg.CONF)
     return Context(
         settings=lambda: settings_of(conf),
         records=records.Records(lambda: _journal(conf)),
@@ -121,6 +120,7 @@ def _journal(conf: cfg.ConfigOpts) -> journal_lib.Journal:
     slot = (os.getpid(), path)      # SQLite must not be used across a fork
     with _mutex:
         if slot not in _journals:
+            journal_lib.make_directory(group.state_path)
             _journals[slot] = journal_lib.Journal(
                 path, history_max=group.history_max)
         return _journals[slot]

@@ -433,6 +433,20 @@ class Journal:
                 db.execute('INSERT INTO setting VALUES (?,?)', (name, value))
 
 
+def make_directory(path: str) -> None:
+    """Make the journal's directory, if it is not there and may be made.
+
+    :raises JournalError: it is not there and cannot be made.
+    """
+    try:
+        os.makedirs(path, mode=0o770, exist_ok=True)
+    except OSError as e:
+        raise exception.JournalError(
+            f'cannot make the directory {path}: because {e.strerror}',
+            hint='create it, writable by the user of nova-compute and of '
+                 'the agent') from e
+
+
 def _quote(path: str) -> str:
     return (path.replace('%', '%25').replace('?', '%3f')
             .replace('#', '%23'))

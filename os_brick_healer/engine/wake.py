@@ -29,9 +29,11 @@ import re
 import select
 import socket
 import threading
+import time
 
 _UEVENT_GROUP_KERNEL = 1
 _UEVENT_MAX = 8192
+_MDSTAT_RETRY_S = 2.0
 _RECEIVE_BUFFER = 4 * 1024 * 1024
 _NAME = re.compile(rb'/([^/\0]+)\Z')
 
@@ -73,24 +75,28 @@ class Waker:
         self._lock = threading.Lock()
         self._pipe_r, self._pipe_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poll.register(self._pipe_r, select.POLLIN)
-        self._mdstat = self._open_mdstat(mdstat)
+        self._mdstat_path = mdstat
+        self._mdstat_next_s = 0.0
+        self._mdstat: int | None = None
+        self._watch_mdstat()
         self._uevents = self._open_uevents() if uevents else None
         self.problems: list[str] = []
-        if mdstat is not None and self._mdstat is None:
-            self.problems.append(f'{mdstat} cannot be watched')
         if uevents and self._uevents is None:
             self.problems.append('kernel uevents cannot be received')
 
-    def _open_mdstat(self, path: str | None) -> int | None:
-        if path is None:
-            return None
+    def _watch_mdstat(self) -> None:
+        """The file is there once md is loaded, maybe long after us."""
+        now_s = time.monotonic()
+        if self._mdstat_path is None or now_s < self._mdstat_next_s:
+            return
+        self._mdstat_next_s = now_s + _MDSTAT_RETRY_S
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(self._mdstat_path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            return None
+            return
         _drain(fd)
         self._poll.register(fd, select.POLLPRI)
-        return fd
+        self._mdstat = fd
 
     def _open_uevents(self) -> socket.socket | None:
         try:
@@ -120,6 +126,8 @@ class Waker:
 
     def wait(self, seconds: float) -> Woken:
         """Wait at most so long; make the posted calls; say what woke."""
+        if self._mdstat is None:
+            self._watch_mdstat()
         devices: set[str] = set()
         md = lost = False
         timeout_ms = max(0.0, seconds) * 1000.0
