@@ -22,7 +22,6 @@ import sys
 from bed import image, machine, runner, scenarios
 from bed.guest.scenario import Scenario
 
-
 #: Not scenarios that can pass or fail a change: shown or measured.
 APART = ('demo', 'bench')
 
