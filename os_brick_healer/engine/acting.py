@@ -50,6 +50,7 @@ class Entry:
     said: str = ''
     repeats: int = 0
     failures: int = 0
+    rest_until_s: float = 0.0
     last_memory: Any = None
     running: dict[str, Running] = dataclasses.field(default_factory=dict)
 

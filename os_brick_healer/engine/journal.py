@@ -307,11 +307,14 @@ class Journal:
         rows = self._read('SELECT volume, alias, state, pid, pid_start, '
                           'connection, wall_s FROM attachment '
                           'ORDER BY volume')
-        return tuple(
-            AttachRow(volume=r[0], alias=r[1], state=r[2], pid=r[3],
-                      pid_start=r[4], connection=json.loads(r[5]),
-                      wall_s=r[6])
-            for r in rows)
+        return tuple(map(_attach_row, rows))
+
+    def attachment(self, volume: str) -> AttachRow | None:
+        """One attachment as it is written down now, None if it is not."""
+        rows = self._read('SELECT volume, alias, state, pid, pid_start, '
+                          'connection, wall_s FROM attachment '
+                          'WHERE volume=?', (volume,))
+        return _attach_row(rows[0]) if rows else None
 
     # Memory ----------
 
@@ -445,6 +448,12 @@ def make_directory(path: str) -> None:
             f'cannot make the directory {path}: because {e.strerror}',
             hint='create it, writable by the user of nova-compute and of '
                  'the agent') from e
+
+
+def _attach_row(r: Any) -> AttachRow:
+    return AttachRow(volume=r[0], alias=r[1], state=r[2], pid=r[3],
+                     pid_start=r[4], connection=json.loads(r[5]),
+                     wall_s=r[6])
 
 
 def _quote(path: str) -> str:

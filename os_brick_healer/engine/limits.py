@@ -27,6 +27,12 @@ EXTRA_REPLICAS_MAX = 2
 #: Back-off of a failed action, seconds: first, longest.
 RETRY_FIRST_S = 1.0
 RETRY_LAST_S = 300.0
+#: Longest pause between two tries to keep I/O flowing, seconds.
+FLOW_RETRY_LAST_S = 5.0
+#: A replica that is no longer named is remembered for so long, seconds: one
+#: answer that leaves it out must not make us forget what we asked for.
+UNNAMED_KEPT_S = 3600.0
+UNNAMED_MAX = 32
 #: Lost back ends below which the brake never acts.
 BRAKE_BACKENDS_MIN = 3
 

@@ -18,6 +18,7 @@ Everything but actions and questions to the provisioner runs on one thread.
 
 from collections.abc import Callable, Iterable
 import dataclasses
+import functools
 import logging as std_logging
 import math
 import re
@@ -93,11 +94,12 @@ class Engine:
         self._set_pause(None)
 
     def _set_pause(self, reason: str | None) -> None:
-        self.journal.set_setting('paused', reason)
+        # It holds at once, even if the journal cannot be written.
         self._paused = reason
         LOG.info('healing is %s', f'paused: {reason}' if reason
                  else 'no longer paused')
         self.wake()
+        self.journal.set_setting('paused', reason)
 
     def reload(self) -> None:
         """Read the configuration again, on the loop's thread."""
@@ -218,15 +220,22 @@ class Engine:
         An exception is logged and counted, and the task goes on.
         """
         def _run() -> None:
-            try:
-                work()
-            except Exception:
-                LOG.exception('the periodic task %s failed: this is a bug',
-                              name)
-                self.count('task_errors_total', task=name)
+            self._guarded(f'the periodic task {name}', work)
             self._sched.enter(interval(), 1, _run)
 
         self._sched.enter(0.0, 1, _run)
+
+    def _guarded(self, what: str, work: Callable[[], None]) -> None:
+        """The loop's edge: nothing that goes wrong here ends the loop."""
+        try:
+            work()
+        except exception.JournalError as e:
+            self._notes.failed(e)
+        except exception.HealerError as e:
+            LOG.warning('%s: %s', what, e)
+        except Exception:
+            LOG.exception('%s failed: this is a bug', what)
+            self.count('task_errors_total', task=what)
 
     def submit(self, lane: str, work: Callable[[], Any],
                done: Callable[[Any], None]) -> None:
@@ -251,9 +260,9 @@ class Engine:
             LOG.warning('the agent ended during "%s" of %s (%s): looking '
                         'at what came of it', intent.text, intent.key,
                         intent.id)
-            self.journal.conclude(
-                intent.id, 'unknown: the agent ended in it; what came of '
-                'it is read from the world', False)
+            self._notes.attempt(functools.partial(
+                self.journal.conclude, intent.id, 'unknown: the agent ended '
+                'in it; what came of it is read from the world', False))
         for wing in self.wings.values():
             wing.start(self)
         self._sched.enter(FLUSH_S, 2, self._flush)
@@ -268,6 +277,8 @@ class Engine:
             LOG.warning('leaving in the middle of an action; the next '
                         'agent reads from the journal and the world what '
                         'came of it')
+        # What has ended meanwhile is written down.
+        self._guarded('the last results', lambda: self._take(0.0))
         for wing in self.wings.values():
             wing.stop()
         self._notes.flush(self.wings)
@@ -277,7 +288,11 @@ class Engine:
         self._turned_s = self.clock()
         for beat in self._beats:
             beat()
-        woken = self._waits.wait(min(seconds, NAP_MAX_S))
+        self._guarded('what woke the loop',
+                      lambda: self._take(min(seconds, NAP_MAX_S)))
+
+    def _take(self, seconds: float) -> None:
+        woken = self._waits.wait(seconds)
         if woken.devices or woken.md or woken.lost:
             for wing in self.wings.values():
                 self.touch(wing, wing.woken(woken))
@@ -289,12 +304,13 @@ class Engine:
 
     def _reload(self) -> None:
         for hook in self.reload_hooks:
-            hook()
+            self._guarded('reading the configuration', hook)
         self._wake(None)
 
     def _look_at(self, kind: str, key: str, entry: acting.Entry,
                  after_s: float) -> None:
-        due_s = self.clock() + after_s
+        # A key that raises rests, whatever happens to it.
+        due_s = max(self.clock() + after_s, entry.rest_until_s)
         if entry.due_s <= due_s:
             return
         # The later event stays in the queue and finds itself outdated:
@@ -309,6 +325,7 @@ class Engine:
         entry.due_s = math.inf
         try:
             found = entry.wing.look(key)
+            self._found(kind, key, entry, found)
         except Exception as e:
             # A bug, or a fact that the pure rooms do not know: this key
             # rests, the others go on.
@@ -322,10 +339,10 @@ class Engine:
                 look_again_s=wait_s, law=None,
                 sentence=f'cannot be looked at: because of a bug '
                          f'({type(e).__name__}: {e}); see the log')
+            entry.rest_until_s = self.clock() + wait_s
             self._look_at(kind, key, entry, wait_s)
             return
         entry.failures = 0
-        self._found(kind, key, entry, found)
 
     def _found(self, kind: str, key: str, entry: acting.Entry,
                found: Verdict) -> None:

@@ -40,7 +40,13 @@ class Threads:
         """See ``loop.Runs``."""
         with self._lock:
             self._under_way += 1
-        self._pools[lane].submit(self._run, work, done)
+        future = self._pools[lane].submit(self._run, work, done)
+        future.add_done_callback(self._ended)
+
+    def _ended(self, _future: futures.Future[None]) -> None:
+        """Also what was cancelled before it began."""
+        with self._lock:
+            self._under_way -= 1
 
     def _run(self, work: Callable[[], Any],
              done: Callable[[Any], None]) -> None:
@@ -48,8 +54,6 @@ class Threads:
             result = work()
         except BaseException as e:  # noqa: BLE001 - handed over, logged there
             result = e
-        with self._lock:
-            self._under_way -= 1
         self._post(lambda: done(result))
 
     def stop(self, timeout_s: float) -> bool:

@@ -121,6 +121,9 @@ class Waker:
         """Have the loop's thread make a call soon. From any thread."""
         with self._lock:
             self._posted.append(call)
+        self._ring()
+
+    def _ring(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.write(self._pipe_w, b'.')
 
@@ -147,8 +150,16 @@ class Waker:
     def _call_posted(self) -> None:
         with self._lock:
             calls, self._posted = self._posted, []
-        for call in calls:
-            call()
+        while calls:
+            call = calls.pop(0)
+            try:
+                call()
+            except BaseException:
+                # The others are not lost: they are made with the next wait.
+                with self._lock:
+                    self._posted = calls + self._posted
+                self._ring()
+                raise
 
     @staticmethod
     def _receive(sock: socket.socket, devices: set[str]) -> bool:
