@@ -40,6 +40,11 @@ def _request_one(case: case_lib.Case,
         return _await_arrival(case, leg, old)
     if not _wanted(case, leg):
         return None
+    if leg.replica.state is model.ReplicaState.TERMINATING:
+        return saying.say(
+            case, Phase.HEALING,
+            f'the provisioner takes {leg.name} away by itself: its successor '
+            f'is awaited', law=saying.LAW_BOUNDED)
     left_s = _grace_left_s(case, leg)
     if left_s is None:
         return None
@@ -49,6 +54,12 @@ def _request_one(case: case_lib.Case,
             f'{leg.name} is lost; a replacement is requested in '
             f'{left_s:.0f} s if it does not come back', law=saying.LAW_BOUNDED,
             look_again_s=left_s)
+    if leg.portal_answers is None and leg.probed and not leg.live:
+        return saying.say(
+            case, Phase.DEGRADED,
+            f'{leg.name} is lost; it is probed once more before a '
+            f'replacement is requested', law=saying.LAW_BOUNDED,
+            look_again_s=1.0)
     return _held(case, leg) or _ask(case, leg, old)
 
 

@@ -67,6 +67,11 @@ class Leg:
                 and not self.faulty)
 
     @property
+    def probed(self) -> bool:
+        """Whether its portals are of a kind that can be probed."""
+        return any(p.transport == 'tcp' for p in self.replica.portals)
+
+    @property
     def live(self) -> bool:
         """At least one path is live, as far as the kernel knows."""
         return any(p.state is model.PathState.LIVE for p in self.paths)
@@ -197,5 +202,9 @@ def member_of(seen: model.Seen,
 
 
 def _any_answers(seen: model.Seen, replica: model.Replica) -> bool | None:
-    told = [seen.answers[p] for p in replica.portals if p in seen.answers]
-    return any(told) if told else None
+    """Whether one portal answers; None while none does and not all told."""
+    told = [seen.answers.get(p) for p in replica.portals
+            if p.transport == 'tcp']
+    if any(told):
+        return True
+    return None if not told or None in told else False

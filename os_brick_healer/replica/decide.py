@@ -44,8 +44,16 @@ def decide(seen: model.Seen, memory: model.Memory, policy: limits.Policy,
     for room in _ROOMS:
         found = room(case)
         if found is not None:
-            return _held_back(case, found)
-    return _healthy(case)
+            return _printable(_held_back(case, found))
+    return _printable(_healthy(case))
+
+
+def _printable(found: model.Verdict) -> model.Verdict:
+    """What others told (errors, names) must not steer a terminal."""
+    if found.sentence.isprintable():
+        return found
+    return dataclasses.replace(found, sentence=' '.join(''.join(
+        c if c.isprintable() else ' ' for c in found.sentence).split()))
 
 
 def _say(case: case_lib.Case, phase: Phase, sentence: str, law: str | None,
@@ -173,11 +181,21 @@ def _unnamed(case: case_lib.Case,
 
 
 def _healing(case: case_lib.Case) -> model.Verdict | None:
+    """The first that can do something; else the first that waits.
+
+    A healer that waits for one leg must not keep the next one from another
+    leg; only while MD copies everything after it waits too.
+    """
+    waits: model.Verdict | None = None
     for healer in heal.HEALERS:
         found = healer(case)
-        if found is not None:
+        if found is None:
+            continue
+        if found.action is not None or found.phase is Phase.RESYNCING:
             return found
-    return None
+        waits = found if waits is None else dataclasses.replace(
+            waits, look_again_s=min(waits.look_again_s, found.look_again_s))
+    return waits
 
 
 def _sick(case: case_lib.Case) -> model.Verdict | None:

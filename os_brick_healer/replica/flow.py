@@ -31,12 +31,16 @@ def keep_flowing(case: case_lib.Case) -> model.Verdict | None:
     array = case.seen.array
     if array is None:
         return None
+    said: list[model.Verdict] = []
     for leg in case.members:
         if not leg.faulty:
             found = _silent(case, array, leg) or _dead(case, array, leg)
-            if found is not None:
+            if found is not None and found.action is not None:
                 return found
-    return _stalled(case, array)
+            said += [] if found is None else [found]
+    # A leg that waits, or that is kept, must not keep another one.
+    return (min(said, key=lambda v: v.look_again_s) if said
+            else _stalled(case, array))
 
 
 def _survivors(case: case_lib.Case, lost: case_lib.Leg,
@@ -47,7 +51,7 @@ def _survivors(case: case_lib.Case, lost: case_lib.Leg,
 
 def _dead(case: case_lib.Case, array: model.Array,
           leg: case_lib.Leg) -> model.Verdict | None:
-    if leg.dead_s is None or leg.memory.next_try_s > case.now_s:
+    if leg.dead_s is None or leg.memory.flow_next_s > case.now_s:
         return None
     if any(p.state not in (model.PathState.CONNECTING, model.PathState.DEAD)
            for p in leg.paths):
@@ -91,7 +95,7 @@ def _silent(case: case_lib.Case, array: model.Array,
     if silent_s is None or silent_s < case.policy.silence_s:
         return None
     survivors = _survivors(case, leg, silent_s)
-    if not survivors or leg.memory.next_try_s > case.now_s:
+    if not survivors or leg.memory.flow_next_s > case.now_s:
         return None      # just cut: the kernel is tearing it down
     live = survivors[0]
     return model.Verdict(

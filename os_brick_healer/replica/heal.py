@@ -78,7 +78,8 @@ def drop_faulty(case: case_lib.Case) -> model.Verdict | None:
         if 'faulty' not in member.flags:
             continue
         leg = owner.get(member.device)
-        if leg is not None and not saying.due(case, leg):
+        next_s = (case.memory if leg is None else leg.memory).next_try_s
+        if next_s > case.now_s:
             continue
         return saying.say(
             case, Phase.HEALING,
@@ -151,7 +152,24 @@ def _bring_one(case: case_lib.Case,
         return _connect(case, leg)
     if not leg.live:
         return None
-    return _add(case, leg, leg.namespace)
+    return _unfit(case, leg, leg.namespace) or _add(case, leg, leg.namespace)
+
+
+def _unfit(case: case_lib.Case, leg: case_lib.Leg,
+           namespace: model.Namespace) -> model.Verdict | None:
+    """What can be seen to forbid that a device joins the array."""
+    array = saying.array(case)
+    if namespace.holders:
+        why = f'is in use by {", ".join(namespace.holders)}'
+    elif (namespace.size_bytes is not None
+            and namespace.size_bytes < array.component_bytes):
+        why = (f'has {namespace.size_bytes} bytes and {array.name} needs '
+               f'{array.component_bytes}')
+    else:
+        return None
+    return saying.say(
+        case, Phase.HELD, f'{leg.name} is refused: {namespace.device} {why}',
+        law=saying.LAW_NAMED_NOW)
 
 
 def _refused(case: case_lib.Case, leg: case_lib.Leg) -> model.Verdict:
@@ -183,8 +201,7 @@ def _connect(case: case_lib.Case,
                                  law=saying.LAW_NAMED_NOW))
     if leg.portal_answers is False:
         return None
-    if leg.portal_answers is None and any(
-            p.transport == 'tcp' for p in leg.replica.portals):
+    if leg.portal_answers is None and leg.probed:
         return None                      # the probe is under way
     known = {p.portal for p in leg.paths}
     portals = tuple(p for p in leg.replica.portals if p not in known)

@@ -39,9 +39,10 @@ def _general(action: model.Action, seen: model.Seen) -> str | None:
             or (attachment.state is not model.AttachState.ATTACHED
                 and attachment.owner_alive)):
         return f'os-brick is {attachment.state.value} the volume (law 5)'
+    if seen.array is None:
+        return 'the array is no longer on this host (law 4)'
     uuid = getattr(action, 'array_uuid', None)
-    if uuid is not None and (seen.array is None
-                             or seen.array.uuid != uuid):
+    if uuid is not None and seen.array.uuid != uuid:
         return f'array {uuid} is no longer there (law 4)'
     return None
 
@@ -51,21 +52,28 @@ def _special(action: model.Action, seen: model.Seen) -> str | None:
         case model.BreakLeg() if action.replica in seen.endangered:
             return (f'its controllers also lead to '
                     f'{seen.endangered[action.replica]} (law 7)')
-        case model.BreakLeg() | model.CutSilent():
+        case model.BreakLeg():
+            return (_alive(action.replica, seen) or _last_leg(
+                action.replica, action.survivors, seen))
+        case model.CutSilent():
             return _last_leg(action.replica, action.survivors, seen)
         case model.DropFaulty():
             return _drop(action, seen)
-        case (model.ReAdd() | model.AddSpare() | model.Examine()):
+        case model.Examine():
             return _named(action.replica, action.device, seen)
+        case model.ReAdd() | model.AddSpare():
+            return (_named(action.replica, action.device, seen)
+                    or _too_small(action.replica.id, seen))
         case model.ConnectReplica():
             return _truth(seen) or _listed(action.replica, seen)
         case model.ConfirmRemoval():
             return _truth(seen) or _successor(action.replica, seen)
         case model.DisconnectPaths():
-            return (_not_member(action.replica, seen)
+            return (_truth(seen) or _not_member(action.replica, seen)
                     or _unshared(action.replica, seen))
         case model.RequestReplacement():
-            return _truth(seen) or _still_lost(action.replica, seen)
+            return (_truth(seen) or _listed(action.replica, seen)
+                    or _still_lost(action.replica, seen))
         case (model.ReportState() | model.Publish()
               | model.ClearFailfast()):
             return None
@@ -102,6 +110,23 @@ def _named(replica: model.Replica, device: str,
     if namespace.holders:
         return (f'{device} is in use by {", ".join(namespace.holders)} '
                 f'(law 2)')
+    return None
+
+
+def _too_small(replica: model.ReplicaId, seen: model.Seen) -> str | None:
+    namespace = seen.namespaces[replica]
+    assert seen.array is not None
+    if (namespace.size_bytes is None
+            or namespace.size_bytes >= seen.array.component_bytes):
+        return None
+    return (f'{namespace.device} is smaller than the component of '
+            f'{seen.array.name} (law 2)')
+
+
+def _alive(replica: model.ReplicaId, seen: model.Seen) -> str | None:
+    for path in seen.paths.get(replica, ()):
+        if path.state is model.PathState.LIVE:
+            return f'{path.controller} is live again (law 1)'
     return None
 
 

@@ -59,7 +59,11 @@ def learn(memory: model.Memory, action: model.Action, outcome: Outcome,
     """The memory after the action."""
     replica = replica_of(action)
     if replica is None:
-        return memory
+        if outcome.error is None:
+            return dataclasses.replace(memory, tries=0, next_try_s=0.0)
+        tries = memory.tries + 1
+        return dataclasses.replace(
+            memory, tries=tries, next_try_s=now_s + pacing.backoff_s(tries))
     return _change(memory, replica, lambda one: _learn(
         one, action, outcome, now_s, policy))
 
@@ -82,11 +86,9 @@ def _learn(one: One, action: model.Action, outcome: Outcome, now_s: float,
             return dataclasses.replace(one, reported=action.state,
                                        report_next_s=now_s + again_s)
         case model.CutSilent():
-            return dataclasses.replace(one, next_try_s=now_s + CUT_AGAIN_S)
+            return _flowed(one, outcome, now_s + CUT_AGAIN_S)
         case model.BreakLeg():
-            return dataclasses.replace(
-                one, last_error=outcome.error,
-                next_try_s=now_s + BREAK_AGAIN_S)
+            return _flowed(one, outcome, now_s + BREAK_AGAIN_S)
         case _ if outcome.error is not None:
             return _failed(one, action, outcome, now_s, policy)
         case model.Examine():
@@ -114,6 +116,18 @@ def _learn(one: One, action: model.Action, outcome: Outcome, now_s: float,
             return recall.succeeded(one)
 
 
+def _flowed(one: One, outcome: Outcome, next_s: float) -> One:
+    """Soon again, but not without a pause: each try is written down."""
+    if outcome.error is None:
+        return dataclasses.replace(one, flow_tries=0, flow_next_s=next_s)
+    tries = one.flow_tries + 1
+    wait_s = pacing.backoff_s(tries, first_s=BREAK_AGAIN_S,
+                              last_s=limits.FLOW_RETRY_LAST_S)
+    return dataclasses.replace(
+        one, flow_tries=tries, last_error=outcome.error,
+        flow_next_s=next_s - BREAK_AGAIN_S + wait_s)
+
+
 def _failed(one: One, action: model.Action, outcome: Outcome, now_s: float,
             policy: limits.Policy) -> One:
     assert outcome.error is not None
@@ -122,6 +136,9 @@ def _failed(one: One, action: model.Action, outcome: Outcome, now_s: float,
         return dataclasses.replace(one, readd_refused=True,
                                    last_error=outcome.error)
     after = recall.failed(one, now_s, outcome.error, outcome.transient)
+    if isinstance(action, model.ReAdd | model.AddSpare):
+        # Half an addition may have changed what it carries: look again.
+        after = dataclasses.replace(after, superblock=None)
     if isinstance(action, model.RequestReplacement):
         wait_s = 2 * policy.provisioner_interval_s
         return dataclasses.replace(
@@ -131,9 +148,14 @@ def _failed(one: One, action: model.Action, outcome: Outcome, now_s: float,
 
 def _examined(one: One, outcome: Outcome, now_s: float) -> One:
     word, _, what = outcome.detail.partition(':')
-    found = model.Superblock(word)
+    try:
+        found = model.Superblock(word)
+    except ValueError:
+        return recall.failed(one, now_s, f'it was looked at and the answer '
+                             f'was {outcome.detail!r}', False)
     if found is model.Superblock.FOREIGN:
         after = recall.failed(one, now_s, f'it carries {what.strip()}',
                               False)
         return dataclasses.replace(after, superblock=found)
-    return dataclasses.replace(recall.succeeded(one), superblock=found)
+    # The tries stay: it may have been added in vain, and often.
+    return dataclasses.replace(one, next_try_s=0.0, superblock=found)

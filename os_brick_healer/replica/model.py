@@ -280,6 +280,11 @@ class ReplicaMemory:
     :ivar readd_refused: MD cannot catch up by the bitmap: copy it all.
     :ivar published: we have asked for it to be published to this host.
     :ivar let_go: its controllers were disconnected for good.
+    :ivar flow_tries: failed tries in a row to keep I/O flowing past it.
+    :ivar flow_next_s: not tried again before this time. Apart from
+        ``next_try_s``: what fails for another reason must not keep a dead
+        leg from being given up.
+    :ivar unnamed_s: since when the provisioner has not named it.
     """
 
     lost_s: float | None = None
@@ -297,6 +302,9 @@ class ReplicaMemory:
     readd_refused: bool = False
     published: bool = False
     let_go: bool = False
+    flow_tries: int = 0
+    flow_next_s: float = 0.0
+    unnamed_s: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,11 +314,15 @@ class Memory:
     :ivar array_uuid: the array that was found to be this volume's, for
         good: an array with another UUID is never touched for it.
     :ivar replicas: by replica id.
+    :ivar tries: failed tries in a row of what concerns no known replica.
+    :ivar next_try_s: no such action before this time.
     """
 
     array_uuid: str | None = None
     replicas: Mapping[ReplicaId, ReplicaMemory] = dataclasses.field(
         default_factory=dict)
+    tries: int = 0
+    next_try_s: float = 0.0
 
 
 # What may be done ----------

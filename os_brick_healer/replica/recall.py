@@ -31,38 +31,66 @@ def update(case: case_lib.Case) -> model.Memory:
     if seen.volume is None or seen.volume.nonsense is not None:
         return memory
     uuid = memory.array_uuid
-    if uuid is None and seen.array is not None:
+    if seen.array is not None:
+        if uuid is not None and uuid != seen.array.uuid:
+            return memory       # another array tells nothing about ours
         uuid = seen.array.uuid
-    first = not memory.replicas
-    replicas = {leg.id: _one(case, leg, first) for leg in case.legs}
+    # Who is named when the array is first seen belongs to it, in or out.
+    first = memory.array_uuid is None
+    replicas = {**_unnamed(case),
+                **{leg.id: _one(case, leg, first) for leg in case.legs}}
     if case.fresh:
         replicas = _arrivals(case, replicas)
+    return dataclasses.replace(memory, array_uuid=uuid, replicas=replicas)
+
+
+def _unnamed(case: case_lib.Case
+             ) -> dict[model.ReplicaId, model.ReplicaMemory]:
+    """What is still remembered of replicas that are not named.
+
+    An answer may leave one out for once, or all of them; what was asked for
+    in its place must not be asked for again when it is back.
+    """
+    named = {leg.id for leg in case.legs}
+    gone = {key: one for key, one in case.memory.replicas.items()
+            if key not in named}
     if not case.fresh:
-        # Old words may lack a replica that newer ones name.
-        replicas = {**memory.replicas, **replicas}
-    return model.Memory(array_uuid=uuid, replicas=replicas)
+        return gone     # old words may lack what newer ones name
+    since = {key: _since(one.unnamed_s, case.now_s)
+             for key, one in gone.items()}
+    newest = sorted(gone, key=lambda k: (-since[k], k))
+    return {key: dataclasses.replace(gone[key], unnamed_s=since[key])
+            for key in newest[:limits.UNNAMED_MAX]
+            if case.now_s - since[key] < limits.UNNAMED_KEPT_S}
 
 
 def _one(case: case_lib.Case, leg: case_lib.Leg,
          first: bool) -> model.ReplicaMemory:
     old = leg.memory
     if case.seen.array is None:
-        return old
+        return dataclasses.replace(old, unnamed_s=None)
     inside = leg.member is not None and not leg.faulty
+    # Errors are about what was tried last: in or out is another matter.
+    anew = (leg.in_sync if old.in_sync_s is None else not inside)
+    reachable = _reachable(leg)
     return dataclasses.replace(
         old,
+        unnamed_s=None,
         belongs=old.belongs or inside or first,
         lost_s=None if inside else _since(old.lost_s, case.now_s),
         losses_s=_losses(case, leg, inside),
-        unreachable_s=(None if _reachable(leg)
+        unreachable_s=(old.unreachable_s if reachable is None
+                       else None if reachable
                        else _since(old.unreachable_s, case.now_s)),
         in_sync_s=(_since(old.in_sync_s, case.now_s) if leg.in_sync
                    else None),
-        superblock=old.superblock if leg.namespace is not None else None,
+        # A member is written to: what it carried before is history.
+        superblock=(None if inside or leg.namespace is None
+                    else old.superblock),
         readd_refused=old.readd_refused and not leg.in_sync,
-        tries=0 if leg.in_sync else old.tries,
-        next_try_s=0.0 if leg.in_sync else old.next_try_s,
-        last_error=None if leg.in_sync else old.last_error,
+        tries=0 if anew else old.tries,
+        next_try_s=0.0 if anew else old.next_try_s,
+        last_error=None if anew else old.last_error,
         published=old.published or inside,
         let_go=old.let_go and not leg.paths,
         request=_over(case, leg))
@@ -72,9 +100,13 @@ def _since(old_s: float | None, now_s: float) -> float:
     return now_s if old_s is None else old_s
 
 
-def _reachable(leg: case_lib.Leg) -> bool:
+def _reachable(leg: case_lib.Leg) -> bool | None:
+    """None: its portals have not been probed lately."""
     if leg.live:
-        return leg.silent_s is None
+        # A target may live on without the namespace that was its leg.
+        return leg.silent_s is None and leg.namespace is not None
+    if leg.portal_answers is None and leg.probed:
+        return None
     return bool(leg.portal_answers)
 
 
@@ -150,10 +182,11 @@ def rebase(memory: model.Memory, now_s: float) -> model.Memory:
 
     What was lost counts as lost from now on: the grace starts anew.
     """
-    return dataclasses.replace(memory, array_uuid=memory.array_uuid,
-                               replicas={
+    return dataclasses.replace(memory, tries=0, next_try_s=0.0, replicas={
         key: dataclasses.replace(
             one,
+            unnamed_s=None if one.unnamed_s is None else now_s,
+            report_next_s=0.0, flow_tries=0, flow_next_s=0.0,
             lost_s=None if one.lost_s is None else now_s,
             unreachable_s=None if one.unreachable_s is None else now_s,
             in_sync_s=None, losses_s=(), tries=0, next_try_s=0.0,

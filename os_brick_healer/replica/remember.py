@@ -20,7 +20,8 @@ from os_brick_healer.replica import model
 
 def dump(memory: model.Memory) -> dict[str, Any]:
     """A memory as plain values."""
-    return {'array_uuid': memory.array_uuid,
+    return {'array_uuid': memory.array_uuid, 'tries': memory.tries,
+            'next_try_s': memory.next_try_s,
             'replicas': {key: _dump_one(one)
                          for key, one in memory.replicas.items()}}
 
@@ -49,6 +50,8 @@ def load(value: Mapping[str, Any]) -> model.Memory:
         uuid = value.get('array_uuid')
         return model.Memory(
             array_uuid=None if uuid is None else str(uuid),
+            tries=int(value.get('tries', 0)),
+            next_try_s=float(value.get('next_try_s', 0.0)),
             replicas={model.ReplicaId(str(key)): _load_one(one)
                       for key, one in value['replicas'].items()})
     except (AttributeError, KeyError, TypeError) as e:
