@@ -15,14 +15,12 @@ from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 import threading
 from typing import Any
-import uuid
 
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.engine import limits, loop, verdict, wake
 from os_brick_healer.provisioner import base
-from os_brick_healer.replica import case as case_lib
-from os_brick_healer.replica import decide as decide_lib
 from os_brick_healer.replica import (
+    attachments,
     doubt,
     given,
     learn,
@@ -32,6 +30,8 @@ from os_brick_healer.replica import (
     remember,
     telling,
 )
+from os_brick_healer.replica import case as case_lib
+from os_brick_healer.replica import decide as decide_lib
 from os_brick_healer.replica import pulse as pulse_lib
 from os_brick_healer.replica import slots as slots_lib
 from os_brick_healer.replica import truth as truth_lib
@@ -69,12 +69,10 @@ class ReplicaWing:
         self._hands = hands
         self._journal = journal
         self._clock = clock
-        self._process_start = process_start
         self._lock = threading.Lock()     # the observer, for any thread
         self._engine: loop.Engine | None = None
         self._memories: dict[str, model.Memory] = {}
-        self._attachments: dict[str, journal_lib.AttachRow] = {}
-        self._data_version = -1
+        self._attachments = attachments.Attachments(journal, process_start)
         self._seen: dict[str, model.Seen] = {}
         self._slots = slots_lib.Slots(policy.heals_max)
         self._asking = False
@@ -96,6 +94,7 @@ class ReplicaWing:
             if not kept.same_boot:
                 memory = recall.rebase(memory, self._clock())
             self._memories[key] = memory
+        self._choose_keys()
         engine.every(lambda: _ATTACHMENTS_S, self._read_attachments,
                      'attachments')
         engine.every(self._interval_s, self._ask, 'provisioner')
@@ -108,6 +107,13 @@ class ReplicaWing:
 
     def look(self, key: str) -> model.Verdict:
         """See one volume and decide; also ask for what is not known."""
+        try:
+            return self._look(key)
+        except Exception:
+            self._give_back(key)    # who raises keeps nobody waiting
+            raise
+
+    def _look(self, key: str) -> model.Verdict:
         seen = self._see(key, self._truth.volumes.get(base.VolumeId(key)),
                          heard_s=self._truth.heard_s)
         self._seen[key] = seen
@@ -127,7 +133,17 @@ class ReplicaWing:
 
     def keep(self, key: str, memory: model.Memory) -> None:
         """See ``loop.Wing``."""
+        if self._requests(memory) > self._requests(self._memories.get(key)):
+            # The budget is looked at once a second, and many may ask in it.
+            since_s, brake, left = self._around
+            self._around = (since_s, brake, left - 1)
         self._memories[key] = memory
+
+    @staticmethod
+    def _requests(memory: model.Memory | None) -> int:
+        return 0 if memory is None else sum(
+            one.request.tries for one in memory.replicas.values()
+            if one.request is not None)
 
     def act(self, key: str, action: model.Action) -> verdict.Outcome:
         """See ``loop.Wing``.
@@ -183,7 +199,7 @@ class ReplicaWing:
             key=base.VolumeId(key), now_s=now_s, volume=volume,
             volume_age_s=None if heard_s is None else now_s - heard_s,
             provisioner_error=None if newer else self._truth.error,
-            attachment=self._attachment(key), array=found.array,
+            attachment=self._attachments.of(key), array=found.array,
             namespaces=found.namespaces, paths=found.paths,
             peers_hold=(None if volume is None or volume.hosts is None
                         else volume.hosts - {self._host}),
@@ -191,16 +207,6 @@ class ReplicaWing:
                 volume, self._results, observe.PROBE_FRESH_S),
             shared=found.sharing, endangered=self._endangered(found),
             paused=engine.paused if engine is not None else None)
-
-    def _attachment(self, key: str) -> model.Attachment | None:
-        row = self._attachments.get(key)
-        if row is None:
-            return None
-        state = model.AttachState(row.state)
-        alive = (state is not model.AttachState.ATTACHED
-                 and self._process_start(row.pid) == row.pid_start)
-        return model.Attachment(volume=base.VolumeId(key), alias=row.alias,
-                                state=state, owner_alive=alive)
 
     def _endangered(self, found: observe.Observation
                     ) -> dict[model.ReplicaId, str]:
@@ -259,7 +265,7 @@ class ReplicaWing:
 
     def _in_turn(self, key: str, found: model.Verdict) -> model.Verdict:
         """A bounded number of volumes is healed at once."""
-        assert self._engine is not None
+        self._slots.size = self.policy.heals_max
         if isinstance(found.action, _NEED_TURN):
             if self._slots.take(key):
                 return found
@@ -267,9 +273,13 @@ class ReplicaWing:
                 found, action=None, phase=Phase.HELD, look_again_s=1.0,
                 sentence=f'waits for its turn, {self._slots.busy} volumes '
                          f'are being healed; then: {found.sentence}')
-        if found.phase not in (Phase.HEALING, Phase.RESYNCING):
-            self._engine.touch(self, self._slots.give_back(key))
+        if found.phase is not Phase.RESYNCING:
+            self._give_back(key)
         return found
+
+    def _give_back(self, key: str) -> None:
+        assert self._engine is not None
+        self._engine.touch(self, self._slots.give_back(key))
 
     def _look_around(self, seen: model.Seen) -> case_lib.Around:
         if seen.array is None or not seen.array.degraded:
@@ -332,25 +342,17 @@ class ReplicaWing:
 
     def _read_attachments(self) -> None:
         assert self._engine is not None
-        version = self._journal.data_version()
-        if version == self._data_version:
-            return
-        self._data_version = version
-        old = self._attachments
-        self._attachments = {_key(row.volume): row
-                             for row in self._journal.attachments()}
-        self._choose_keys()
-        moved = [k for k in {*old, *self._attachments}
-                 if old.get(k) != self._attachments.get(k)]
-        self._engine.touch(self, moved)
+        moved = self._attachments.refresh()
         if moved:
+            self._choose_keys()
+            self._engine.touch(self, moved)
             self.ask_now()
 
     def _choose_keys(self) -> None:
         """Watch what is named, attached, or remembered; drop the rest."""
         assert self._engine is not None
         wanted = {str(k) for k in self._truth.volumes} | set(
-            self._attachments)
+            self._attachments.keys())
         for key in wanted | set(self._memories):
             self._engine.watch(self, key)
         if self._truth.error is not None:
@@ -362,7 +364,7 @@ class ReplicaWing:
     def _forget(self, key: str) -> None:
         assert self._engine is not None
         self._engine.unwatch(self, key)
-        self._engine.touch(self, self._slots.give_back(key))
+        self._give_back(key)
         self._pulse.forget(base.VolumeId(key))
         self._seen.pop(key, None)
         self._memories.pop(key, None)
@@ -388,11 +390,3 @@ class ReplicaWing:
         """Legs and progress of one volume, for status."""
         return telling.describe(self._seen.get(key),
                                 found.memory or model.Memory())
-
-
-def _key(volume: str) -> str:
-    """A volume id in the form that provisioners are held to."""
-    try:
-        return str(uuid.UUID(volume))
-    except ValueError:
-        return volume
