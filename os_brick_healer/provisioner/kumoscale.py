@@ -11,7 +11,7 @@
 #    under the License.
 """KIOXIA KumoScale: NVMe-oF volumes replicated by MD on the host."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 import dataclasses
 import hashlib
 import itertools
@@ -147,10 +147,10 @@ class KumoScaleProvisioner(base.Provisioner):
                        us, self.host.name)
         serving = self._serving(us, mine, stored)
         others = names.keys() - {us}
-        everyone = self._everyone(us, mine, others, len(serving))
+        strangers = self._strangers(us, mine, others, len(serving))
         found = {}
         for name, targets in serving.items():
-            holders = self._holders(stored[name], mine, everyone)
+            holders = self._holders(stored[name], mine, strangers)
             found[name] = ks.volume(
                 stored[name], targets, reached,
                 None if holders is None else frozenset(
@@ -165,9 +165,10 @@ class KumoScaleProvisioner(base.Provisioner):
                  ) -> dict[base.VolumeId, tuple[ks.Target, ...]]:
         """Our volumes, each with those of our targets that serve it."""
         silent = any(target.serves is None for target in mine)
+        index = _Index(mine)
         found = {}
         for name, volume in stored.items():
-            serving = tuple(t for t in mine if _may_serve(t, volume))
+            serving = index.serving(volume)
             if serving and silent:
                 serving = self._ask_ours(us, name)
             if serving:
@@ -185,20 +186,21 @@ class KumoScaleProvisioner(base.Provisioner):
             self._not_ours[name] = now_s + NOT_OURS_S
         return found
 
-    def _everyone(self, us: str, mine: tuple[ks.Target, ...],
-                  others: Collection[str], ours: int
-                  ) -> tuple[ks.Target, ...] | None:
-        """The targets of all hosts; None where KumoScale does not tell."""
+    def _strangers(self, us: str, mine: tuple[ks.Target, ...],
+                   others: Collection[str], ours: int) -> '_Index | None':
+        """The targets of other hosts; None where KumoScale does not tell."""
         if any(target.serves is None for target in mine):
             return None
         found = self._unfiltered(us, mine)
-        if found is None and len(others) <= ours:
-            each = [self._targets(f'list the targets of host {other}',
-                                  hostId=other) for other in others]
-            found = (*mine, *itertools.chain.from_iterable(
-                _for_host(targets, other)
-                for targets, other in zip(each, others, strict=True)))
-        return found
+        if found is not None:
+            return _Index(one for one in found if one.host != us)
+        if len(others) > ours:
+            return None
+        each = {other: self._targets(f'list the targets of host {other}',
+                                     hostId=other) for other in others}
+        return _Index(dataclasses.replace(target, host=other)
+                      for other, targets in each.items()
+                      for target in targets)
 
     def _unfiltered(self, us: str, mine: tuple[ks.Target, ...]
                     ) -> tuple[ks.Target, ...] | None:
@@ -217,20 +219,18 @@ class KumoScaleProvisioner(base.Provisioner):
         return found if self._unfiltered_works else None
 
     def _holders(self, volume: ks.Stored, mine: tuple[ks.Target, ...],
-                 everyone: tuple[ks.Target, ...] | None
-                 ) -> frozenset[str] | None:
-        """Ids of the hosts that hold one of our volumes."""
-        if everyone is not None:
-            return frozenset(target.host or SOMEBODY for target in everyone
-                             if target not in mine
-                             and _may_serve(target, volume))
+                 strangers: '_Index | None') -> frozenset[str] | None:
+        """Ids of the hosts that hold one of our volumes, beside us."""
+        if strangers is not None:
+            return frozenset(target.host or SOMEBODY
+                             for target in strangers.serving(volume))
         found = self._targets(
             f'list all targets of volume {volume.id}', volId=volume.id)
         known = {target.nqn for target in mine}
         if any(t.host is None and t.nqn in known for t in found):
             # The same subsystem may be for another host as well.
-            strangers = any(t.nqn not in known for t in found)
-            return frozenset((SOMEBODY,)) if strangers else None
+            more = any(t.nqn not in known for t in found)
+            return frozenset((SOMEBODY,)) if more else None
         return frozenset(target.host or SOMEBODY for target in found)
 
     # -- what is to be done --
@@ -381,10 +381,30 @@ def _names(known: Mapping[str, ks.Host], us: str,
     return {**names, us: our_name}
 
 
-def _for_host(targets: tuple[ks.Target, ...],
-              host: str) -> Iterator[ks.Target]:
-    for target in targets:
-        yield dataclasses.replace(target, host=host)
+class _Index:
+    """Targets, found by what they serve.
+
+    A host has thousands, and each is looked for once a pass.
+    """
+
+    def __init__(self, targets: Iterable[ks.Target]) -> None:
+        self._told: dict[str, list[ks.Target]] = {}
+        self._silent: dict[str | None, list[ks.Target]] = {}
+        for target in targets:
+            if target.serves is None:
+                self._silent.setdefault(target.backend, []).append(target)
+            for name in target.serves or ():
+                self._told.setdefault(name, []).append(target)
+
+    def serving(self, volume: ks.Stored) -> tuple[ks.Target, ...]:
+        """Those that, as far as they tell, serve one of its replicas."""
+        names = [volume.id, *(one.replica for one in volume.locations)]
+        homes = [None, *(one.backend for one in volume.locations)]
+        found = [*(self._told.get(name, ()) for name in names),
+                 *(self._silent.get(home, ()) for home in homes)]
+        return tuple(dict.fromkeys(
+            target for target in itertools.chain.from_iterable(found)
+            if _may_serve(target, volume)))
 
 
 def _may_serve(target: ks.Target, volume: ks.Stored) -> bool:

@@ -272,7 +272,7 @@ class Client:
               what: str) -> reading.Cursor | None:
         if not text.strip():
             # KumoScale says Success with nothing at all, too.
-            return reading.Cursor(value=[], path='', source=what)
+            return reading.Cursor(value=[], source=what)
         try:
             return reading.load(text, f'the answer to "{what}"')
         except exception.ProvisionerNonsense:

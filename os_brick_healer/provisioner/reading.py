@@ -17,7 +17,6 @@ answer may carry secrets, and it goes to a log and a terminal.
 """
 
 from collections.abc import Iterator
-import dataclasses
 import json
 import math
 import re
@@ -46,7 +45,7 @@ def load(text: bytes | str, source: str) -> 'Cursor':
             place = f' (line {error.lineno}, column {error.colno})'
         raise exception.ProvisionerNonsense(
             f'cannot read {source}: because it is not JSON{place}') from None
-    return Cursor(value=value, path='', source=source)
+    return Cursor(value=value, source=source)
 
 
 def _not_a_number(_word: str) -> object:
@@ -60,13 +59,34 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
-    """A value inside a document, and the path that leads to it."""
+    """A value inside a document, and the path that leads to it.
 
-    value: object = dataclasses.field(repr=False)
-    path: str
-    source: str
+    A plain class, and the path put together only for an error: thousands
+    are made in each look at the volumes.
+    """
+
+    __slots__ = ('_name', '_parent', 'source', 'value')
+
+    def __init__(self, *, value: object, source: str, name: str | int = '',
+                 parent: 'Cursor | None' = None) -> None:
+        self.value = value
+        self.source = source
+        self._name = name
+        self._parent = parent
+
+    def __repr__(self) -> str:
+        return f'Cursor({self.path!r} of {self.source})'
+
+    @property
+    def path(self) -> str:
+        """Where it is: ``volumes.v1.replicas[0]``; empty at the top."""
+        names: list[str] = []
+        one: Cursor | None = self
+        while one is not None:
+            names.append(_shown(one._name))
+            one = one._parent
+        return ''.join(reversed(names)).removeprefix('.')
 
     def wrong(self, expected: str) -> exception.ProvisionerNonsense:
         """The error that says what was expected here."""
@@ -77,9 +97,6 @@ class Cursor:
             + ('missing' if missing
                else f'{_kind(self.value)}, not {expected}'))
 
-    def _step(self, name: str, value: object) -> 'Cursor':
-        return Cursor(value=value, path=self.path + name, source=self.source)
-
     def mapping(self) -> dict[str, Any]:
         """The value itself, an object."""
         if not isinstance(self.value, dict):
@@ -89,22 +106,25 @@ class Cursor:
     def items(self) -> Iterator[tuple[str, 'Cursor']]:
         """Keys and values of an object."""
         for key, value in self.mapping().items():
-            yield key, self._step(_dotted(self.path, key), value)
+            yield key, Cursor(value=value, source=self.source,
+                              name=key, parent=self)
 
     def maybe(self, *names: str) -> 'Cursor | None':
         """The value of the first of these keys that is there, not null."""
         found = self.mapping()
         for name in names:
-            if found.get(name) is not None:
-                return self._step(_dotted(self.path, name), found[name])
+            value = found.get(name)
+            if value is not None:
+                return Cursor(value=value, source=self.source, name=name,
+                              parent=self)
         return None
 
     def key(self, name: str) -> 'Cursor':
         """The value of a key that must be there."""
         found = self.maybe(name)
         if found is None:
-            missing = self._step(_dotted(self.path, name), None)
-            raise missing.wrong('missing')
+            raise Cursor(value=None, source=self.source, name=name,
+                         parent=self).wrong('missing')
         return found
 
     def each(self) -> Iterator['Cursor']:
@@ -112,7 +132,8 @@ class Cursor:
         if not isinstance(self.value, list):
             raise self.wrong('a list')
         for index, value in enumerate(self.value):
-            yield self._step(f'[{index}]', value)
+            yield Cursor(value=value, source=self.source,
+                         name=index, parent=self)
 
     def text(self, *, empty: bool = False) -> str:
         """A printable string of bounded length."""
@@ -161,9 +182,13 @@ class Cursor:
         return float(value)
 
 
-def _dotted(path: str, name: str) -> str:
-    shown = name if name.isprintable() and len(name) < 80 else '(odd key)'
-    return f'.{shown}' if path else shown
+def _shown(name: str | int) -> str:
+    if isinstance(name, int):
+        return f'[{name}]'
+    if not name:
+        return ''
+    plain = name.isprintable() and len(name) < 80
+    return f'.{name}' if plain else '.(odd key)'
 
 
 def _kind(value: object) -> str:

@@ -10,6 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 import dataclasses
+import time
 from typing import Any
 
 from bed.guest import kumoscale as server
@@ -68,6 +69,15 @@ class RequestsTest(KumoScaleTestCase):
             self.one_volume()
         self.assertEqual(few, self.requests())
         self.assertEqual(5, few)  # one of them for the other host
+
+    def test_a_pass_takes_time_in_step_with_the_volumes(self) -> None:
+        # Comparing each volume with each target took minutes here.
+        for _ in range(400):
+            self.one_volume()
+        self.ours.volumes()
+        began_s = time.thread_time()
+        self.assertEqual(400, len(self.ours.volumes()))
+        self.assertLess(time.thread_time() - began_s, 2.0)
 
     def test_no_volumes_take_one_request(self) -> None:
         self.assertEqual(1, self.requests())

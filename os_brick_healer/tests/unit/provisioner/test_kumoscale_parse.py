@@ -28,7 +28,7 @@ R2 = '00000000-0000-4000-8000-000000000002'
 
 
 def read(value: object) -> reading.Cursor:
-    return reading.Cursor(value=json.loads(json.dumps(value)), path='',
+    return reading.Cursor(value=json.loads(json.dumps(value)),
                           source='the answer')
 
 

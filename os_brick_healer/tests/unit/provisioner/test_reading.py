@@ -43,7 +43,7 @@ class ReadingTest(base.TestCase):
     @documents.settings
     @hypothesis.given(documents.ANYTHING, st.sampled_from(STEPS))
     def test_no_step_surprises(self, value: object, step: Any) -> None:
-        cursor = reading.Cursor(value=value, path='', source='it')
+        cursor = reading.Cursor(value=value, source='it')
         try:
             step(cursor)
         except exception.ProvisionerNonsense as error:
