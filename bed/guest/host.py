@@ -20,6 +20,7 @@ is left to the methods, so that this module loads where there is none.
 from collections.abc import Mapping
 import dataclasses
 import importlib
+import importlib.util
 import json
 import logging
 import os
@@ -237,6 +238,9 @@ def setup_os_brick() -> None:
         _module('os_brick').setup(cfg.CONF)
         if os.geteuid() == 0:
             _module('os_brick.privileged').default.set_client_mode(False)
+            if _is_there('os_brick_healer'):
+                _module('os_brick_healer.privileged'
+                        ).context.set_client_mode(False)
         else:
             _module('oslo_privsep.priv_context').init(
                 root_helper=shlex.split(ROOT_HELPER))
@@ -254,6 +258,10 @@ def prepare_directories() -> None:
     for name in NOVA_DIRECTORIES:
         pathlib.Path(name).mkdir(parents=True, exist_ok=True)
         shutil.chown(name, 'nova', 'nova')
+
+
+def _is_there(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
 
 
 def _copy(connection: Properties) -> Properties:
