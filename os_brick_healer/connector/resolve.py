@@ -108,7 +108,9 @@ def _heard(props: Mapping[str, Any], volume: base.Volume,
     return Resolved(
         key=str(volume.id), alias=str(props.get('alias')), legs=good,
         bad=bad, size_bytes=volume.size_bytes, fresh=True,
-        replica_count=max(_count(props, len(passed)), volume.replica_count),
+        # Not the provisioner's: while a replacement is under way it may
+        # count that as one more replica, and the array has no slot for it.
+        replica_count=_count(props, len(passed)),
         sentence=_sentence(volume, good, bad, passed))
 
 

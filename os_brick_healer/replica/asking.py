@@ -124,9 +124,7 @@ def _held(case: case_lib.Case, leg: case_lib.Leg) -> model.Verdict | None:
 
 def _ask(case: case_lib.Case, leg: case_lib.Leg,
          old: model.Request | None) -> model.Verdict | None:
-    settled_s = (0.0 if old is None else
-                 old.asked_s + 2 * case.policy.provisioner_interval_s)
-    if max(settled_s, leg.memory.next_try_s if old else 0.0) > case.now_s:
+    if old is not None and _settles_s(case, leg, old) > case.now_s:
         return saying.say(case, Phase.HEALING,
                     f'it is not known whether the request to replace '
                     f'{leg.name} was heard: looking for its replica before '
@@ -149,6 +147,19 @@ def _ask(case: case_lib.Case, leg: case_lib.Leg,
         action=model.RequestReplacement(
             volume=case.seen.key, law=saying.LAW_BOUNDED, replica=leg.id,
             request_id=request_id, known=known))
+
+
+def _settles_s(case: case_lib.Case, leg: case_lib.Leg,
+               old: model.Request) -> float:
+    """When it is known that an earlier request was not heard.
+
+    After a clear failure its back-off says when. If the agent died in the
+    request, its replica may be named late: asking at once could yield two.
+    """
+    if leg.memory.last_error is not None:
+        return max(leg.memory.next_try_s,
+                   old.asked_s + 2 * case.policy.provisioner_interval_s)
+    return old.asked_s + case.policy.arrival_s
 
 
 def _await_arrival(case: case_lib.Case, leg: case_lib.Leg,
