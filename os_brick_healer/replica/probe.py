@@ -239,6 +239,8 @@ class TcpProber:
                         or len(self._flights) >= self._sockets_max):
                     return
                 portal, _none = self._asked.popitem(last=False)
+                if portal in self._flights:
+                    continue     # asked for again while it took off
             yield portal
 
     def _wait_s(self) -> float | None:

@@ -116,6 +116,26 @@ class TestProber(ProbeTestCase):
         for _ in range(count):
             self.assertTrue(self.woken.acquire(timeout=10.0))
 
+    def test_a_portal_asked_for_while_it_takes_off_lands_once(self) -> None:
+        good = self.listen()
+        asked: list[bool] = []
+
+        def clock() -> float:
+            # The first reading is between the line and the flight.
+            if not asked:
+                asked.append(True)
+                made.ask([good])
+            return time.monotonic()
+
+        woken = threading.Semaphore(0)
+        made = probe.TcpProber(wake=lambda _portal: woken.release(),
+                               clock=clock)
+        self.addCleanup(made.stop)
+        made.ask([good])
+        for _ in range(3):
+            self.assertTrue(woken.acquire(timeout=10.0))
+            made.ask([good])
+
     def test_nothing_is_known_before_the_first_result(self) -> None:
         self.assertEqual(probe.Result(),
                          self.prober().result(self.listen()))
