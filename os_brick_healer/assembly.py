@@ -11,6 +11,7 @@
 #    under the License.
 """Puts the rooms together into one agent."""
 
+from collections.abc import Callable
 import functools
 import os
 import socket
@@ -80,21 +81,27 @@ def identify(conf: cfg.ConfigOpts, tree: reader.Tree) -> base.HostIdentity:
     return loader.host_identity(conf, uuid=lambda: root_uuid(tree))
 
 
-def build(conf: cfg.ConfigOpts, *, run_mode: str) -> loop.Engine:
+def build(conf: cfg.ConfigOpts, *, run_mode: str,
+          tree: reader.Tree | None = None,
+          waker: wake.Waker | None = None,
+          plugin: Callable[[], base.Provisioner] | None = None,
+          ) -> loop.Engine:
     """An engine that heals the volumes of this host.
 
     :param run_mode: how the agent runs, for status.
+    :param tree: another host's files (a benchmark's), with its events.
+    :param plugin: makes the provisioner. Default: the configured one.
     :raises HealerError: it cannot: the journal, or a setting.
     """
-    tree = reader.Tree()
+    tree = tree or reader.Tree()
     profile = policy_lib.profile(conf)
     policy = policy_lib.policy(conf)
     journal = open_journal(conf)
-    waker = wake.Waker()
+    waker = waker or wake.Waker()
     for problem in waker.problems:
         LOG.warning('%s: changes are noticed by polling only', problem)
     truth = truth_lib.Truth(
-        lambda: loader.load(conf, identify(conf, tree)), clock)
+        plugin or (lambda: loader.load(conf, identify(conf, tree))), clock)
     pulse = pulse_lib.Pulse(tree, stuck_s=profile.stuck_s)
     prober = probe.TcpProber(
         deadline_s=profile.probe_deadline_s,
