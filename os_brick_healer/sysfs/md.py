@@ -120,12 +120,13 @@ def _array(tree: reader.Tree, name: str) -> Array | None:
     disks = tree.read(md + 'raid_disks')
     component = tree.read(md + 'component_size')
     size = tree.read(f'sys/block/{name}/size')
-    if (level is None or state is None or disks is None or component is None
-            or size is None):
+    # Of an array that is just being stopped the files are still there, and
+    # empty (md_clean() sets raid_disks to 0, which is shown as nothing).
+    if not (level and state and disks and component and size):
         return None
     action = tree.read(md + 'sync_action')
     completed = speed = None
-    if action is not None and action not in ('idle', 'frozen'):
+    if action and action not in ('idle', 'frozen'):
         completed = _completed(tree, md + 'sync_completed')
         speed = _number(tree, md + 'sync_speed')
     return Array(
@@ -138,7 +139,7 @@ def _array(tree: reader.Tree, name: str) -> Array | None:
                                              md + 'component_size'),
         size_bytes=512 * parse.integer(size, name + '/size'),
         members=_members(tree, md),
-        sync_action=None if action is None
+        sync_action=None if not action
         else parse.word(action, md + 'sync_action'),
         completed=completed, speed_kib_s=speed)
 

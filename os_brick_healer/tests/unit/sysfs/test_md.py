@@ -161,6 +161,12 @@ class VanishingTest(base.TestCase):
             self.assertEqual(['md125', 'md127'],
                              [a.name for a in md.arrays(host.tree)])
 
+    def test_an_array_that_is_being_stopped_is_gone_already(self) -> None:
+        for attribute in ('level', 'raid_disks'):
+            host = synthetic.SyntheticHost(self.temp_dir(), volumes=1)
+            (host.root / 'sys/block/md127/md' / attribute).write_text('')
+            self.assertIsNone(md.array(host.tree, 'md127'))
+
     def test_a_member_that_leaves_is_not_one_any_more(self) -> None:
         at = self.host.root / 'sys/block/md127/md/dev-nvme1n1'
         (at / 'state').unlink()
