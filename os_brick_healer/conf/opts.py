@@ -68,7 +68,7 @@ heal_opts: list[cfg.Opt] = [
     cfg.StrOpt(
         'profile', default='default',
         choices=[
-            ('default', 'production: keep-alive 4 s, state polls every '
+            ('default', 'production: keep-alive 3 s, state polls every '
                         '0.25 s'),
             ('fast', 'shortest stalls: keep-alive 1 s, state polls every '
                      '0.1 s'),

@@ -24,10 +24,14 @@ from os_brick_healer.engine import limits
 class Profile:
     """How quickly a lost leg is noticed and given up; seconds.
 
+    :ivar break_after_s: the kernel first tries to reconnect after a whole
+        second (reconnect_delay cannot be less): to wait for that would cost
+        the guest more than a re-add by bitmap costs.
     :ivar keep_alive_s: in silence Linux 6.1's tear-down waits for a
         keep-alive that is under way, at most this long; one is only sent
         after a quarter of this time without traffic. So a longer one makes
-        the wait rarer, and longer (see the stall table in the docs).
+        the wait rarer, and longer; the worst stall is about one and a half
+        times of it, and a second (see the stall table in the docs).
     :ivar stuck_s: I/O that has not moved for so long makes us probe.
     """
 
@@ -42,7 +46,7 @@ class Profile:
 
 PROFILES = {
     'default': Profile(
-        keep_alive_s=4, poll_s=0.25, break_after_s=0.5,
+        keep_alive_s=3, poll_s=0.25, break_after_s=0.2,
         idle_break_after_s=5.0, stuck_s=0.4, silence_s=0.45,
         probe_deadline_s=0.5),
     'fast': Profile(
