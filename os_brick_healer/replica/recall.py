@@ -20,6 +20,8 @@ from os_brick_healer.engine import limits, pacing
 from os_brick_healer.replica import case as case_lib
 from os_brick_healer.replica import model
 
+_SYNCHRONIZING = model.ReplicaState.SYNCHRONIZING
+
 
 def update(case: case_lib.Case) -> model.Memory:
     """The memory after this look.
@@ -76,7 +78,9 @@ def _one(case: case_lib.Case, leg: case_lib.Leg,
     return dataclasses.replace(
         old,
         unnamed_s=None,
-        belongs=old.belongs or inside or first,
+        # One that is being filled as we first see it is new.
+        belongs=old.belongs or inside or (first and leg.replica.state
+                                          is not _SYNCHRONIZING),
         lost_s=None if inside else _since(old.lost_s, case.now_s),
         losses_s=_losses(case, leg, inside),
         unreachable_s=(old.unreachable_s if reachable is None
