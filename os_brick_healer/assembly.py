@@ -30,7 +30,7 @@ from os_brick_healer.replica import act, laws, locks, observe, probe
 from os_brick_healer.replica import pulse as pulse_lib
 from os_brick_healer.replica import truth as truth_lib
 from os_brick_healer.replica import wing as wing_lib
-from os_brick_healer.sysfs import reader
+from os_brick_healer.sysfs import parse, reader
 
 LOG = logging.getLogger(__name__)
 
@@ -64,15 +64,35 @@ def root_uuid(tree: reader.Tree) -> str | None:
     """The UUID of the root file system, as os-brick reports the host's.
 
     os-brick asks findmnt and blkid as root; udev's database tells the same
-    to anybody. None on an overlay root, like os-brick.
+    to anybody. None on an overlay root, like os-brick, and where udev never
+    saw the device.
     """
-    for line in (tree.read('proc/self/mountinfo') or '').splitlines():
-        words = line.split(' ')
-        if len(words) > 4 and words[4] == '/':
-            text = tree.read(f'run/udev/data/b{words[2]}') or ''
-            for entry in text.splitlines():
-                if entry.startswith('E:ID_FS_UUID='):
-                    return entry.partition('=')[2]
+    number = _root_device(tree)
+    if number is None:
+        return None
+    text = tree.read(f'run/udev/data/b{number}', parse.TEXT_MAX) or ''
+    return parse.udev_properties(text).get('ID_FS_UUID')
+
+
+def _root_device(tree: reader.Tree) -> str | None:
+    """MAJOR:MINOR of the block device that the root file system is on.
+
+    A file system with volumes of its own (btrfs) has a number that is no
+    device's, and major 0: its source is looked up by name.
+    """
+    mounts = tree.read('proc/self/mountinfo', parse.TEXT_MAX) or ''
+    for line in reversed(mounts.splitlines()):     # the topmost counts
+        words, _, about = line.partition(' - ')
+        found = words.split(' ')
+        if len(found) < 5 or found[4] != '/':
+            continue
+        if not found[2].startswith('0:'):
+            return found[2]
+        source = [*about.split(' '), '', ''][1]
+        if not source.startswith('/dev/'):
+            return None
+        name = os.path.basename(tree.readlink(source) or source)
+        return tree.read(f'sys/class/block/{name}/dev')
     return None
 
 

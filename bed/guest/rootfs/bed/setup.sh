@@ -15,3 +15,5 @@ ip link set lo up
 modprobe -a virtio_console configfs
 mount -t configfs none /sys/kernel/config
 /lib/systemd/systemd-udevd --daemon
+# udev's database knows the root file system's UUID, as on any host
+udevadm trigger --action=add --sysname-match=vda
