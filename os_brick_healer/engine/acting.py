@@ -78,7 +78,7 @@ class Notes:
         self._dirty.pop((kind, key), None)
 
     def flush(self, wings: Mapping[str, parts.Wing]) -> None:
-        """Write all memories that wait, in one transaction a wing."""
+        """Write all that waits, in one transaction a wing."""
         for kind, wing in wings.items():
             values = {key: wing.dump(memory) for (k, key), memory
                       in self._dirty.items() if k == kind}
@@ -87,6 +87,8 @@ class Notes:
             if values and self.attempt(save):
                 for key in values:
                     self._dirty.pop((kind, key), None)
+        if self.journal.waiting:
+            self.attempt(self.journal.settle)
 
     def attempt(self, write: Callable[[], None]) -> bool:
         """Write what healing does not depend on; whether it worked."""

@@ -17,6 +17,7 @@ volumes (nova-compute). SQLite serialises them; write-ahead logging with
 that an intent is on disk before its effect begins.
 """
 
+import collections
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import dataclasses
@@ -154,6 +155,8 @@ class Journal:
         self._boot_id = boot_id if boot_id is not None else read_boot_id()
         self._history_max = history_max
         self._lock = threading.RLock()
+        self._told: collections.deque[HistoryRow] = collections.deque(
+            maxlen=max(1, history_max))
         self._db = self._open(busy_s, read_only)
 
     def _open(self, busy_s: float, read_only: bool) -> sqlite3.Connection:
@@ -208,12 +211,16 @@ class Journal:
 
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
+        """A transaction; what was told before it comes first in it."""
         with self._lock:
             try:
                 self._db.execute('BEGIN IMMEDIATE')
                 try:
+                    for row in self._told:
+                        self._insert(self._db, row)
                     yield self._db
                     self._db.execute('COMMIT')
+                    self._told.clear()
                 except BaseException:
                     with contextlib.suppress(sqlite3.Error):
                         self._db.execute('ROLLBACK')
@@ -242,6 +249,8 @@ class Journal:
     def close(self) -> None:
         """Close the file; the journal cannot be used afterwards."""
         with self._lock:
+            with contextlib.suppress(exception.JournalError):
+                self.settle()
             self._db.close()
 
     # Attachments: written by connectors, read by the agent ----------
@@ -393,33 +402,59 @@ class Journal:
 
     def tell(self, kind: str, key: str, text: str,
              ok: bool | None = None) -> None:
-        """Add a changed verdict to the history."""
-        with self._write() as db:
-            self._tell(db, kind, key, None, 'verdict', text, ok)
+        """Add a changed verdict to the history.
+
+        Nothing depends on it, so it is written with the next transaction
+        or by :meth:`settle`: an agent that starts has a thousand to tell,
+        and a commit of its own would cost each of them an fsync.
+        """
+        row = HistoryRow(wall_s=self._wall(), kind=kind, key=key,
+                         intent_id=None, what='verdict', text=text, ok=ok)
+        with self._lock:
+            self._told.append(row)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something was told and is not written yet."""
+        return bool(self._told)
+
+    def settle(self) -> None:
+        """Write what was told and is not written yet."""
+        if self.waiting:
+            with self._write():
+                pass
 
     def _tell(self, db: sqlite3.Connection, kind: str, key: str,
               intent_id: str | None, what: str, text: str,
               ok: bool | None) -> None:
+        self._insert(db, HistoryRow(
+            wall_s=self._wall(), kind=kind, key=key, intent_id=intent_id,
+            what=what, text=text, ok=ok))
+
+    def _insert(self, db: sqlite3.Connection, row: HistoryRow) -> None:
         cursor = db.execute(
             'INSERT INTO history (wall_s, kind, key, intent_id, what, text, '
             'ok) VALUES (?,?,?,?,?,?,?)',
-            (self._wall(), kind, key, intent_id, what, text[:TEXT_MAX],
-             None if ok is None else int(ok)))
+            (row.wall_s, row.kind, row.key, row.intent_id, row.what,
+             row.text[:TEXT_MAX], None if row.ok is None else int(row.ok)))
         db.execute('DELETE FROM history WHERE seq<=?',
                    ((cursor.lastrowid or 0) - self._history_max,))
 
     def history(self, key: str | None = None,
                 limit: int = 100) -> tuple[HistoryRow, ...]:
         """The newest lines, oldest of them first."""
-        rows = self._read(
-            'SELECT wall_s, kind, key, intent_id, what, text, ok '
-            'FROM history WHERE ?1 IS NULL OR key=?1 '
-            'ORDER BY seq DESC LIMIT ?2', (key, limit))
-        return tuple(
+        with self._lock:
+            rows = self._read(
+                'SELECT wall_s, kind, key, intent_id, what, text, ok '
+                'FROM history WHERE ?1 IS NULL OR key=?1 '
+                'ORDER BY seq DESC LIMIT ?2', (key, limit))
+            told = [r for r in self._told if key in (None, r.key)]
+        written = [
             HistoryRow(wall_s=r[0], kind=r[1], key=r[2], intent_id=r[3],
                        what=r[4], text=r[5],
                        ok=None if r[6] is None else bool(r[6]))
-            for r in reversed(rows))
+            for r in reversed(rows)]
+        return tuple((written + told)[-limit:]) if limit > 0 else ()
 
     # Settings that outlive the agent (paused) ----------
 

@@ -369,8 +369,7 @@ class Engine:
         entry.said, entry.repeats = said, 0
         LOG.info('%s %s: %s: %s', kind, key, found.phase.value,
                  found.sentence)
-        self._notes.attempt(
-            lambda: self.journal.tell(kind, key, found.sentence))
+        self.journal.tell(kind, key, found.sentence)
 
     def _flush(self) -> None:
         self._notes.flush(self.wings)
