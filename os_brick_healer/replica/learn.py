@@ -27,6 +27,7 @@ REPORT_RETRY_S = 10.0
 #: After a cut the kernel tears down; a second cut would only disturb.
 CUT_AGAIN_S = 2.0
 BREAK_AGAIN_S = 0.5
+WORDS_S = 0.5
 #: Detail of an outcome: MD cannot catch up by the bitmap.
 READD_REFUSED = 're-add refused'
 
@@ -100,9 +101,9 @@ def _learn(one: One, action: model.Action, outcome: Outcome, now_s: float,
                     one.request, state=model.RequestState.ACCEPTED,
                     asked_s=now_s))
         case model.Publish():
-            # The next words of the provisioner tell where it is.
-            wait_s = (pacing.backoff_s(one.tries + 1) if one.published
-                      else 0.0)
+            # The next words of the provisioner, which is being asked now,
+            # tell where it is: until then it would be published again.
+            wait_s = pacing.backoff_s(one.tries + 1, first_s=WORDS_S)
             return dataclasses.replace(
                 one, published=True, tries=one.tries + 1,
                 next_try_s=now_s + wait_s)
