@@ -24,6 +24,11 @@ REQUEST_TRIES_MAX = 10
 #: Replicas beyond the wanted number that may exist for a while (KumoScale
 #: allows four replicas of a two-replica volume).
 EXTRA_REPLICAS_MAX = 2
+#: Replicas that a volume may have in all, unless one more than its legs is
+#: more than that (KumoScale's rule).
+REPLICAS_MAX = 4
+#: In-sync legs without which nothing is let go.
+COPIES_MIN = 2
 #: Back-off of a failed action, seconds: first, longest.
 RETRY_FIRST_S = 1.0
 RETRY_LAST_S = 300.0

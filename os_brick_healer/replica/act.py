@@ -23,7 +23,7 @@ import dataclasses
 from typing import assert_never
 
 from os_brick_healer import exception
-from os_brick_healer.engine import verdict
+from os_brick_healer.engine import limits, verdict
 from os_brick_healer.privileged import md as privileged_md
 from os_brick_healer.privileged import nvme as privileged_nvme
 from os_brick_healer.provisioner import base
@@ -138,7 +138,11 @@ class Hands:
         array = recheck.same_array(action.array, action.array_uuid, seen)
         # Law 3, said here once more because it cannot be taken back.
         in_sync = sum(1 for x in array.members if x.in_sync)
-        if array.degraded or in_sync < array.raid_disks:
+        heir = (None if action.successor is None
+                else case_lib.member_of(seen, action.successor))
+        succeeded = (heir is not None and heir.in_sync
+                     and in_sync >= limits.COPIES_MIN)
+        if not succeeded and (array.degraded or in_sync < array.raid_disks):
             raise recheck.Refused(
                 f'cannot let replica {action.replica} go: {array.name} is '
                 'not whole')

@@ -112,7 +112,15 @@ def _held(case: case_lib.Case, leg: case_lib.Leg) -> model.Verdict | None:
                     f'{leg.name} is lost, but this hour has seen as many '
                     f'requests for replacements as are allowed',
                     law=saying.LAW_BOUNDED)
-    most = saying.array(case).raid_disks + limits.EXTRA_REPLICAS_MAX
+    legs = saying.array(case).raid_disks
+    most = min(legs + limits.EXTRA_REPLICAS_MAX,
+               max(limits.REPLICAS_MAX, legs + 1))
+    coming = any(x.filling or not x.memory.belongs for x in case.legs)
+    if len(volume.replicas) >= most and coming:
+        return saying.say(case, Phase.HELD,
+                    f'{leg.name} is lost, too; its turn comes when the '
+                    f'replacement that is under way is in sync',
+                    law=saying.LAW_BOUNDED)
     if len(volume.replicas) >= most:
         return saying.say(case, Phase.HELD,
                     f'{leg.name} is lost, but the volume already has '

@@ -157,7 +157,9 @@ def _truth(case: case_lib.Case) -> model.Verdict | None:
         return _say(case, phase, f'the provisioner is of no help ({why}): '
                     f'{array.name} is only watched', law=LAW_TRUTH)
     if not case.fresh:
-        why = seen.provisioner_error or 'its last word is too old'
+        why = seen.provisioner_error or (
+            'it no longer names this volume' if seen.volume_age_s is None
+            else 'its last word is too old')
         return _say(case, phase, f'the provisioner cannot be asked ({why}): '
                     f'nothing of {array.name} is changed', law=LAW_TRUTH)
     if seen.volume.nonsense is not None:
@@ -195,7 +197,11 @@ def _healing(case: case_lib.Case) -> model.Verdict | None:
             return found
         waits = found if waits is None else dataclasses.replace(
             waits, look_again_s=min(waits.look_again_s, found.look_again_s))
-    return waits
+    sick = _sick(case)
+    if waits is None or sick is None:
+        return waits
+    return dataclasses.replace(
+        waits, sentence=f'{waits.sentence}; and {sick.sentence}')
 
 
 def _sick(case: case_lib.Case) -> model.Verdict | None:
@@ -235,5 +241,5 @@ def _healthy(case: case_lib.Case) -> model.Verdict:
 
 
 _ROOMS: tuple[Callable[[case_lib.Case], model.Verdict | None], ...] = (
-    _gone, _not_the_array, _broken, _nova, _two_hosts, flow.keep_flowing,
+    _gone, _not_the_array, _nova, _broken, _two_hosts, flow.keep_flowing,
     _clear_failfast, _truth, _healing, _sick)

@@ -19,7 +19,7 @@ that is new is in sync.
 
 from collections.abc import Callable
 
-from os_brick_healer.engine import pacing, verdict
+from os_brick_healer.engine import limits, pacing, verdict
 from os_brick_healer.replica import asking, model, saying
 from os_brick_healer.replica import case as case_lib
 
@@ -254,16 +254,19 @@ def _add(case: case_lib.Case, leg: case_lib.Leg,
 # Letting the old one go ----------
 
 def retire(case: case_lib.Case) -> model.Verdict | None:
-    """All slots are in sync: what was replaced may go.
+    """What was replaced may go once its successor is in sync.
 
-    So may a replacement that came after the lost leg had come back: it
-    holds nothing.
+    So may, once all slots are in sync, a replacement that came after the
+    lost leg had come back: it holds nothing. With two legs of three lost,
+    the first must go before the second can be replaced: a vendor has room
+    for so many replicas only.
     """
-    if not case.whole:
-        return None
     for leg in case.legs:
         if leg.member is not None or not (
                 _replaced(leg) or _superfluous(case, leg)):
+            continue
+        heir = _heir(case, leg)
+        if not case.whole and heir is None:
             continue
         if not saying.due(case, leg):
             continue
@@ -279,12 +282,23 @@ def retire(case: case_lib.Case) -> model.Verdict | None:
         array = saying.array(case)
         return saying.say(
             case, Phase.HEALING,
-            f'{leg.name} is no longer needed, all legs of {array.name} are '
-            f'in sync: confirm its removal', law=saying.LAW_SUCCESSOR,
+            f'{leg.name} is no longer needed, '
+            + (f'all legs of {array.name} are' if heir is None
+               else f'{heir.name}, its successor, is')
+            + ' in sync: confirm its removal', law=saying.LAW_SUCCESSOR,
             action=model.ConfirmRemoval(
                 volume=case.seen.key, law=saying.LAW_SUCCESSOR, replica=leg.id,
-                array=array.name, array_uuid=array.uuid))
+                array=array.name, array_uuid=array.uuid,
+                successor=None if heir is None else heir.id))
     return None
+
+
+def _heir(case: case_lib.Case, leg: case_lib.Leg) -> case_lib.Leg | None:
+    """Its successor, if that is in sync and not alone in that."""
+    request = leg.memory.request
+    if request is None or len(case.in_sync) < limits.COPIES_MIN:
+        return None
+    return next((x for x in case.in_sync if x.id == request.arrived), None)
 
 
 def _replaced(leg: case_lib.Leg) -> bool:

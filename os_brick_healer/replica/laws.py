@@ -18,6 +18,7 @@ forbids the act, or nothing.
 
 from typing import assert_never
 
+from os_brick_healer.engine import limits
 from os_brick_healer.replica import case as case_lib
 from os_brick_healer.replica import model
 
@@ -67,7 +68,7 @@ def _special(action: model.Action, seen: model.Seen) -> str | None:
         case model.ConnectReplica():
             return _truth(seen) or _listed(action.replica, seen)
         case model.ConfirmRemoval():
-            return _truth(seen) or _successor(action.replica, seen)
+            return _truth(seen) or _successor(action, seen)
         case model.DisconnectPaths():
             return (_truth(seen) or _not_member(action.replica, seen)
                     or _unshared(action.replica, seen))
@@ -82,7 +83,8 @@ def _special(action: model.Action, seen: model.Seen) -> str | None:
 
 
 def _truth(seen: model.Seen) -> str | None:
-    if seen.volume is None or seen.provisioner_error is not None:
+    if (seen.volume is None or seen.volume_age_s is None
+            or seen.provisioner_error is not None):
         return "the provisioner's word is missing (law 6)"
     if seen.volume.nonsense is not None:
         return 'the provisioner contradicts itself (law 6)'
@@ -168,7 +170,8 @@ def _unshared(replica: model.ReplicaId, seen: model.Seen) -> str | None:
     return f'its controllers also lead to {", ".join(others)} (law 4)'
 
 
-def _successor(replica: model.ReplicaId, seen: model.Seen) -> str | None:
+def _successor(action: model.ConfirmRemoval, seen: model.Seen) -> str | None:
+    replica = action.replica
     assert seen.volume is not None
     array = seen.array
     found = _not_member(replica, seen)
@@ -177,6 +180,8 @@ def _successor(replica: model.ReplicaId, seen: model.Seen) -> str | None:
     in_sync = [r.id for r in seen.volume.replicas if r.id != replica
                and (m := case_lib.member_of(seen, r.id)) is not None
                and m.in_sync]
+    if action.successor in in_sync and len(in_sync) >= limits.COPIES_MIN:
+        return None
     if array.degraded or len(in_sync) < array.raid_disks:
         return f'not every leg of {array.name} is in sync (law 3)'
     return None

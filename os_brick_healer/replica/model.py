@@ -534,11 +534,16 @@ class RequestReplacement(_Act):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmRemoval(_Act):
-    """Let the provisioner delete a replica whose successor is in sync."""
+    """Let the provisioner delete a replica whose successor is in sync.
+
+    :ivar successor: the replica that came in its place; None: not known,
+        every slot of the array must be in sync.
+    """
 
     replica: ReplicaId
     array: str
     array_uuid: str
+    successor: ReplicaId | None = None
     risk = verdict.Risk.REMOVE
     lane = Lane.NETWORK
 

@@ -269,6 +269,13 @@ class TestConfirmRemoval(HandsTestCase):
                           members=(member(1), member(2, 'spare')))
         self.assert_nothing(self.action)
 
+    def test_a_degraded_array_with_the_successor_lets_the_old_one_go(
+            self) -> None:
+        self.change_array(degraded=1, raid_disks=3)
+        self.action = dataclasses.replace(self.action, successor=rid(2))
+        self.assertTrue(self.do(self.action).changed)
+        self.assertEqual([('confirm', 'rep-3')], self.owner.told)
+
     def test_a_member_is_never_let_go(self) -> None:
         self.assert_nothing(dataclasses.replace(self.action,
                                                 replica=rid(2)))

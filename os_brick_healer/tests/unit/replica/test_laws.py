@@ -179,6 +179,23 @@ class LawTest(base.TestCase):
             self.forbidden(confirm(), world.seen(old, world.leg('b'), new),
                            'law 3')
 
+    def test_law_3_a_replica_goes_once_its_successor_is_in_sync(
+            self) -> None:
+        succeeded = dataclasses.replace(
+            confirm(), successor=model.ReplicaId('c'))
+
+        def of_three(*legs: world.Leg) -> model.Seen:
+            return world.seen(world.leg('a', None), *legs, raid_disks=3)
+
+        self.permitted(succeeded, of_three(world.leg('b'), world.leg('c')))
+        self.forbidden(confirm(), of_three(world.leg('b'), world.leg('c')),
+                       'law 3')
+        for legs in ((world.leg('c'),),
+                     (world.leg('b'), world.leg('c', 'spare')),
+                     (world.leg('b'), world.leg('c', 'faulty')),
+                     (world.leg('b'), world.leg('d'))):
+            self.forbidden(succeeded, of_three(*legs), 'law 3')
+
     def test_law_3_a_member_is_never_confirmed_as_removed(self) -> None:
         at = world.seen(world.leg('a'), world.leg('b'), world.leg('c'),
                         raid_disks=3)
