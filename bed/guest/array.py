@@ -48,6 +48,9 @@ LOOP_CLR_FD = 0x4C01
 LOOP_SET_CAPACITY = 0x4C07
 LOOP_CONFIG_FORMAT = '<II232s64x'  # fd, block_size, loop_info64, reserved
 COMMAND_DEADLINE_S = 30
+# Documentation/block/stat.rst: the seventh word, in 512-byte sectors
+SECTORS_WRITTEN = 6
+SECTOR_BYTES = 512
 NFT_RULES = """
 table inet bed {
     set cut { type ipv4_addr; }
@@ -134,7 +137,7 @@ class NvmetArray:
             os.truncate(known.file, size_bytes)
             with open(known.loop, 'rb') as loop:
                 fcntl.ioctl(loop, LOOP_SET_CAPACITY)
-            _write(self._namespace(replica) / 'revalidate_size', '1')
+            write(self._namespace(replica) / 'revalidate_size', '1')
 
     def delete(self, replica: str) -> None:
         with self._lock:
@@ -143,10 +146,10 @@ class NvmetArray:
             subsystem = self._subsystem(replica)
             for link in (subsystem / 'allowed_hosts').iterdir():
                 link.unlink()
-            _write(self._namespace(replica) / 'enable', '0')
+            write(self._namespace(replica) / 'enable', '0')
             self._namespace(replica).rmdir()
             subsystem.rmdir()
-            _loop_detach(known.loop)
+            loop_detach(known.loop)
             known.file.unlink()
             del self._replicas[replica]
 
@@ -211,9 +214,9 @@ class NvmetArray:
         with self._lock:
             self._known(replica).namespace_uuid = namespace_uuid
             namespace = self._namespace(replica)
-            _write(namespace / 'enable', '0')
-            _write(namespace / 'device_uuid', namespace_uuid)
-            _write(namespace / 'enable', '1')
+            write(namespace / 'enable', '0')
+            write(namespace / 'device_uuid', namespace_uuid)
+            write(namespace / 'enable', '1')
 
     def corrupt(self, replica: str, offset_bytes: int, data: bytes) -> None:
         """Writes behind everybody's back, straight to the medium."""
@@ -222,6 +225,16 @@ class NvmetArray:
     def medium(self, replica: str) -> pathlib.Path:
         """The file that holds the replica's bytes, superblock and all."""
         return self._known(replica).file
+
+    def written_bytes(self, replica: str) -> int:
+        """How much was ever written to the medium, by guest or by copy."""
+        loop = pathlib.Path(self._known(replica).loop).name
+        words = pathlib.Path(f'/sys/block/{loop}/stat').read_text().split()
+        return int(words[SECTORS_WRITTEN]) * SECTOR_BYTES
+
+    def home(self, replica: str) -> Backend:
+        """The storage server that the replica lies on."""
+        return self._known(replica).backend
 
     def replicas(self) -> list[str]:
         return list(self._replicas)
@@ -253,7 +266,7 @@ class NvmetArray:
                 'created, or is destroyed') from None
 
     def _subsystem(self, replica: str) -> pathlib.Path:
-        return CONFIGFS / 'subsystems' / target_nqn(replica)
+        return CONFIGFS / 'subsystems' / self.nqn(replica)
 
     def _namespace(self, replica: str) -> pathlib.Path:
         return self._subsystem(replica) / 'namespaces' / '1'
@@ -264,20 +277,22 @@ class NvmetArray:
         for name, value in (('addr_trtype', 'tcp'), ('addr_adrfam', 'ipv4'),
                             ('addr_traddr', address),
                             ('addr_trsvcid', '4420')):
-            _write(port / name, value)
+            write(port / name, value)
 
     def _make_subsystem(self, replica: str) -> None:
-        known = self._known(replica)
-        subsystem, namespace = self._subsystem(replica), self._namespace(
-            replica)
+        subsystem = self._subsystem(replica)
         subsystem.mkdir()
-        _write(subsystem / 'attr_serial', replica.replace('-', '')[-20:])
-        _write(subsystem / 'attr_allow_any_host', '0')
+        write(subsystem / 'attr_serial', replica.replace('-', '')[-20:])
+        write(subsystem / 'attr_allow_any_host', '0')
+        self._make_namespace(replica)
+
+    def _make_namespace(self, replica: str) -> None:
+        known, namespace = self._known(replica), self._namespace(replica)
         namespace.mkdir()
-        _write(namespace / 'device_path', known.loop)
-        _write(namespace / 'device_uuid', known.namespace_uuid)
-        _write(namespace / 'device_nguid', known.namespace_uuid)
-        _write(namespace / 'enable', '1')
+        write(namespace / 'device_path', known.loop)
+        write(namespace / 'device_uuid', known.namespace_uuid)
+        write(namespace / 'device_nguid', known.namespace_uuid)
+        write(namespace / 'enable', '1')
 
     def _apply_links(self, replica: str) -> None:
         known = self._known(replica)
@@ -290,7 +305,7 @@ class NvmetArray:
         for address in self._portals(replica, None):
             number = all_addresses.index(address) + 1
             link = (CONFIGFS / 'ports' / str(number) / 'subsystems'
-                    / target_nqn(replica))
+                    / self.nqn(replica))
             if address in wanted and not link.is_symlink():
                 link.symlink_to(self._subsystem(replica))
             elif address not in wanted and link.is_symlink():
@@ -327,7 +342,7 @@ class NvmetArray:
                  f'{address}/32', 'flowid', f'1:{number}')
 
 
-def _write(path: pathlib.Path, value: str) -> None:
+def write(path: pathlib.Path, value: str) -> None:
     try:
         path.write_text(value)
     except OSError as error:
@@ -352,7 +367,7 @@ def _loop_attach(file: pathlib.Path) -> str:
     return device
 
 
-def _loop_detach(device: str) -> None:
+def loop_detach(device: str) -> None:
     with open(device, 'rb') as loop:
         fcntl.ioctl(loop, LOOP_CLR_FD)
 
