@@ -114,7 +114,7 @@ class Agent:
         return subprocess.run(
             [CLI, '--config-file', host_module.NOVA_CONF, '--config-file',
              str(CONFIG), *words], capture_output=True, text=True,
-            timeout=60, check=False)
+            timeout=180, check=False)
 
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = self.ask('status')
