@@ -17,7 +17,7 @@ Host is nova-compute: it hands them to os-brick's factory. Import of os-brick
 is left to the methods, so that this module loads where there is none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import importlib
 import importlib.util
@@ -92,8 +92,7 @@ class Cinder:
                                    f'&volId={volume.id}')
         return {'vol_uuid': volume.id, 'alias': volume.alias,
                 'writable': known['writable'],
-                'volume_replicas': [self._replica(known, target)
-                                    for target in targets],
+                'volume_replicas': self._replicas(known, targets),
                 'replica_count': len(known['location'])}
 
     def terminate_connection(self, volume: Volume,
@@ -123,14 +122,21 @@ class Cinder:
                           f'says {status}: {answer.get("description")}')
         return answer
 
-    def _replica(self, known: Mapping[str, Any],
-                 target: Mapping[str, Any]) -> Properties:
-        backend_id = target['backend']['persistentID']
+    def _replicas(self, known: Mapping[str, Any],
+                  targets: Sequence[Mapping[str, Any]]) -> list[Properties]:
+        if any('targetName' not in target for target in targets):
+            # the generation with one target for all back ends
+            return [self._replica(location, targets[0]['name'])
+                    for location in known['location']]
+        homes = {each['backend']['persistentID']: each
+                 for each in known['location']}
+        return [self._replica(homes[target['backend']['persistentID']],
+                              target['targetName']) for target in targets]
+
+    def _replica(self, location: Mapping[str, Any], nqn: str) -> Properties:
+        backend_id = location['backend']['persistentID']
         backend = self.call('GET', f'backends/{backend_id}')[0]
-        location = next(each for each in known['location'] if
-                        each['backend']['persistentID'] == backend_id)
-        return {'vol_uuid': location['uuid'],
-                'target_nqn': target['targetName'],
+        return {'vol_uuid': location['uuid'], 'target_nqn': nqn,
                 'portals': [(portal['ip'], str(portal['port']),
                              portal['transport'])
                             for portal in backend['portals']]}

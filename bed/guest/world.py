@@ -45,6 +45,7 @@ class World:
               addresses: tuple[str, ...] = ('127.0.0.1',),
               client_certificate: bool = False,
               nova_user: str | None = None,
+              array: NvmetArray | None = None,
               generation: Generation = Generation.TARGET_NAME) -> 'World':
         """A storage array, its provisioner, and a compute host.
 
@@ -54,9 +55,11 @@ class World:
         :param addresses: of the provisioner's API
         :param nova_user: gives nova-compute a process of its own that runs
             as this user; without it, it is this process, as root
+        :param array: a special one, in place of the usual
         """
         stage.note('building the storage array and its provisioner')
-        array = NvmetArray(backends, portals)
+        if array is None:
+            array = NvmetArray(backends, portals)
         provisioner = Provisioner(array, generation)
         server = KumoScaleServer(
             provisioner, DIRECTORY, addresses=addresses, port=PORT,
