@@ -138,6 +138,7 @@ class KumoScaleProvisioner(base.Provisioner):
     def volumes(self) -> Mapping[base.VolumeId, base.Volume]:
         us = self._us()
         mine = self._targets('list the targets of this host', hostId=us)
+        _check_host(us, mine)
         if not mine:
             return {}
         get, path = self._client.get, self._client.path
@@ -363,6 +364,16 @@ def _check(what: str, volume: base.VolumeId, replica: base.ReplicaId,
             f'cannot {what} again yet: because the first request was sent '
             'and its answer lost, and a second could add a second replica',
             hint=f'it is sent again {UNCERTAIN_S:g} s after the first')
+
+
+def _check_host(us: str, mine: Iterable[ks.Target]) -> None:
+    """An answer about somebody else: nothing of it can be believed."""
+    for target in mine:
+        if target.host not in (None, us):
+            raise exception.ProvisionerNonsense(
+                f'cannot list the targets of this host: because KumoScale '
+                f'contradicts itself: it was asked for those of host {us} '
+                f'and shows {target.nqn} of host {target.host}')
 
 
 def host_name(name: str) -> str:

@@ -102,6 +102,12 @@ def _held(case: case_lib.Case, leg: case_lib.Leg) -> model.Verdict | None:
                     f'{leg.name} is lost and no in-sync leg is live: there '
                     f'is nothing to copy from, so nothing is requested',
                     law=saying.LAW_LAST_LEG)
+    if all(x.replica.state is model.ReplicaState.MISSING
+           for x in case.in_sync):
+        return saying.say(case, Phase.HELD,
+                    f'{leg.name} is lost, and the provisioner calls what is '
+                    f'in sync here missing, too: nothing is requested until '
+                    f'it knows better', law=saying.LAW_TRUTH)
     if case.around.brake is not None:
         return saying.say(case, Phase.HELD,
                     f'{leg.name} is lost, but {case.around.brake}: nothing '

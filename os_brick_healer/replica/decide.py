@@ -25,7 +25,7 @@ from os_brick_healer.replica import flow, heal, model, recall, saying
 Phase = verdict.Phase
 
 LAW_NOT_NOW = 'never-while-nova-or-another-host-has-it'
-LAW_TRUTH = 'nothing-destructive-without-the-truth'
+LAW_TRUTH = saying.LAW_TRUTH
 LAW_OURS = saying.LAW_OURS
 
 #: How often to look at a volume that nothing is the matter with, seconds.

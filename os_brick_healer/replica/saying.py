@@ -21,6 +21,7 @@ LAW_SUCCESSOR = 'remove-only-after-the-successor-is-in-sync'
 LAW_BOUNDED = 'everything-is-bounded'
 LAW_LAST_LEG = 'keep-the-last-leg'
 LAW_OURS = 'touch-only-what-is-ours'
+LAW_TRUTH = 'nothing-destructive-without-the-truth'
 
 
 def say(case: case_lib.Case, phase: verdict.Phase, sentence: str, *,

@@ -116,6 +116,31 @@ class _TargetPerHostArray(_SilentArray):
             host_id, [*ours, *theirs])
 
 
+class _StrangersArray(array.Provisioner):
+    """Asked for one host's targets, it tells of another's."""
+
+    lies = False
+
+    def targets_json(self, host_id: str | None,
+                     volume_id: str | None) -> list[dict[str, Any]]:
+        told = super().targets_json(host_id, volume_id)
+        return [{**entry, 'hostId': 'somebody-else'} if self.lies else entry
+                for entry in told]
+
+
+class StrangersTest(KumoScaleTestCase):
+    options = {'array_type': _StrangersArray}
+
+    def test_an_answer_about_another_host_is_not_believed(self) -> None:
+        name, _ = self.one_volume()
+        self.array.lies = True
+        with self.assertRaisesRegex(exception.ProvisionerNonsense,
+                                    'somebody-else'):
+            self.ours.volumes()
+        self.array.lies = False
+        self.assertEqual({name}, set(self.ours.volumes()))
+
+
 class SilentTargetsTest(KumoScaleTestCase):
     options = {'array_type': _SilentArray}
 

@@ -305,6 +305,21 @@ class FlowTest(base.TestCase):
             self.assertEqual({}, host.requests)
             self.assertEqual(Phase.HELD, agent.said[-1].phase)
 
+    def test_nothing_is_requested_while_all_that_is_good_is_called_missing(
+            self) -> None:
+        at = world.seen(
+            world.leg('a', None, path=None, device=False, answers=False,
+                      state=MISSING),
+            world.leg('b', state=MISSING))
+        memory = world.remembers(
+            at, a={'lost_s': 0.0, 'unreachable_s': 0.0},
+            b={'reported': model.ReplicaState.AVAILABLE,
+               'report_next_s': at.now_s + 60})
+        found = world.decide(at, memory)
+        self.assertIsNone(found.action)
+        self.assertEqual(Phase.HELD, found.phase)
+        self.assertIn('until it knows better', found.sentence)
+
     def test_extra_replicas_do_not_pile_up(self) -> None:
         host = world.Host(copy_s=1e9)
         agent = self.agent(host)
