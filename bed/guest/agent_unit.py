@@ -79,7 +79,7 @@ class UnitAgent(Agent):
         """Waits for systemd to have restarted it; the new process."""
         self.world.stage.wait_until(
             'systemd has restarted the agent', lambda: self.up()
-            and self.pid != old_pid, agent_module.UP_S)
+            and self.pid != old_pid, agent_module.UP_S, every_s=0.3)
         return self.pid
 
     def leave_traces(self) -> None:
