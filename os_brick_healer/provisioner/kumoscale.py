@@ -36,6 +36,10 @@ SOMEBODY = 'a host that KumoScale does not name'
 #: costs a request of its own. Nothing else is ever remembered.
 NOT_OURS_S = 60.0
 
+#: A KumoScale that does not tell the targets of all hosts in one answer is
+#: asked for that again after so long: it may have been a bad moment.
+UNFILTERED_AGAIN_S = 600.0
+
 #: How long to look for the outcome of a request whose answer was lost.
 UNCERTAIN_S = 60.0
 #: How many requests for replacements one process remembers.
@@ -89,7 +93,7 @@ class KumoScaleProvisioner(base.Provisioner):
         self._lock = threading.Lock()
         self._host_id = host.uuid
         self._requested: dict[str, _Asked] = {}
-        self._unfiltered_works = True
+        self._unfiltered_next_s = 0.0
         self._not_ours: dict[base.VolumeId, float] = {}
 
     @property
@@ -205,7 +209,7 @@ class KumoScaleProvisioner(base.Provisioner):
 
     def _unfiltered(self, us: str, mine: tuple[ks.Target, ...]
                     ) -> tuple[ks.Target, ...] | None:
-        if not self._unfiltered_works:
+        if time.monotonic() < self._unfiltered_next_s:
             return None
         try:
             found = self._targets('list the targets of all hosts')
@@ -214,10 +218,11 @@ class KumoScaleProvisioner(base.Provisioner):
             found = ()
         told = {target.nqn for target in found if target.host == us}
         # An answer that leaves out what we know is no answer.
-        self._unfiltered_works = (
-            told.issuperset(target.nqn for target in mine)
-            and all(t.host and t.serves is not None for t in found))
-        return found if self._unfiltered_works else None
+        if (told.issuperset(target.nqn for target in mine)
+                and all(t.host and t.serves is not None for t in found)):
+            return found
+        self._unfiltered_next_s = time.monotonic() + UNFILTERED_AGAIN_S
+        return None
 
     def _holders(self, volume: ks.Stored, mine: tuple[ks.Target, ...],
                  strangers: '_Index | None') -> frozenset[str] | None:
