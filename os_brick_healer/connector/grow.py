@@ -11,11 +11,11 @@
 #    under the License.
 """Growing the array of a volume that cinder has extended."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import contextlib
 import logging
 
-from os_brick_healer.connector import flow
+from os_brick_healer.connector import brick, flow
 from os_brick_healer.connector import host as host_lib
 
 LOG = logging.getLogger(__name__)
@@ -68,9 +68,38 @@ class Grow(flow.Flow):
             'the array keeps its size; extend again when every leg has the '
             'new size')
 
-    def growing(self, md_path: str) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def growing(self, md_path: str) -> Iterator[None]:
         """Around mdadm --grow."""
-        return self.watching(lambda: self._array_at(md_path))
+        with (self.watching(lambda: self._array_at(md_path)),
+              self._copy_paused(md_path)):
+            yield
+
+    @contextlib.contextmanager
+    def _copy_paused(self, md_path: str) -> Iterator[None]:
+        """MD changes no size while it copies (md.c, update_size: EBUSY).
+
+        It goes on from where it was, and to the new end.
+        """
+        array = self._array_at(md_path)
+        if array is None or not self.host.copying(array.name):
+            yield
+            return
+        device = f'/dev/{array.name}'
+        LOG.info('%s copies to a new leg: that waits while it grows', device)
+        self.execute('mdadm', '--action=frozen', device)
+        try:
+            yield
+        finally:
+            self._go_on(device)
+
+    def _go_on(self, device: str) -> None:
+        try:
+            self.execute('mdadm', '--action=idle', device)
+        except brick.ProcessExecutionError as e:
+            LOG.error('cannot let MD go on with the copy to the new leg of '
+                      '%s: because %s; write idle to its sync_action',
+                      device, e)
 
     def _array_at(self, md_path: str) -> host_lib.Array | None:
         name = self.host.array_behind(md_path)

@@ -130,6 +130,11 @@ class Host:
             nguid=legs_lib.lower_uuid(one('nguid')), ns_id=one('nsid'),
             holders=self._tree.listdir(f'{BLOCK}/{device}/holders'))
 
+    def copying(self, array: str) -> bool:
+        """Whether MD copies to one of its legs now."""
+        return self._tree.read(f'{BLOCK}/{array}/md/sync_action') in (
+            'recover', 'resync')
+
     def size_bytes(self, device: str) -> int | None:
         """A block device's size. sysfs counts 512-byte sectors, always."""
         text = self._tree.read(f'{BLOCK}/{device}/size')

@@ -67,6 +67,7 @@ class Array:
     in_sync: list[Leg]
     busy: bool = False
     started: bool = True
+    sync: str = 'idle'
 
 
 class Tree(reader.Tree):
@@ -173,6 +174,11 @@ class Host:
             case ('mdadm', '--grow', '--size', 'max', path):
                 array = self._array_at(path)
                 assert all(x.reachable for x in array.members), 'it hangs'
+                if array.sync == 'recover':
+                    raise failed('mdadm: Cannot set device size: Device or '
+                                 'resource busy')
+            case ('mdadm', '--action=frozen' | '--action=idle', path):
+                self._array_at(path).sync = command[1].partition('=')[2]
             case ('blkid', path, *_):
                 leg = self._by_path(path)
                 return leg.filesystem
@@ -321,6 +327,7 @@ class Host:
         u = array.uuid
         self._file(f'{md}/uuid', f'{u[:8]}-{u[8:12]}-{u[12:16]}-{u[16:20]}-'
                                  f'{u[20:]}')
+        self._file(f'{md}/sync_action', array.sync)
         for leg in array.members:
             words = 'in_sync' if leg in array.in_sync else 'spare'
             self._file(f'{md}/dev-{leg.device}/state', words)

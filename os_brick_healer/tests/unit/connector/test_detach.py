@@ -252,6 +252,15 @@ class ExtendTest(world.ConnectorTest):
         self.a.size = 2 << 30
         self.assertEqual(2 << 30, self.connector.extend_volume(self.kept))
 
+    def test_a_copy_waits_while_the_array_grows_and_then_goes_on(
+            self) -> None:
+        array = self.sim.arrays['md127']
+        array.sync = 'recover'
+        self.sim.write()
+        self.a.size = self.b.size = 2 << 30
+        self.assertEqual(2 << 30, self.connector.extend_volume(self.kept))
+        self.assertEqual('idle', array.sync)
+
     def test_a_grow_that_mdadm_refuses_is_an_error(self) -> None:
         real = self.sim.execute
 
