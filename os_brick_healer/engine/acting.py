@@ -23,7 +23,7 @@ from oslo_log import log as logging
 
 from os_brick_healer import exception
 from os_brick_healer.engine import journal as journal_lib
-from os_brick_healer.engine import parts
+from os_brick_healer.engine import limits, parts
 from os_brick_healer.engine import verdict as verdict_lib
 
 LOG: std_logging.LoggerAdapter[Any] = logging.getLogger(__name__)
@@ -175,10 +175,16 @@ class Actions:
                 run.action.sentence(), text)
         self._count('actions_total', kind=type(run.action).__name__,
                     result='ok' if outcome.error is None else 'failed')
+        try:
+            entry.last_memory = entry.wing.after(key, run.action, outcome)
+            self._notes.changed(kind, key, entry.last_memory)
+        except Exception:
+            # What cannot be learned from would be done again at once.
+            LOG.exception('%s %s: cannot learn from the outcome: this is a '
+                          'bug', kind, key)
+            self._count('look_errors_total', kind=kind)
+            entry.rest_until_s = self._clock() + limits.RETRY_FIRST_S
         self._again(kind, key, entry)
-        memory = entry.wing.after(key, run.action, outcome)
-        entry.last_memory = memory
-        self._notes.changed(kind, key, memory)
         if run.intent_id is not None:
             intent_id = run.intent_id
             self._notes.attempt(lambda: self._notes.journal.conclude(

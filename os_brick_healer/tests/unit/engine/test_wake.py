@@ -1,0 +1,118 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Events wake the loop, whoever sends them and whatever they say."""
+
+import os
+import pathlib
+import threading
+import time
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from os_brick_healer.engine import wake
+from os_brick_healer.tests import base
+
+LO = pathlib.Path('/sys/class/net/lo/uevent')
+
+
+class ParseTest(base.TestCase):
+    def test_the_device_is_the_last_part_of_its_path(self) -> None:
+        for message, device in (
+                (b'change@/devices/virtual/block/md127\0ACTION=change',
+                 'md127'),
+                (b'add@/devices/nvme0n1', 'nvme0n1'),
+                (b'libudev\0\xfe\xed\xca\xfe', None), (b'', None),
+                (b'@/x', None), (b'add@', None), (b'add@/', None),
+                (b'a-b@/x', None), (b'add@/x\xff', 'x\ufffd')):
+            self.assertEqual(device, wake.parse_uevent(message))
+
+    @given(st.binary(max_size=300))
+    def test_hostile_bytes_are_a_device_or_nothing(self,
+                                                   message: bytes) -> None:
+        found = wake.parse_uevent(message)
+        self.assertTrue(found is None or (found and '/' not in found))
+
+
+class WakerTest(base.TestCase):
+    def waker(self, mdstat: str | None = None,
+              *, uevents: bool = False) -> wake.Waker:
+        made = wake.Waker(mdstat=mdstat, uevents=uevents)
+        self.addCleanup(made.close)
+        return made
+
+    def test_without_events_it_waits_so_long_and_no_longer(self) -> None:
+        begin = time.monotonic()
+        self.assertEqual(wake.Woken(), self.waker().wait(0.05))
+        self.assertTrue(0.04 <= time.monotonic() - begin < 5)
+        self.assertEqual(wake.Woken(), self.waker().wait(-1.0))
+
+    def test_calls_from_other_threads_are_made_on_the_loops_thread(
+            self) -> None:
+        waker = self.waker()
+        made: list[threading.Thread] = []
+
+        def _post() -> None:
+            for _ in range(500):
+                waker.post(
+                    lambda: made.append(threading.current_thread()))
+
+        threads = [threading.Thread(target=_post) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        end = time.monotonic() + 30
+        while len(made) < 2000 and time.monotonic() < end:
+            waker.wait(0.1)
+        for thread in threads:
+            thread.join()
+        self.assertEqual(2000, len(made))
+        self.assertEqual({threading.current_thread()}, set(made))
+
+    def test_a_call_that_raises_does_not_lose_the_others(self) -> None:
+        waker, made = self.waker(), []
+
+        def _fail() -> None:
+            raise ValueError('no')
+
+        waker.post(lambda: made.append(1))
+        waker.post(_fail)
+        waker.post(lambda: made.append(2))
+        self.assertRaises(ValueError, waker.wait, 1.0)
+        begin = time.monotonic()
+        waker.wait(20.0)
+        self.assertLess(time.monotonic() - begin, 10)
+        self.assertEqual([1, 2], made)
+
+    def test_a_host_without_md_can_be_waited_on(self) -> None:
+        waker = self.waker(str(self.temp_dir() / 'mdstat'))
+        self.assertEqual(wake.Woken(), waker.wait(0.01))
+
+    def test_mdstat_is_read_to_its_end_and_watched(self) -> None:
+        path = '/proc/self/mounts'     # poll()s with POLLPRI, like mdstat
+        waker = self.waker(path)
+        self.assertEqual([], waker.problems)
+        self.assertFalse(waker.wait(0.01).lost)
+
+    def test_the_kernels_uevents_are_heard(self) -> None:
+        waker = self.waker(uevents=True)
+        if waker.problems or not os.access(LO, os.W_OK):
+            self.skipTest('uevents cannot be received or caused here')
+        try:
+            LO.write_text('change')
+        except OSError as e:
+            self.skipTest(f'an uevent cannot be caused here: {e}')
+        devices: set[str] = set()
+        end = time.monotonic() + 5
+        while 'lo' not in devices and time.monotonic() < end:
+            devices |= waker.wait(0.5).devices
+        if 'lo' not in devices:
+            self.skipTest('uevents do not reach this name space')
