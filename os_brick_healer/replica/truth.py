@@ -12,16 +12,23 @@
 """The provisioner's last words, kept fresh off the loop's thread."""
 
 from collections.abc import Callable, Mapping
+import contextlib
+import dataclasses
 import logging as std_logging
+import threading
 from typing import Any
 
 from oslo_log import log as logging
 
 from os_brick_healer import exception
+from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.provisioner import base
+from os_brick_healer.replica import words
 
 LOG: std_logging.LoggerAdapter[Any] = logging.getLogger(__name__)
 
+#: Kind of memory in the journal: the last words about each volume.
+WORDS = 'words'
 #: The host is registered (probed) again after so long, seconds.
 PROBE_S = 60.0
 
@@ -43,6 +50,50 @@ class Truth:
         self.error: str | None = 'not asked yet'
         self.volumes: Mapping[base.VolumeId, base.Volume] = {}
         self.heard_s: float | None = None
+        self._opening = threading.Lock()
+        self._last: dict[base.VolumeId, base.Volume] = {}
+        self._unkept: dict[base.VolumeId, base.Volume] = {}
+
+    def recall(self, journal: journal_lib.Journal) -> None:
+        """Take up the words from before this agent was started."""
+        for key, row in journal.load_memory(WORDS).items():
+            with contextlib.suppress(ValueError):
+                self._last[base.VolumeId(key)] = words.load(key, row.value)
+
+    def keep(self, journal: journal_lib.Journal) -> None:
+        """Write down what is new; later, if it cannot be done now."""
+        if not self._unkept:
+            return
+        with contextlib.suppress(exception.JournalError):
+            # The engine tells of a journal that cannot be written.
+            journal.save_memories(WORDS, {
+                str(key): words.dump(one)
+                for key, one in self._unkept.items()})
+            self._unkept.clear()
+
+    def forget(self, key: base.VolumeId,
+               journal: journal_lib.Journal) -> None:
+        """Drop what was said about a volume that is gone."""
+        self._unkept.pop(key, None)
+        if self._last.pop(key, None) is not None:
+            with contextlib.suppress(exception.JournalError):
+                journal.forget(WORDS, str(key))
+
+    def words(self, key: base.VolumeId
+              ) -> tuple[base.Volume | None, float | None]:
+        """The last words about a volume, and when they were heard.
+
+        None instead of a time: it is not named now; these are the words
+        from when it was. Of words that contradict themselves only that is
+        taken; who its legs are is known from before.
+        """
+        volume, last = self.volumes.get(key), self._last.get(key)
+        if volume is None:
+            return last, None
+        if volume.nonsense is not None and last is not None:
+            return dataclasses.replace(
+                last, nonsense=volume.nonsense), self.heard_s
+        return volume, self.heard_s
 
     @property
     def provisioner(self) -> base.Provisioner | None:
@@ -57,13 +108,15 @@ class Truth:
 
     def ask(self) -> Mapping[base.VolumeId, base.Volume]:
         """Ask for all volumes of this host. On a worker's thread."""
-        if self._provisioner is None:
-            self._provisioner = self._open()
+        with self._opening:
+            if self._provisioner is None:
+                self._provisioner = self._open()
+            provisioner = self._provisioner
         now_s = self._clock()
         if self._probed_s is None or now_s - self._probed_s >= PROBE_S:
-            self.sentence = self._provisioner.probe()
+            self.sentence = provisioner.probe()
             self._probed_s = now_s
-        return self._provisioner.volumes()
+        return provisioner.volumes()
 
     def take(self, begun_s: float, result: Any) -> bool:
         """Keep an answer. On the loop's thread.
@@ -76,6 +129,9 @@ class Truth:
         changed = self.error is not None or result != self.volumes
         if self.error is not None:
             LOG.info('the provisioner answers: %s', self.sentence)
+        for key, volume in result.items():
+            if volume.nonsense is None and self._last.get(key) != volume:
+                self._last[key] = self._unkept[key] = volume
         self.error, self.volumes, self.heard_s = None, result, begun_s
         return changed
 

@@ -94,6 +94,7 @@ class ReplicaWing:
             if not kept.same_boot:
                 memory = recall.rebase(memory, self._clock())
             self._memories[key] = memory
+        self._truth.recall(self._journal)
         self._choose_keys()
         engine.every(lambda: _ATTACHMENTS_S, self._read_attachments,
                      'attachments')
@@ -114,8 +115,8 @@ class ReplicaWing:
             raise
 
     def _look(self, key: str) -> model.Verdict:
-        seen = self._see(key, self._truth.volumes.get(base.VolumeId(key)),
-                         heard_s=self._truth.heard_s)
+        volume, heard_s = self._truth.words(base.VolumeId(key))
+        seen = self._see(key, volume, heard_s=heard_s)
         self._seen[key] = seen
         self._watch(key, seen)
         memory = self._memories.get(key, model.Memory())
@@ -151,11 +152,10 @@ class ReplicaWing:
         What cannot be taken back is not done on words from before: the
         provisioner is asked again, before any lock is taken.
         """
-        volumes, heard_s = self._truth.volumes, self._truth.heard_s
+        volume, heard_s = self._truth.words(base.VolumeId(key))
         if isinstance(action, _NEED_TRUTH):
             heard_s = self._clock()
-            volumes = self._truth.ask()
-        volume = volumes.get(base.VolumeId(key))
+            volume = self._truth.ask().get(base.VolumeId(key))
         return self._hands.do(action, lambda: self._see(
             key, volume, heard_s=heard_s))
 
@@ -325,6 +325,7 @@ class ReplicaWing:
         self._asking = False
         old = self._truth.volumes
         changed = self._truth.take(begun_s, result)
+        self._truth.keep(self._journal)
         self._choose_keys()
         if changed and self._truth.volumes is old:
             self._engine.touch(self, tuple(self._memories))
@@ -368,6 +369,7 @@ class ReplicaWing:
         self._pulse.forget(base.VolumeId(key))
         self._seen.pop(key, None)
         self._memories.pop(key, None)
+        self._truth.forget(base.VolumeId(key), self._journal)
         for keys in (*self._portal_keys.values(),
                      *self._device_keys.values()):
             keys.discard(key)
