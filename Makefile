@@ -29,7 +29,7 @@ export GIT_CONFIG_VALUE_0 := $(CURDIR)
 export PBR_VERSION ?= 0.0.1
 endif
 
-CHECKED := os_brick_healer os_brick bed tools examples
+CHECKED := os_brick_healer os_brick bed bench tools examples
 SOURCES = $(wildcard $(CHECKED)) setup.py
 # Modules that are in no package of ours.
 LOOSE := os_brick/initiator/connectors/nvmeof_agent.py tools/check_wheel.py
@@ -70,6 +70,7 @@ test-all: lint mypy contracts unit wheel docs bed ## every scenario on the bed
 .PHONY: bench
 bench: bed ## every figure, with its peer; leaves build/bench.json
 	mkdir -p build
+	$(PY) -m bench
 	$(PY) -m bed bench
 
 # -- the parts of the gate ------------------------------------------------------
@@ -81,7 +82,7 @@ lint: $(STAMP) ## ruff, and flake8 with OpenStack's hacking rules
 
 .PHONY: mypy
 mypy: $(STAMP) ## strict types
-	$(BIN)/mypy -p os_brick_healer -p bed
+	$(BIN)/mypy -p os_brick_healer -p bed -p bench
 	$(BIN)/mypy $(LOOSE)
 
 .PHONY: contracts
