@@ -171,6 +171,37 @@ def sentences() -> str:
     return '\n'.join(found)
 
 
+def texts_of(node: ast.AST) -> str:
+    """The constant parts of a sentence, in order."""
+    return ' '.join(' '.join(
+        part.value for part in ast.walk(node)
+        if isinstance(part, ast.Constant)
+        and isinstance(part.value, str)).split())
+
+
+def reasons_to_hold() -> list[str]:
+    """The sentences with which a volume is held, stalled or broken."""
+    found = []
+    for path in sorted((PACKAGE / 'replica').glob('*.py')):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            given = [*node.args, *(k.value for k in node.keywords)]
+            if any(re.search(r'\bPhase\.(HELD|STALLED|BROKEN)$',
+                             ast.unparse(value)) for value in given):
+                found += [texts_of(value) for value in given
+                          if isinstance(value, ast.JoinedStr)]
+    return found
+
+
+def shares_words(one: str, other: str, count: int = 4) -> bool:
+    """Whether so many words of one follow each other in the other."""
+    words, told = (re.findall(r'[\w-]+', text) for text in (one, other))
+    count = min(count, len(words))
+    return any(' '.join(words[i:i + count]) in ' '.join(told)
+               for i in range(len(words) - count + 1))
+
+
 def laws() -> set[str]:
     """The names of the laws, as verdicts carry them."""
     found = set()

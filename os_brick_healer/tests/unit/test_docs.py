@@ -225,6 +225,15 @@ class NamesTest(base.TestCase):
         told = set(shown.titles(DOC / 'admin' / 'laws.rst'))
         self.assertEqual(shown.laws(), told - {'No law at all'})
 
+    def test_every_reason_to_hold_is_explained(self) -> None:
+        text = (DOC / 'admin' / 'laws.rst').read_text()
+        quotes = ' '.join(' '.join(re.findall(
+            r'(?<![*\w])\*([^*]+)\*(?![*\w])', text)).split())
+        reasons = shown.reasons_to_hold()
+        self.assertGreater(len(reasons), 10)
+        self.assertEqual([], [reason for reason in reasons
+                              if not shown.shares_words(reason, quotes)])
+
     def test_sentences_are_quoted_as_they_are_said(self) -> None:
         said = shown.sentences()
         text = (DOC / 'admin' / 'laws.rst').read_text()
