@@ -48,6 +48,10 @@ LOOP_CLR_FD = 0x4C01
 LOOP_SET_CAPACITY = 0x4C07
 LOOP_CONFIG_FORMAT = '<II232s64x'  # fd, block_size, loop_info64, reserved
 COMMAND_DEADLINE_S = 30
+# Documentation/filesystems/ext4/super.rst: enough for libblkid
+EXT2_SUPERBLOCK_AT, EXT2_SUPERBLOCK_BYTES = 1024, 1024
+EXT2_MAGIC_AT, EXT2_MAGIC = 56, 0xEF53
+EXT2_UUID_AT = 104
 # Documentation/block/stat.rst: the seventh word, in 512-byte sectors
 SECTORS_WRITTEN = 6
 SECTOR_BYTES = 512
@@ -207,7 +211,15 @@ class NvmetArray:
 
     def wear_filesystem(self, replica: str) -> None:
         """Leaves somebody's file system on the replica."""
-        _run('mke2fs', '-q', '-F', str(self._known(replica).file))
+        block = bytearray(EXT2_SUPERBLOCK_BYTES)
+        struct.pack_into('<H', block, EXT2_MAGIC_AT, EXT2_MAGIC)
+        block[EXT2_UUID_AT:EXT2_UUID_AT + 16] = os.urandom(16)
+        _scribble(self._known(replica).file, EXT2_SUPERBLOCK_AT,
+                  bytes(block))
+
+    def wear_swap(self, replica: str) -> None:
+        """Leaves somebody's swap space on the replica."""
+        _run('mkswap', str(self._known(replica).file))
 
     def masquerade(self, replica: str, namespace_uuid: str) -> None:
         """The replica's target shows a namespace with another identity."""
