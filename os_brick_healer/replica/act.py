@@ -200,8 +200,10 @@ class Hands:
         seen = self._proven(action, fresh())
         self._check(action, seen)
         recheck.same_array(action.array, action.array_uuid, seen)
+        meant = {path.controller for path in action.paths}
         silent = tuple(path for path in recheck.now(seen, action.replica)
-                       if path.state is model.PathState.LIVE)
+                       if path.state is model.PathState.LIVE
+                       and path.controller in meant)
         for path in silent:
             if not path.silent_for_s:
                 raise recheck.Refused(f'cannot cut {path.controller}: '

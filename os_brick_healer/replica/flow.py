@@ -89,11 +89,27 @@ def _dead(case: case_lib.Case, array: model.Array,
                  f'up, so that writes go on')
 
 
+def _silent_paths(leg: case_lib.Leg,
+                  silence_s: float) -> tuple[model.Path, ...]:
+    live = tuple(p for p in leg.paths if p.state is model.PathState.LIVE)
+    if leg.silent_s is not None:
+        return live if leg.silent_s >= silence_s else ()
+    if not any(p.portal_answers for p in live):
+        return ()
+    return tuple(p for p in live if (p.silent_for_s or 0.0) >= silence_s)
+
+
 def _silent(case: case_lib.Case, array: model.Array,
             leg: case_lib.Leg) -> model.Verdict | None:
-    silent_s = leg.silent_s
-    if silent_s is None or silent_s < case.policy.silence_s:
+    """What is silent is cut, be it a leg or one path of several.
+
+    The kernel sends a path's requests over another one only once it has
+    noticed; until then they hang as if the whole leg were silent.
+    """
+    silent = _silent_paths(leg, case.policy.silence_s)
+    if not silent:
         return None
+    silent_s = min(p.silent_for_s or 0.0 for p in silent)
     survivors = _survivors(case, leg, silent_s)
     if not survivors or leg.memory.flow_next_s > case.now_s:
         return None      # just cut: the kernel is tearing it down
@@ -103,11 +119,12 @@ def _silent(case: case_lib.Case, array: model.Array,
         look_again_s=case.policy.poll_s, law=LAW_QUEUE,
         action=model.CutSilent(
             volume=case.seen.key, law=LAW_QUEUE, replica=leg.id,
-            paths=tuple(p for p in leg.paths
-                        if p.state is model.PathState.LIVE),
+            paths=silent,
             survivors=tuple(x.id for x in survivors),
             array=array.name, array_uuid=array.uuid),
-        sentence=f'{leg.name} of {array.name} has not answered for '
+        sentence=(f'{leg.name}' if leg.silent_s is not None else
+                  f'a path of {leg.name}')
+                 + f' of {array.name} has not answered for '
                  f'{silent_s:.1f} s while {live.name} does: cut its '
                  f'connection now instead of waiting for the keep-alive')
 

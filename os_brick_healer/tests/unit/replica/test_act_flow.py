@@ -148,6 +148,12 @@ class TestCutSilent(HandsTestCase):
         self.change_paths(2, path(2))
         self.assert_nothing(self.action, 'not silent')
 
+    def test_of_two_paths_only_the_silent_one_is_cut(self) -> None:
+        self.change_paths(2, self.silent, path(
+            3, portal_answers=True, silent_for_s=0.0))
+        self.do(self.action)
+        self.assertEqual([('cut', 'nvme2')], self.world.done)
+
     def test_in_a_silence_of_all_nothing_is_cut(self) -> None:
         self.world.answering = set()
         self.assert_nothing(self.action, 'proven live')

@@ -488,6 +488,22 @@ class CrashTest(base.TestCase):
 
 
 class SeveralPathsTest(base.TestCase):
+    def test_a_silent_path_is_cut_while_another_one_answers(self) -> None:
+        two = world.leg('a')
+        two.replica = dataclasses.replace(two.replica, portals=(
+            world.portal('x'), world.portal('y')))
+        at = world.seen(two, world.leg('b'), stuck_s=10.0)
+        quiet, well = at.paths[two.replica.id]
+        quiet = dataclasses.replace(quiet, portal_answers=False,
+                                    silent_for_s=5.0)
+        for other, cut in ((well, (quiet,)),
+                           (dataclasses.replace(quiet, controller='other'),
+                            None)):
+            action = world.decide(dataclasses.replace(at, paths={
+                **at.paths, two.replica.id: (quiet, other)})).action
+            assert isinstance(action, model.CutSilent)
+            self.assertEqual(cut or (quiet, other), action.paths)
+
     def test_a_leg_with_a_live_path_is_not_lost(self) -> None:
         two = world.leg('a')
         two.replica = dataclasses.replace(two.replica, portals=(
