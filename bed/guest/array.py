@@ -228,6 +228,7 @@ class NvmetArray:
             namespace = self._namespace(replica)
             write(namespace / 'enable', '0')
             write(namespace / 'device_uuid', namespace_uuid)
+            write(namespace / 'device_nguid', namespace_uuid)
             write(namespace / 'enable', '1')
 
     def corrupt(self, replica: str, offset_bytes: int, data: bytes) -> None:

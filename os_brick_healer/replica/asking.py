@@ -51,7 +51,7 @@ def _request_one(case: case_lib.Case,
     if left_s > 0:
         return saying.say(
             case, Phase.DEGRADED,
-            f'{leg.name} is lost; a replacement is requested in '
+            f'{leg.name} is lost{_how(leg)}; a replacement is requested in '
             f'{left_s:.0f} s if it does not come back', law=saying.LAW_BOUNDED,
             look_again_s=left_s)
     if leg.portal_answers is None and leg.probed and not leg.live:
@@ -61,6 +61,12 @@ def _request_one(case: case_lib.Case,
             f'replacement is requested', law=saying.LAW_BOUNDED,
             look_again_s=1.0)
     return _held(case, leg) or _ask(case, leg, old)
+
+
+def _how(leg: case_lib.Leg) -> str:
+    if leg.live and leg.namespace is None:
+        return ' (its target lives, but does not show its namespace)'
+    return ''
 
 
 def _wanted(case: case_lib.Case, leg: case_lib.Leg) -> bool:
