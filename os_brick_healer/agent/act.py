@@ -23,7 +23,7 @@ from oslo_log import log as logging
 from os_brick_healer import exception, privileged
 from os_brick_healer.agent import service
 from os_brick_healer.conf import files, opts
-from os_brick_healer.privileged import unit
+from os_brick_healer.privileged import nvme, unit
 
 LOG = logging.getLogger(__name__)
 
@@ -68,10 +68,20 @@ def start_helper(conf: cfg.ConfigOpts) -> None:
 
 
 def _start_helper(helper: str) -> None:
+    """Start it, and have the kernel load what the first cut will need.
+
+    The first question to sock_diag makes the kernel load its modules, for a
+    second or two: too late while a guest waits.
+    """
     try:
         privileged.start(helper)
+        problem = nvme.warm_up()
     except Exception as e:  # noqa: BLE001 - privsep raises anything
         LOG.error('%s; the agent can watch and tell, but change nothing', e)
+        return
+    if problem:
+        LOG.warning('a silent leg is noticed by its keep-alive only: '
+                    'because sock_diag cannot be used: %s', problem)
 
 
 def start_service() -> str:
