@@ -93,6 +93,12 @@ def quoted(path: pathlib.Path) -> list[str]:
         r'``([^`]+(?:`[^`]+)*)``', text)]
 
 
+def emphasised(text: str) -> list[str]:
+    """What stands between *asterisks*, each on one line."""
+    return [' '.join(x.split()) for x in re.findall(
+        r'(?<![*\w])\*([^*]+)\*(?![*\w])', text)]
+
+
 def commands() -> Iterator[tuple[str, list[str]]]:
     """Every command that is shown: where, and its words."""
     for path in pages():
