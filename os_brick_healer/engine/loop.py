@@ -356,7 +356,8 @@ class Engine:
         if found.action is not None and not self._stopping:
             self._actions.begin(kind, key, entry, found.action,
                                 found.memory)
-        self._look_at(kind, key, entry, found.look_again_s)
+        self._look_at(kind, key, entry,
+                      pacing.spread_s(key, found.look_again_s))
 
     def _say(self, kind: str, key: str, entry: acting.Entry,
              found: Verdict) -> None:

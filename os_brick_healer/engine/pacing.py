@@ -12,8 +12,12 @@
 """How fast and how often: back-off, flap damping, brake, budget. Pure."""
 
 from collections.abc import Collection
+import zlib
 
 from os_brick_healer.engine import limits
+
+#: A look that can wait so long is in no hurry, seconds.
+SPREAD_FROM_S = 20.0
 
 
 def backoff_s(tries: int, *, first_s: float = limits.RETRY_FIRST_S,
@@ -22,6 +26,18 @@ def backoff_s(tries: int, *, first_s: float = limits.RETRY_FIRST_S,
     if tries <= 0:
         return 0.0
     return min(last_s, first_s * 2.0 ** min(tries - 1, 32))
+
+
+def spread_s(key: str, wait_s: float) -> float:
+    """When to look again at a key that is in no hurry, seconds.
+
+    Never later than it should be; always the same for one key. A thousand
+    keys that were looked at together would otherwise be due together for
+    ever, and hold up the one that is sick meanwhile.
+    """
+    if wait_s < SPREAD_FROM_S:
+        return wait_s
+    return wait_s * (0.5 + zlib.crc32(key.encode()) / 2.0 ** 33)
 
 
 def add_loss(losses_s: tuple[float, ...], now_s: float,

@@ -28,8 +28,11 @@ LAW_NOT_NOW = 'never-while-nova-or-another-host-has-it'
 LAW_TRUTH = saying.LAW_TRUTH
 LAW_OURS = saying.LAW_OURS
 
-#: How often to look at a volume that nothing is the matter with, seconds.
+#: How often to look for a volume that is not here, seconds.
 IDLE_S = 30.0
+#: How often to look at a volume that is well, seconds. The pulse, the
+#: kernel's events and the provisioner's news name it long before.
+WELL_S = 300.0
 
 
 def decide(seen: model.Seen, memory: model.Memory, policy: limits.Policy,
@@ -237,7 +240,7 @@ def _healthy(case: case_lib.Case) -> model.Verdict:
                     look_again_s=1.0)
     return _say(case, Phase.HEALTHY,
                 f'all {count} legs of {array.name} are in sync', law=None,
-                look_again_s=IDLE_S)
+                look_again_s=WELL_S)
 
 
 _ROOMS: tuple[Callable[[case_lib.Case], model.Verdict | None], ...] = (
