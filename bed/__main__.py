@@ -21,6 +21,7 @@ import sys
 
 from bed import image, machine, runner, scenarios
 from bed.guest.scenario import Scenario
+from bench import figures, guests
 
 #: Not scenarios that can pass or fail a change: shown or measured.
 APART = ('demo', 'bench')
@@ -51,6 +52,13 @@ def parser() -> argparse.ArgumentParser:
     demo = verbs.add_parser('demo', help='watch a volume heal')
     demo.set_defaults(names=['demo'], core=False, all=False, jobs=1,
                       param=[], live=True)
+    bench = verbs.add_parser(
+        'bench', help='measure, and leave the figures in build/bench.json')
+    bench.add_argument('-p', '--param', action='append', default=[],
+                       metavar='KEY=VALUE', help='handed to the scenarios')
+    bench.add_argument('--live', action='store_true',
+                       help='show what happens while it happens')
+    bench.set_defaults(names=[], core=False, all=False, jobs=1)
     shell = verbs.add_parser('shell', help='a guest with a root shell')
     shell.add_argument('--memory-mib', type=int, default=1024)
     return top
@@ -65,6 +73,7 @@ def choose(options: argparse.Namespace,
             'scenario, see python3 -m bed list')
     return [item for item in known.values()
             if (options.all and item.item not in APART)
+            or (options.verb == 'bench' and item.item == 'bench')
             or item.name in options.names
             or (options.core and item.core)]
 
@@ -122,6 +131,12 @@ def run(options: argparse.Namespace, project_dir: pathlib.Path) -> int:
     results = runner.play_all(chosen, runner.Ground.prepare(project_dir),
                               params, jobs=max(1, options.jobs),
                               live=options.live)
+    if options.verb == 'bench':
+        told = {name: value for result in results
+                for name, value in result.figures.items()}
+        found = tuple(guests.figures(told))
+        figures.show(found)
+        figures.keep(found)
     return 0 if all(result.passed for result in results) else 1
 
 
