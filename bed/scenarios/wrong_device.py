@@ -87,6 +87,9 @@ def wrong_device(stage: Stage) -> None:
     last = another_volumes(cast, right)
     world.prove_data(cast.attachment, cast.writer,
                      in_sync=[cast.kept, last])
+    world.host.disconnect(cast.attachment)
+    stage.check('no connection is left, not to the refused ones either',
+                not host.controllers(), host.controllers())
 
 
 def another_volumes(cast: Cast, lost: str) -> str:

@@ -55,6 +55,10 @@ class Detach(flow.Flow):
             disconnect(dict(self.props) | {
                 'volume_replicas': [legs_lib.to_replica(x)
                                     for x in self.legs]})
+            # Replicas that came, were refused, and went: nobody else knows
+            # that the kernel still tries to reach them.
+            self.legs = legs_lib.union(
+                self.legs, self.context.records.former(self.volume))
             leftovers()
         except BaseException:
             if self._our_array() is not None:

@@ -92,6 +92,23 @@ class Records:
             self._tell(e)
             return ()
 
+    def former(self, key: str) -> tuple[legs_lib.Leg, ...]:
+        """Every replica that the agent has had to do with, named or not.
+
+        Without portals: they are to be disconnected, never connected.
+        """
+        try:
+            kept = self._journal().load_memory(WING).get(key)
+            replicas = {} if kept is None else kept.value.get('replicas')
+            return tuple(
+                legs_lib.Leg(nqn=one['nqn'], portals=(),
+                             uuid=legs_lib.lower_uuid(
+                                 one.get('namespace_uuid')))
+                for one in (replicas or {}).values() if one.get('nqn'))
+        except Exception as e:  # noqa: BLE001 - never worth a detach
+            self._tell(e)
+            return ()
+
     def row(self, key: str) -> journal_lib.AttachRow | None:
         """The attachment of a volume, however its id is written."""
         try:

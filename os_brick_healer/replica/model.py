@@ -285,6 +285,9 @@ class ReplicaMemory:
         ``next_try_s``: what fails for another reason must not keep a dead
         leg from being given up.
     :ivar unnamed_s: since when the provisioner has not named it.
+    :ivar nqn: of its subsystem, and
+    :ivar namespace_uuid: of its namespace, when it was last named: once it
+        is not any more, only this tells whose a connection is.
     """
 
     lost_s: float | None = None
@@ -305,6 +308,8 @@ class ReplicaMemory:
     flow_tries: int = 0
     flow_next_s: float = 0.0
     unnamed_s: float | None = None
+    nqn: str | None = None
+    namespace_uuid: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,6 +78,8 @@ def _one(case: case_lib.Case, leg: case_lib.Leg,
     return dataclasses.replace(
         old,
         unnamed_s=None,
+        nqn=leg.replica.nqn or old.nqn,
+        namespace_uuid=leg.replica.namespace_uuid or old.namespace_uuid,
         # One that is being filled as we first see it is new.
         belongs=old.belongs or inside or (first and leg.replica.state
                                           is not _SYNCHRONIZING),

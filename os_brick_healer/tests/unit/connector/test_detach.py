@@ -67,6 +67,16 @@ class DetachTest(world.ConnectorTest):
         self.detach()
         self.all_gone()
 
+    def test_a_replica_that_was_refused_and_went_goes_too(self) -> None:
+        gone = self.sim.leg()
+        self.sim.controllers['nvme9'] = (gone, 'connecting')
+        self.sim.write()
+        self.journal.save_memory('replica', world.VOLUME, {
+            'array_uuid': None, 'replicas': {'gone': {
+                'nqn': gone.nqn, 'namespace_uuid': gone.uuid}}})
+        self.detach()
+        self.all_gone()
+
     def test_a_dead_leg_does_not_hang_the_disconnect(self) -> None:
         self.sim.cut(self.b)
         self.detach()
