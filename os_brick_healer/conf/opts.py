@@ -110,7 +110,7 @@ heal_opts: list[cfg.Opt] = [
              'at least three) is lost together, this host doubts itself and '
              'requests nothing.'),
     cfg.IntOpt(
-        'flap_losses_max', default=3, min=1, max=100,
+        'flap_losses_max', default=3, min=1, max=32,
         help='Losses of one leg within flap_window after which its return '
              'is delayed, longer each time.'),
     cfg.FloatOpt(
