@@ -63,7 +63,7 @@ def replace(stage: Stage) -> None:
     agent = Agent.configure(world, grace_period='1',
                             provisioner_interval='10',
                             replacements_per_hour_max='1000',
-                            flap_losses_max='100')
+                            flap_losses_max='32', flap_window='1')
     agent.start()
     attachment = world.attach(size_mib=96)
     volume, md = attachment.volume, attachment.md

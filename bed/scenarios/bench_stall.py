@@ -34,8 +34,8 @@ PEER_WAIT_S = 50.0
 #: How often the vendor's public agent looks at its arrays, seconds.
 VENDOR_POLL_S = 30.0
 #: A leg that was lost is to come back, again and again.
-SETTINGS = {'grace_period': '3600', 'flap_losses_max': '100',
-            'provisioner_interval': '10'}
+SETTINGS = {'grace_period': '3600', 'provisioner_interval': '10',
+            'flap_losses_max': '32', 'flap_window': '1'}
 _BEGIN = re.compile(r'^(\S+ \S+) .* begin: ')
 
 
