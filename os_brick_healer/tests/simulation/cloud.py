@@ -1,0 +1,254 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""The provisioner: its truth, its weather, and the plugin's view of it."""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import random
+from typing import Any
+
+from os_brick_healer import exception
+from os_brick_healer.provisioner import base
+from os_brick_healer.tests.simulation import parts, timeline
+
+State = base.ReplicaState
+HERE = 'here'
+THERE = 'there'
+
+
+@dataclasses.dataclass(slots=True, kw_only=True, eq=False)
+class Replica:
+    """A copy of a volume in the provisioner's books."""
+
+    disk: parts.Disk
+    target: parts.Target
+    state: State = State.AVAILABLE
+    published: bool = True
+
+
+@dataclasses.dataclass(slots=True, kw_only=True, eq=False)
+class Volume:
+    """A volume in the provisioner's books.
+
+    :ivar asked: by lost replica: when a replacement was begun for it.
+    """
+
+    key: str
+    count: int
+    size_bytes: int
+    replicas: dict[str, Replica]
+    hosts: set[str] = dataclasses.field(default_factory=lambda: {HERE})
+    two_hosts_s: float | None = None
+    asked: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    requests: set[str] = dataclasses.field(default_factory=set)
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Weather:
+    """How the provisioner is today.
+
+    :ivar lose: the next so many changes are made, and no answer comes.
+    :ivar arrives: what the next new replica is like: good, small, foreign.
+    """
+
+    down: bool = False
+    slow_s: float = 0.0
+    nonsense: set[str] = dataclasses.field(default_factory=set)
+    forget: bool = False
+    omit: set[str] = dataclasses.field(default_factory=set)
+    lag_s: float = 0.0
+    lose: int = 0
+    refuse: int = 0
+    arrives: list[str] = dataclasses.field(default_factory=list)
+
+
+class Cloud:
+    """What is really so at the provisioner.
+
+    :param make: makes the disk of a new replica.
+    """
+
+    def __init__(self, time: timeline.Timeline, rng: random.Random,
+                 make: Callable[[str, int, str], Replica]) -> None:
+        self.time = time
+        self.rng = rng
+        self.make = make
+        self.volumes: dict[str, Volume] = {}
+        self.weather = Weather()
+        self.good_words_s = 0.0
+        self.old: list[tuple[float, dict[base.VolumeId, base.Volume]]] = []
+        self.deleted: Callable[[Volume, Replica], None] = lambda _v, _r: None
+        self.requested: Callable[[Volume, str, str], None] = (
+            lambda _v, _r, _i: None)
+        self.arrival_s: tuple[float, float] = (1.0, 15.0)
+
+    def travel_s(self) -> float:
+        """How long a question is under way."""
+        return self.rng.uniform(0.005, 0.05) + self.weather.slow_s
+
+    # What it says -----------
+
+    def say(self) -> dict[base.VolumeId, base.Volume]:
+        now = {base.VolumeId(v.key): self._describe(v)
+               for v in self.volumes.values() if HERE in v.hosts}
+        self.old.append((self.time.now_s, now))
+        del self.old[:-20]
+        if self.weather.lag_s:
+            then = [w for t, w in self.old
+                    if t <= self.time.now_s - self.weather.lag_s]
+            now = then[-1] if then else self.old[0][1]
+        return now
+
+    def _describe(self, volume: Volume) -> base.Volume:
+        named = [r for r in volume.replicas.values()
+                 if r.disk.id not in self.weather.omit]
+        return base.Volume(
+            id=base.VolumeId(volume.key), alias=f'vol-{volume.key[-4:]}',
+            size_bytes=volume.size_bytes, replica_count=volume.count,
+            replicas=tuple(_replica(r) for r in named),
+            hosts=frozenset(volume.hosts),
+            nonsense=('two replicas have one name'
+                      if volume.key in self.weather.nonsense else None))
+
+    # What it does -----------
+
+    def report(self, key: str, replica: str, state: State) -> None:
+        found = self._replica(key, replica)
+        if found.state is not State.TERMINATING:
+            found.state = state
+
+    def request(self, key: str, replica: str, request_id: str) -> None:
+        volume = self._volume(key)
+        self._replica(key, replica)
+        if request_id in volume.requests:
+            return
+        volume.requests.add(request_id)
+        volume.asked.setdefault(replica, []).append(self.time.now_s)
+        self.requested(volume, replica, request_id)
+        self.time.after(self.rng.uniform(*self.arrival_s),
+                        lambda: self._arrive(volume))
+
+    def _arrive(self, volume: Volume) -> None:
+        kind = self.weather.arrives.pop(0) if self.weather.arrives else ''
+        made = self.make(volume.key, volume.size_bytes, kind)
+        volume.replicas[made.disk.id] = made
+
+    def publish(self, key: str) -> None:
+        for replica in self._volume(key).replicas.values():
+            replica.published = True
+
+    def confirm(self, key: str, replica: str) -> None:
+        volume = self.volumes.get(key)
+        if volume is None or replica not in volume.replicas:
+            return
+        found = volume.replicas[replica]
+        self.deleted(volume, found)
+        del volume.replicas[replica]
+
+    def _volume(self, key: str) -> Volume:
+        if key not in self.volumes:
+            raise exception.ProvisionerRefused(f'cannot: no volume {key}')
+        return self.volumes[key]
+
+    def _replica(self, key: str, replica: str) -> Replica:
+        found = self._volume(key).replicas.get(replica)
+        if found is None:
+            raise exception.ProvisionerRefused(
+                f'cannot: because there is no replica {replica}')
+        return found
+
+
+def _replica(replica: Replica) -> base.Replica:
+    shown = replica.published
+    return base.Replica(
+        id=base.ReplicaId(replica.disk.id), state=replica.state,
+        nqn=replica.target.nqn if shown else None,
+        namespace_uuid=replica.disk.uuid if shown else None,
+        portals=replica.target.portals if shown else ())
+
+
+class Plugin(base.Provisioner):
+    """The provisioner as the agent knows it: slow, lossy, or gone.
+
+    :param crash: a point at which the agent may be killed.
+    :param fault: called when the weather has hurt.
+    """
+
+    guarantees = base.Guarantees(
+        batch=True, knows_hosts=True, idempotent_replacement=True)
+
+    def __init__(self, cloud: Cloud, crash: Callable[[str], None],
+                 fault: Callable[[], None]) -> None:
+        super().__init__(None, base.HostIdentity(   # type: ignore[arg-type]
+            name=HERE, nqn='nqn.host', uuid=None))
+        self._cloud = cloud
+        self._crash = crash
+        self._fault = fault
+
+    def _travel(self) -> None:
+        weather = self._cloud.weather
+        if self._cloud.time.current is not None:
+            self._cloud.time.sleep(self._cloud.travel_s())
+        if weather.down:
+            self._fault()
+            self._cloud.time.sleep(self._cloud.rng.choice((0.0, 5.0)))
+            raise exception.ProvisionerUnreachable(
+                'cannot reach the provisioner: because it is down')
+
+    def probe(self) -> str:
+        self._travel()
+        return 'a simulated provisioner'
+
+    def volumes(self) -> Mapping[base.VolumeId, base.Volume]:
+        self._travel()
+        if self._cloud.weather.forget:
+            self._fault()
+            return {}
+        if self._cloud.weather.nonsense or self._cloud.weather.omit:
+            self._fault()
+        else:
+            self._cloud.good_words_s = self._cloud.time.now_s
+        return self._cloud.say()
+
+    def _change(self, name: str, work: Callable[[], Any]) -> None:
+        self._crash(f'before {name}')
+        self._travel()
+        if self._cloud.weather.refuse > 0:
+            self._cloud.weather.refuse -= 1
+            self._fault()
+            raise exception.ProvisionerError('cannot: because of a 500')
+        work()
+        self._crash(f'after {name}')
+        self._cloud.time.sleep(self._cloud.rng.uniform(0.005, 0.05))
+        if self._cloud.weather.lose > 0:
+            self._cloud.weather.lose -= 1
+            self._fault()
+            raise exception.ProvisionerUnreachable(
+                'cannot hear the answer: because the connection was lost')
+
+    def report(self, volume: base.VolumeId, replica: base.ReplicaId,
+               state: State) -> None:
+        self._change('report', lambda: self._cloud.report(
+            volume, replica, state))
+
+    def request_replacement(self, volume: base.VolumeId,
+                            replica: base.ReplicaId,
+                            request_id: str) -> None:
+        self._change('request', lambda: self._cloud.request(
+            volume, replica, request_id))
+
+    def publish(self, volume: base.VolumeId) -> None:
+        self._change('publish', lambda: self._cloud.publish(volume))
+
+    def confirm_removal(self, volume: base.VolumeId,
+                        replica: base.ReplicaId) -> None:
+        self._change('confirm', lambda: self._cloud.confirm(volume, replica))

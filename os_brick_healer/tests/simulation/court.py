@@ -1,0 +1,318 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""The laws, watched from outside: the world's truth against what is done.
+
+Each law has a number as in the architecture, and a word. Law 0 is what all
+of them are for: the data.
+"""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from os_brick_healer.engine import limits
+from os_brick_healer.tests.simulation import parts
+
+if TYPE_CHECKING:
+    from os_brick_healer.tests.simulation import (
+        cloud as cloud_lib,
+        world as world_lib,
+    )
+
+LAWS = {
+    '0.stale': 'a leg that MD reads from lacks an acknowledged write',
+    '1.last-leg': 'the last in-sync leg was failed, removed or starved',
+    '2.add': 'a device joined an array that must not have',
+    '3.early-removal': 'a replica was deleted that was still needed',
+    '4.foreign': "somebody else's array or device was touched",
+    '5.nova': 'something was changed while os-brick was at it',
+    '5.two-hosts': 'something was changed while two hosts had the volume',
+    '6.truth': 'something was destroyed without the provisioner\'s word',
+    '7.eio': 'the guest got an I/O error',
+    '7.stall': 'the guest waits although a leg could serve it',
+    '8.twice': 'a second replacement was asked for the same lost replica',
+    '8.pile': 'replicas pile up',
+    '8.grace': 'a replacement was requested before the grace was over',
+    '8.brake': 'a replacement was requested while half of all is lost',
+    '8.rate': 'too much was asked for in an hour',
+    '8.bug': 'the agent stumbled over itself',
+    '9.converge': 'all faults are over and the world is not well again',
+}
+
+#: A guest may wait so long although a leg serves, before law 7 is broken:
+#: silence is noticed (1 s), the tear-down waits for a keep-alive (K + 1 s),
+#: the deletion for a reconnect (3 s), a failed try is repeated after 5 s.
+STALL_S = 45.0
+#: The provisioner's words may be this much older than its age limit: locks
+#: and one command may be waited for after they were looked at.
+SLACK_S = 45.0
+#: A leg that was back for a shorter time may have been overlooked.
+BLINK_S = 20.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """A law that was broken."""
+
+    law: str
+    at_s: float
+    sentence: str
+
+
+class Court:
+    """Watches a world."""
+
+    def __init__(self, world: 'world_lib.World') -> None:
+        self._world = world
+        self.broken: list[Broken] = []
+        self.checks = 0
+        self._versions: dict[str, int] = {}
+        self._requests_s: list[float] = []
+        self._down: dict[str, float] = {}     # disk -> since when
+        self._up: dict[str, float] = {}
+        self._serves_s: dict[str, float] = {}
+        self._next_watch_s = 0.0
+        self.journal_lost = False
+        self.excused_until_s = 0.0
+
+    def broke(self, law: str, sentence: str) -> None:
+        """A law was broken; said once for each law."""
+        assert law in LAWS, law
+        if any(b.law == law for b in self.broken):
+            return
+        self.broken.append(Broken(
+            law=law, at_s=self._world.time.now_s, sentence=sentence))
+        self._world.tell(f'LAW {law} IS BROKEN ({LAWS[law]}): {sentence}')
+
+    # After every event -----------
+
+    def check(self) -> None:
+        """What can be seen at any moment."""
+        self.checks += 1
+        md = self._world.md
+        for array in md.arrays.values():
+            if self._versions.get(array.uuid) != array.version:
+                self._versions[array.uuid] = array.version
+                self._data(array)
+        if self._world.time.now_s >= self._next_watch_s:
+            self._next_watch_s = self._world.time.now_s + 0.5
+            self._watch()
+
+    def _data(self, array: parts.Array) -> None:
+        for member in array.in_sync:
+            for block, acked in enumerate(array.acked):
+                if member.disk.blocks[block] < acked:
+                    self.broke('0.stale', (
+                        f'block {block} of {array.name} has version {acked} '
+                        f'and {member.device} would serve version '
+                        f'{member.disk.blocks[block]}'))
+
+    def _watch(self) -> None:
+        world, now_s = self._world, self._world.time.now_s
+        for disk in world.disks.values():
+            if world.reachable(disk):
+                self._up.setdefault(disk.id, now_s)
+            else:
+                self._went_down(disk.id, now_s)
+        for key, array in world.arrays.items():
+            if self._may_wait(key, array):
+                self._serves_s.pop(key, None)
+            elif now_s - self._serves_s.setdefault(key, now_s) > STALL_S:
+                self.broke('7.stall', (
+                    f'the guest of {array.name} has waited for '
+                    f'{world.stuck_s(array):.0f} s although '
+                    f'{world.serving(array)[0].device} serves'))
+
+    def _went_down(self, name: str, now_s: float) -> None:
+        up_s = self._up.pop(name, None)
+        since_s = self._world.agent_since_s
+        if name not in self._down or (
+                up_s is not None and now_s - up_s >= BLINK_S
+                and since_s is not None and since_s <= up_s):
+            self._down[name] = now_s
+
+    def _may_wait(self, key: str, array: parts.Array) -> bool:
+        world = self._world
+        return (array.write is None or array.stopped
+                or not world.serving(array) or key in world.busy
+                or world.lock == 'nova' or world.agent_since_s is None
+                or world.two_hosts_for_s(key) > 0
+                or world.commands.hang > 0
+                or world.time.now_s < self.excused_until_s
+                or not self._known(key)
+                or any(self._shared_in_need(m) for m in array.members
+                       if world.md.flow(m) == parts.HANG))
+
+    def _known(self, key: str) -> bool:
+        """Without knowing whose legs they are the agent cannot act."""
+        age_s = self._world.time.now_s - self._world.cloud.good_words_s
+        return age_s < self._world.policy.volume_age_max_s
+
+    def _shared_in_need(self, member: parts.Member) -> bool:
+        """Others behind the same controllers have no other live leg."""
+        world = self._world
+        for array in world.md.arrays.values():
+            if any(m.disk.nqn == member.disk.nqn for m in array.members):
+                others = [m for m in world.serving(array)
+                          if m.disk.nqn != member.disk.nqn]
+                if not others:
+                    return True
+        return False
+
+    # What the agent does -----------
+
+    def touches(self, array: parts.Array, what: str, *,
+                locked: bool = True) -> None:
+        """The agent changes an array, or what it stands on."""
+        world = self._world
+        if array.key is None:
+            self.broke('4.foreign', f'{what} on {array.name}, which is '
+                                    'not ours')
+            return
+        alive = world.agent_since_s is not None
+        if alive and array.key in world.busy:
+            self.broke('5.nova', f'{what} on {array.name} while nova '
+                                 f'{world.busy[array.key]} it')
+        elif alive and locked and world.lock == 'nova':
+            self.broke('5.nova', f'{what} on {array.name} without '
+                                 'os-brick\'s lock')
+        if world.two_hosts_for_s(array.key) > (
+                world.policy.volume_age_max_s + SLACK_S):
+            self.broke('5.two-hosts', f'{what} on {array.name}')
+
+    def destroys(self, what: str) -> None:
+        """Something that needs the provisioner's present word."""
+        age_s = self._world.time.now_s - self._world.cloud.good_words_s
+        if age_s > self._world.policy.volume_age_max_s + SLACK_S:
+            self.broke('6.truth', f'{what}, and the last good word is '
+                                  f'{age_s:.0f} s old')
+
+    def joins(self, array: parts.Array, disk: parts.Disk,
+              how: str) -> None:
+        """A device is about to join an array."""
+        self.touches(array, f'{how} of {disk.id}')
+        self.destroys(f'{how} of {disk.id} to {array.name}')
+        volume = self._world.volume_of(array.key or '')
+        if volume is None or disk.id not in volume.replicas:
+            self.broke('2.add', f'{disk.id} is not a replica of '
+                                f'{array.name}')
+        if disk.foreign is not None or disk.array_uuid not in (
+                None, array.uuid):
+            self.broke('2.add', f'{disk.id} carries '
+                                f'{disk.foreign or disk.array_uuid}')
+        if self._world.holders.get(disk.id):
+            self.broke('2.add', f'{disk.id} is in use')
+        if disk.size_bytes < array.component_bytes:
+            self.broke('2.add', f'{disk.id} is too small')
+
+    def deletes(self, controllers: list[parts.Controller]) -> None:
+        """Controllers are about to be deleted by the agent."""
+        world = self._world
+        for one in controllers:
+            left = [c for c in world.fabric.of_nqn(one.nqn)
+                    if c is not one and not c.delete_begun]
+            if left:
+                continue
+            for array in list(world.md.arrays.values()):
+                mine = [m for m in array.members if m.works and m.present
+                        and m.disk.nqn == one.nqn]
+                if mine:
+                    self._loses(array, mine)
+
+    def _loses(self, array: parts.Array,
+               legs: list[parts.Member]) -> None:
+        rest = [m for m in array.in_sync if m not in legs and m.present]
+        names = ', '.join(m.device for m in legs)
+        if any(m.in_sync for m in legs) and not rest:
+            self.broke('1.last-leg' if array.key else '4.foreign', (
+                f'{names} of {array.name} goes and no other is in sync'))
+        if array.key is not None:
+            self.touches(array, f'deletion under {names}', locked=False)
+        elif not any(self._world.md.flow(m) == parts.OK for m in rest):
+            self.broke('4.foreign', f'{names} of {array.name} is taken')
+
+    def deleted(self, volume: 'cloud_lib.Volume',
+                replica: 'cloud_lib.Replica') -> None:
+        """The provisioner is told that a replica may be deleted."""
+        world = self._world
+        array = world.arrays.get(volume.key)
+        disk = replica.disk
+        self.destroys(f'{disk.id} is deleted')
+        if array is not None and not array.stopped:
+            if any(m.disk is disk and m.works for m in array.members):
+                self.broke('3.early-removal', f'{disk.id} is a leg of '
+                                              f'{array.name}')
+            good = [m for m in array.in_sync if m.disk is not disk]
+            if len(good) < array.raid_disks:
+                self.broke('3.early-removal', (
+                    f'{disk.id} is deleted while {array.name} has '
+                    f'{len(good)} of {array.raid_disks} legs in sync'))
+        world.tell(f'the provisioner deletes {disk.id}')
+        disk.blocks[:] = [-1] * parts.BLOCKS
+        if world.setup.shared:
+            held = world.fabric.of_nqn(disk.nqn)
+            disk.deleted = True
+            if held:
+                world.md.fabric.lost_devices(disk)
+        else:
+            world.fabric.unexport(disk.nqn)
+
+    def requested(self, volume: 'cloud_lib.Volume', replica: str,
+                  request_id: str) -> None:
+        """The provisioner begins to make a new replica."""
+        world, now_s = self._world, self._world.time.now_s
+        world.tell(f'the provisioner makes a new replica in place of '
+                   f'{replica}')
+        asked = volume.asked[replica]
+        if len(asked) > 1 and not self.journal_lost:
+            self.broke('8.twice', f'{request_id}: {replica} was asked for '
+                                  f'{now_s - asked[-2]:.0f} s ago')
+        pending = len(volume.requests)
+        most = volume.count + limits.EXTRA_REPLICAS_MAX + 1
+        if len(volume.replicas) > most:
+            self.broke('8.pile', f'{len(volume.replicas)} replicas and '
+                                 f'{pending} requests')
+        self._requests_s = [t for t in self._requests_s
+                            if now_s - t < 3600.0] + [now_s]
+        if len(self._requests_s) > world.policy.requests_per_hour_max:
+            self.broke('8.rate', f'{len(self._requests_s)} requests')
+        self._grace(replica, now_s)
+        self._brake(now_s)
+        if world.two_hosts_for_s(volume.key) > 30.0:
+            self.broke('5.two-hosts', f'a request for {replica}')
+
+    def _grace(self, replica: str, now_s: float) -> None:
+        disk = self._world.disks[replica]
+        if self._world.reachable(disk):
+            return
+        down_s = now_s - self._down.get(replica, now_s)
+        if down_s < self._world.policy.grace_s - 2.0:
+            self.broke('8.grace', f'{replica} has been away for '
+                                  f'{down_s:.0f} s')
+
+    def _brake(self, now_s: float) -> None:
+        world = self._world
+        every: dict[str, bool] = {}
+        for volume in world.cloud.volumes.values():
+            for replica in volume.replicas.values():
+                if not replica.published:
+                    continue
+                for portal in replica.target.portals:
+                    lost = now_s - self._down.get(
+                        replica.disk.id, now_s) > BLINK_S
+                    lost = lost and not world.reachable(replica.disk)
+                    every[portal.address] = every.get(
+                        portal.address, True) and lost
+        lost_count = sum(every.values())
+        if lost_count >= limits.BRAKE_BACKENDS_MIN and lost_count > (
+                world.policy.brake_ratio * len(every)):
+            self.broke('8.brake', f'{lost_count} of {len(every)} back ends '
+                                  'are lost')

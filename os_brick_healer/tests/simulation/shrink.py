@@ -1,0 +1,44 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Makes a failing plan smaller: fewer faults, the same broken law."""
+
+from collections.abc import Callable
+import dataclasses
+
+from os_brick_healer.tests.simulation import plan as plan_lib
+from os_brick_healer.tests.simulation import run as run_lib
+
+TRIES_MAX = 60
+
+
+def shrink(report: run_lib.Report, law: str,
+           play: Callable[[plan_lib.Plan], run_lib.Report] = run_lib.play,
+           ) -> run_lib.Report:
+    """Drop faults, many at a time and then one by one, while it fails."""
+    best = report
+    tries = 0
+    size = max(1, len(best.plan.faults) // 2)
+    while size >= 1 and tries < TRIES_MAX:
+        at, smaller = 0, False
+        while at < len(best.plan.faults) and tries < TRIES_MAX:
+            faults = best.plan.faults
+            kept = faults[:at] + faults[at + size:]
+            tries += 1
+            found = play(dataclasses.replace(best.plan, faults=kept))
+            if law in found.laws:
+                best, smaller = found, True
+            else:
+                at += size
+        if size == 1 and not smaller:
+            break
+        size = max(1, size // 2) if size > 1 else (1 if smaller else 0)
+    return best

@@ -1,0 +1,292 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""The whole simulated world, without the agent."""
+
+import dataclasses
+import random
+from typing import Any
+
+from os_brick_healer.engine import limits
+from os_brick_healer.provisioner import base
+from os_brick_healer.tests.simulation import (
+    cloud as cloud_lib,
+    court as court_lib,
+    fabric as fabric_lib,
+    md as md_lib,
+    parts,
+    timeline,
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What the world is like before anything happens.
+
+    :ivar backends: storage servers with one address each.
+    :ivar shared: one subsystem for each back end, a namespace each leg;
+        else a subsystem for each leg.
+    :ivar portals: paths of each leg.
+    """
+
+    volumes: int = 2
+    legs: int = 2
+    backends: int = 4
+    shared: bool = False
+    portals: int = 1
+    grace_s: float = 30.0
+    interval_s: float = 5.0
+    heals_max: int = 4
+    keep_alive_s: int = 4
+    foreign: bool = True
+
+    def policy(self) -> limits.Policy:
+        """The default profile with this setup's numbers."""
+        return limits.Policy(
+            grace_s=self.grace_s, poll_s=0.25,
+            keep_alive_s=self.keep_alive_s, reconnect_delay_s=1,
+            break_after_s=0.5, idle_break_after_s=5.0, silence_s=0.45,
+            volume_age_max_s=30.0, provisioner_interval_s=self.interval_s,
+            resync_check_s=2.0, flap_losses_max=3, flap_window_s=600.0,
+            flap_delay_max_s=120.0, arrival_s=60.0,
+            heals_max=self.heals_max, requests_per_hour_max=64,
+            brake_ratio=0.5)
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Commands:
+    """How the host's commands are today."""
+
+    slow_s: float = 0.0
+    hang: int = 0
+    fail: int = 0
+
+
+class World:
+    """One host, its storage and its provisioner.
+
+    :ivar holders: what else holds a disk's device (a partition, LVM).
+    :ivar lock: who has os-brick's locks, None when they are free.
+    :ivar busy: volumes that nova works on, and what it does.
+    :ivar down: by address and NQN: since when nobody can reach it.
+    """
+
+    def __init__(self, seed: str, setup: Setup) -> None:
+        self.setup = setup
+        self.policy = setup.policy()
+        self.time = timeline.Timeline()
+        self.rng = random.Random(f'{seed}/world')
+        self.story: list[tuple[float, str]] = []
+        self.faults = 0
+        self.court = court_lib.Court(self)
+        self.fabric = fabric_lib.Fabric(
+            self.time, random.Random(f'{seed}/fabric'), self._changed)
+        self.md = md_lib.Md(
+            self.time, random.Random(f'{seed}/md'), self.fabric,
+            self.court.broke, self.tell)
+        self.cloud = cloud_lib.Cloud(
+            self.time, random.Random(f'{seed}/cloud'), self.make)
+        self.cloud.deleted = self.court.deleted
+        self.cloud.requested = self.court.requested
+        self.commands = Commands()
+        self.holders: dict[str, tuple[str, ...]] = {}
+        self.lock: str | None = None
+        self.busy: dict[str, str] = {}
+        self.arrays: dict[str, parts.Array] = {}     # by volume
+        self.disks: dict[str, parts.Disk] = {}
+        self.agent_since_s: float | None = None
+        self.events_lost = False
+        self.nova_alive = True
+        self.time.check = self.court.check
+        self._made = 0
+        for number in range(setup.volumes):
+            self._volume(number)
+        if setup.foreign:
+            self._foreign()
+        self._kick = 0
+        self.time.after(0.5, self._guests)
+
+    def tell(self, sentence: str) -> None:
+        """A line of the story."""
+        self.story.append((self.time.now_s, sentence))
+
+    def fault(self, sentence: str | None = None) -> None:
+        """One more fault has been injected."""
+        self.faults += 1
+        if sentence is not None:
+            self.tell(sentence)
+
+    # How it is built -----------
+
+    def portals(self, backend: int) -> tuple[base.Portal, ...]:
+        return tuple(base.Portal(address=f'10.0.{p}.{backend + 1}',
+                                 port=4420)
+                     for p in range(self.setup.portals))
+
+    def make(self, key: str, size_bytes: int, kind: str,
+             backend: int | None = None) -> cloud_lib.Replica:
+        """A new replica; kind: good (empty), small or foreign."""
+        self._made += 1
+        number = self._made
+        if backend is None:
+            backend = self._some_backend(key)
+        nqn = (f'nqn.backend-{backend}' if self.setup.shared
+               else f'nqn.replica-{number}')
+        target = self.fabric.targets.get(nqn)
+        if target is None:
+            target = parts.Target(nqn=nqn, portals=self.portals(backend))
+            self.fabric.targets[nqn] = target
+        disk = parts.Disk(
+            id=f'replica-{number}', uuid=f'{number:08x}-0000-4000-8000-'
+            f'{number:012x}', nqn=nqn, key=key, size_bytes=size_bytes)
+        if kind == 'small':
+            disk.size_bytes = size_bytes // 2
+        elif kind == 'foreign':
+            disk.foreign = 'ext4'
+        elif kind == 'other-array':
+            disk.array_uuid = 'ffffffff-0000-0000-0000-000000000000'
+        target.disks.append(disk)
+        self.disks[disk.id] = disk
+        return cloud_lib.Replica(
+            disk=disk, target=target, published=False,
+            state=base.ReplicaState.SYNCHRONIZING)
+
+    def _some_backend(self, key: str) -> int:
+        """Preferably one that is up and has no replica of the volume."""
+        taken = {self._backend(r.disk.nqn) for r
+                 in self.cloud.volumes[key].replicas.values()}
+        every = range(self.setup.backends)
+        up = [b for b in every if all(
+            self.fabric.portal_reach(p) == parts.UP
+            for p in self.portals(b))]
+        best = [b for b in up if b not in taken] or up or list(every)
+        return self.rng.choice(best)
+
+    def _backend(self, nqn: str) -> int:
+        return int(self.fabric.targets[nqn].portals[0].address
+                   .rpartition('.')[2]) - 1
+
+    def _volume(self, number: int) -> None:
+        key = f'{number:08x}-aaaa-4bbb-8ccc-000000000000'
+        size = 64 * parts.MIB
+        volume = cloud_lib.Volume(key=key, count=self.setup.legs,
+                                  size_bytes=size, replicas={})
+        self.cloud.volumes[key] = volume
+        for leg in range(self.setup.legs):
+            made = self.make(key, size, '',
+                             (number + leg) % self.setup.backends)
+            made.state, made.published = base.ReplicaState.AVAILABLE, True
+            volume.replicas[made.disk.id] = made
+        self.attach(key, [r.disk for r in volume.replicas.values()])
+
+    def attach(self, key: str, disks: list[parts.Disk]) -> None:
+        """Connect and start a volume's array for the first time."""
+        array = self._new_array(key, len(disks))
+        self._connect(disks)
+        self.md.start(array, disks)
+        self.arrays[key] = array
+
+    def _new_array(self, key: str | None, legs: int) -> parts.Array:
+        number = len(self.md.by_uuid)
+        return parts.Array(
+            name='', uuid=f'{number:08x}-1111-2222-3333-444444444444',
+            key=key, raid_disks=legs, component_bytes=63 * parts.MIB,
+            members=[], copy_s=self.rng.choice((3.0, 10.0, 40.0)))
+
+    def _connect(self, disks: list[parts.Disk]) -> None:
+        for disk in disks:
+            for portal in self.fabric.targets[disk.nqn].portals:
+                self.fabric.connect(disk.nqn, portal,
+                                    self.setup.keep_alive_s)
+
+    def _foreign(self) -> None:
+        """Somebody else's array; with shared subsystems it shares ours."""
+        disks = []
+        for leg in range(2):
+            made = self.make('', 64 * parts.MIB, '', leg)
+            made.disk.key = None
+            disks.append(made.disk)
+        self._connect(disks)
+        array = self._new_array(None, 2)
+        self.md.start(array, disks)
+
+    # What the guests do -----------
+
+    def _guests(self, kick: int = 0) -> None:
+        if kick != self._kick:
+            return
+        calm = self.calm()
+        for array in list(self.md.arrays.values()):
+            self.md.write(array)
+        self.time.after(600.0 if calm else 0.5,
+                        lambda: self._guests(self._kick))
+
+    def kick(self) -> None:
+        """The guests write again, now that something may be wrong."""
+        self._kick += 1
+        kick = self._kick
+        self.time.after(0.1, lambda: self._guests(kick))
+
+    def calm(self) -> bool:
+        """Nothing is wrong and nobody works on anything."""
+        return (not self.fabric.cuts and not self.busy
+                and all(a.whole and a.write is None and len(a.members)
+                        == a.raid_disks for a in self.md.arrays.values())
+                and all(len(v.replicas) == v.count
+                        for v in self.cloud.volumes.values()))
+
+    def _changed(self, nqn: str) -> None:
+        self.md.changed(nqn)
+
+    def stuck_s(self, array: parts.Array) -> float:
+        """How long the guest's write has waited."""
+        if array.write is None:
+            return 0.0
+        return self.time.now_s - array.write.since_s
+
+    def pulse_stuck_s(self, array: parts.Array) -> float:
+        return self.stuck_s(array)
+
+    # Facts for the laws -----------
+
+    def reachable(self, disk: parts.Disk) -> bool:
+        """Whether a new connection to it would work."""
+        target = self.fabric.targets[disk.nqn]
+        return (target.exported and not disk.deleted and not disk.sick
+                and not any(disk.nqn in c.nqns for c in self.fabric.cuts)
+                and any(self.fabric.portal_reach(p) == parts.UP
+                        for p in target.portals))
+
+    def serving(self, array: parts.Array) -> list[parts.Member]:
+        """In-sync legs whose I/O flows now."""
+        return [m for m in array.in_sync if self.md.flow(m) == parts.OK]
+
+    def volume_of(self, key: str) -> cloud_lib.Volume | None:
+        return self.cloud.volumes.get(key)
+
+    def two_hosts_for_s(self, key: str) -> float:
+        volume = self.cloud.volumes.get(key)
+        if volume is None or volume.two_hosts_s is None:
+            return 0.0
+        return self.time.now_s - volume.two_hosts_s
+
+    def describe(self) -> dict[str, Any]:
+        """For a test's message."""
+        return {
+            key: {'members': [(m.device, m.role, self.md.flow(m))
+                              for m in array.members],
+                  'replicas': [(i, r.state.value, r.published,
+                                self.reachable(r.disk))
+                               for i, r in self.cloud.volumes[
+                                   key].replicas.items()],
+                  'stuck_s': self.stuck_s(array),
+                  'stopped': array.stopped}
+            for key, array in self.arrays.items()}
