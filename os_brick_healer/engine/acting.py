@@ -23,10 +23,13 @@ from oslo_log import log as logging
 
 from os_brick_healer import exception
 from os_brick_healer.engine import journal as journal_lib
-from os_brick_healer.engine import limits, parts
+from os_brick_healer.engine import limits, pacing, parts
 from os_brick_healer.engine import verdict as verdict_lib
 
 LOG: std_logging.LoggerAdapter[Any] = logging.getLogger(__name__)
+
+#: Pause before an action that was done is done again, seconds.
+AGAIN_FIRST_S, AGAIN_LAST_S = 0.25, 30.0
 
 Verdict = parts.Verdict
 Outcome = parts.Outcome
@@ -51,6 +54,9 @@ class Entry:
     repeats: int = 0
     failures: int = 0
     rest_until_s: float = 0.0
+    done: Any = None
+    done_times: int = 0
+    done_next_s: float = 0.0
     last_memory: Any = None
     running: dict[str, Running] = dataclasses.field(default_factory=dict)
 
@@ -136,6 +142,8 @@ class Actions:
         lane = action.lane.value
         if lane in entry.running:
             return
+        if action == entry.done and self._clock() < entry.done_next_s:
+            return      # it was just done, and it is wanted again
         memory = entry.wing.before(action, memory)
         try:
             intent_id: str | None = self._notes.journal.intend(
@@ -165,6 +173,7 @@ class Actions:
     def _done(self, kind: str, key: str, entry: Entry, lane: str,
               result: Any) -> None:
         run = entry.running.pop(lane)
+        self._pace(entry, run.action)
         outcome = _as_outcome(result)
         text = outcome.error or (outcome.detail or (
             'done' if outcome.changed else 'nothing was left to do'))
@@ -189,6 +198,18 @@ class Actions:
             intent_id = run.intent_id
             self._notes.attempt(lambda: self._notes.journal.conclude(
                 intent_id, text, outcome.error is None))
+
+
+    def _pace(self, entry: Entry, action: Any) -> None:
+        """The same action twice in a row changes nothing: ever slower.
+
+        The wings pace what fails; this is for what claims to work.
+        """
+        entry.done_times = (entry.done_times + 1 if action == entry.done
+                            else 0)
+        entry.done = action
+        entry.done_next_s = self._clock() + pacing.backoff_s(
+            entry.done_times, first_s=AGAIN_FIRST_S, last_s=AGAIN_LAST_S)
 
 
 def _detail(action: Any) -> dict[str, Any]:

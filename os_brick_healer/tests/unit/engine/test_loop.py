@@ -394,6 +394,19 @@ class LoopTest(base.TestCase):
         self.assertGreaterEqual(len(self.looks('b')), 2)
         self.assertTrue(2 < len(self.looks('a')) < 99)
 
+    def test_an_action_that_changes_nothing_is_done_ever_more_seldom(
+            self) -> None:
+        def _insist() -> loop.Verdict:
+            return self.wing.found('a', Act('x'), again_s=0.1)
+
+        class Insists(dict[str, Any]):
+            def pop(self, *_args: Any) -> None:     # never satisfied
+                return None
+
+        self.wing.say = Insists(a=_insist)
+        self.run_for(100)
+        self.assertTrue(5 < len(self.wing.acted) < 20)
+
     def test_memories_are_written_within_half_a_second(self) -> None:
         kept: list[Any] = []
         self.wing.memories['a'] = {'n': 1}

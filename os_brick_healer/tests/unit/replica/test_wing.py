@@ -1,0 +1,309 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""The wing and the loop over a host of plain files, on a clock of ours.
+
+The observer, the pulse, the decision, the memory and the journal are the
+real ones; the hands change files instead of a kernel.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+from typing import Any
+
+from oslo_config import cfg
+
+from os_brick_healer import exception
+from os_brick_healer.engine import journal as journal_lib
+from os_brick_healer.engine import loop, verdict
+from os_brick_healer.provisioner import base as prov
+from os_brick_healer.replica import laws, model, observe, probe
+from os_brick_healer.replica import pulse as pulse_lib
+from os_brick_healer.replica import truth as truth_lib
+from os_brick_healer.replica import wing as wing_lib
+from os_brick_healer.testing import synthetic
+from os_brick_healer.tests import base
+from os_brick_healer.tests.unit.engine import test_loop
+from os_brick_healer.tests.unit.replica import world
+
+
+class Cloud(prov.Provisioner):
+    """Names what the synthetic host has; replaces when it is asked."""
+
+    guarantees = prov.Guarantees(batch=True, knows_hosts=True,
+                                 idempotent_replacement=True)
+
+    def __init__(self, host: synthetic.SyntheticHost) -> None:
+        super().__init__(cfg.ConfigOpts(), prov.HostIdentity(
+            name='here', nqn='nqn.here', uuid=None))
+        self.synthetic = host
+        self.states: dict[str, prov.ReplicaState] = {}
+        self.gone: list[str] = []
+        self.requests: list[str] = []
+        self.down = False
+
+    def probe(self) -> str:
+        return 'a cloud'
+
+    def volumes(self) -> Mapping[prov.VolumeId, prov.Volume]:
+        if self.down:
+            raise exception.ProvisionerUnreachable('cannot ask: it is down')
+        return {v.id: self._with_states(v) for v in self.synthetic.volumes}
+
+    def _with_states(self, volume: prov.Volume) -> prov.Volume:
+        return dataclasses.replace(volume, replica_count=2, replicas=tuple(
+            dataclasses.replace(r, state=self.states.get(r.id, r.state))
+            for r in volume.replicas if r.id not in self.gone))
+
+    def report(self, volume: prov.VolumeId, replica: prov.ReplicaId,
+               state: prov.ReplicaState) -> None:
+        del volume
+        self.states[replica] = state
+
+    def request_replacement(self, volume: prov.VolumeId,
+                            replica: prov.ReplicaId,
+                            request_id: str) -> None:
+        del volume, replica
+        if request_id not in self.requests:
+            self.requests.append(request_id)
+            self.synthetic.add_replica(0)
+
+    def publish(self, volume: prov.VolumeId) -> None:
+        """Everything is published here from the start."""
+
+    def confirm_removal(self, volume: prov.VolumeId,
+                        replica: prov.ReplicaId) -> None:
+        del volume
+        self.gone.append(replica)
+
+
+class Prober:
+    """Knows which portals are down."""
+
+    def __init__(self) -> None:
+        self.down: set[prov.Portal] = set()
+        self.asked: set[prov.Portal] = set()
+
+    def ask(self, portals: Iterable[prov.Portal]) -> None:
+        self.asked |= set(portals)
+
+    def result(self, portal: prov.Portal) -> probe.Result:
+        if portal not in self.asked:
+            return probe.Result()
+        silent_s = 9.0 if portal in self.down else 0.0
+        return probe.Result(answers=not silent_s, silent_for_s=silent_s,
+                            age_s=0.0)
+
+    def stop(self) -> None:
+        """No thread."""
+
+
+class Hands:
+    """Does to the files what the kernel would do."""
+
+    def __init__(self, host: synthetic.SyntheticHost, cloud: Cloud) -> None:
+        self.host, self.cloud = host, cloud
+        self.done: list[model.Action] = []
+
+    def do(self, action: model.Action,
+           fresh: Callable[[], model.Seen]) -> verdict.Outcome:
+        forbidden = laws.permits(action, fresh())
+        if forbidden is not None:
+            return verdict.Outcome(changed=False, error=forbidden)
+        self.done.append(action)
+        return verdict.Outcome(changed=True,
+                               detail=self._do(action) or '')
+
+    def _do(self, action: model.Action) -> str | None:
+        match action:
+            case model.BreakLeg():
+                for path in action.paths:
+                    self.host.delete_controller(path.controller)
+                self.host.fail_member(0, action.device)
+                self.host.remove_member(0, action.device)
+            case model.DropFaulty():
+                self.host.remove_member(0, action.device)
+            case model.DisconnectPaths():
+                for path in action.paths:
+                    self.host.delete_controller(path.controller)
+            case model.ConnectReplica():
+                self.host.connect(0, self._number(action.replica))
+            case model.Examine():
+                former = action.replica.id in ('r-0-0', 'r-0-1')
+                return 'ours' if former else 'blank'
+            case model.ReAdd() | model.AddSpare():
+                self.host.start_recovery(0, action.device)
+            case model.ReportState():
+                self.cloud.report(action.volume, action.replica,
+                                  action.state)
+            case model.RequestReplacement():
+                self.cloud.request_replacement(
+                    action.volume, action.replica, action.request_id)
+            case model.ConfirmRemoval():
+                self.cloud.confirm_removal(action.volume, action.replica)
+            case _:
+                pass
+        return None
+
+    @staticmethod
+    def _number(replica: prov.ReplicaId) -> int:
+        return int(replica.rpartition('-')[2])
+
+
+class WingTest(base.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.root = self.temp_dir()
+        self.host = synthetic.SyntheticHost(self.root / 'host')
+        self.cloud = Cloud(self.host)
+        self.prober = Prober()
+        self.hands = Hands(self.host, self.cloud)
+        self.time = test_loop.Time()
+        self.time.now_s = 1000.0
+        self.start()
+
+    def start(self) -> None:
+        """A new agent on the same host."""
+        pulse = pulse_lib.Pulse(self.host.tree, stuck_s=0.4)
+        self.journal = journal_lib.Journal(str(self.root / 'journal'),
+                                           boot_id='boot')
+        self.addCleanup(self.journal.close)
+        self.wing = wing_lib.ReplicaWing(
+            policy=world.POLICY, host='here',
+            truth=truth_lib.Truth(lambda: self.cloud, self.time),
+            observer=observe.Observer(self.host.tree, self.time, pulse),
+            pulse=pulse, prober=self.prober, hands=self.hands,
+            journal=self.journal, clock=self.time,
+            process_start=journal_lib.process_start)
+        self.beats: list[Callable[[], None]] = []
+        self.engine = loop.Engine(
+            (self.wing,), journal=self.journal, waits=self.time,
+            runs=test_loop.Hand(self.time), clock=self.time)
+
+    def run_until(self, done: Callable[[], bool],
+                  seconds: float = 400.0) -> bool:
+        """Run one life of the agent; a recovery takes five seconds."""
+        end_s = self.time.now_s + seconds
+        filling: list[float] = []
+        found: list[bool] = []
+
+        def _beat() -> None:
+            if not self.filling():
+                filling.clear()
+            elif not filling:
+                filling.append(self.time.now_s)
+            elif self.time.now_s - filling[0] > 5.0:
+                self.host.finish_recovery(0)
+            if done():
+                found.append(True)
+            if found or self.time.now_s >= end_s:
+                self.engine.stop()
+
+        self.engine.on_beat(_beat)
+        self.engine.run()
+        return bool(found)
+
+    def filling(self) -> bool:
+        """Whether the array is being recovered."""
+        return self.host.tree.read(
+            'sys/block/md127/md/sync_action') == 'recover'
+
+    def lose(self, leg: int) -> None:
+        self.host.lose(0, leg)
+        self.prober.down |= set(self.host.leg(0, leg).replica.portals)
+
+    def kinds(self) -> list[str]:
+        return [type(a).__name__ for a in self.hands.done]
+
+    def volume(self) -> dict[str, Any]:
+        told = self.engine.status()['volumes']
+        assert len(told) == 1
+        return dict(told[0])
+
+    def test_a_lost_leg_is_replaced_from_end_to_end(self) -> None:
+        self.run_until(lambda: False, 5.0)
+        self.assertEqual('healthy', self.volume()['phase'])
+        self.assertEqual([], self.hands.done)
+        self.start()
+        self.lose(0)
+        self.assertTrue(self.run_until(lambda: bool(self.cloud.gone)),
+                        str(self.kinds()))
+        self.assertEqual(['r-0-0'], self.cloud.gone)
+        self.assertEqual(1, len(self.cloud.requests))
+        self.assertEqual(
+            ['BreakLeg', 'ReportState', 'RequestReplacement', 'Publish',
+             'ConnectReplica', 'Examine', 'AddSpare', 'ConfirmRemoval'],
+            [k for k in self.kinds() if k != 'DisconnectPaths'])
+
+    def test_an_agent_restarted_every_few_seconds_asks_once(self) -> None:
+        self.run_until(lambda: False, 3.0)
+        self.lose(0)
+        for _ in range(60):
+            self.start()
+            if self.run_until(lambda: bool(self.cloud.gone), 7.0):
+                break
+        self.assertEqual(['r-0-0'], self.cloud.gone)
+        self.assertEqual(1, len(self.cloud.requests))
+
+    def test_a_blip_is_re_added(self) -> None:
+        self.run_until(lambda: False, 3.0)
+        self.start()
+        self.lose(0)
+        self.run_until(lambda: 'ReportState' in self.kinds(), 60.0)
+        self.prober.down.clear()
+        self.start()
+        self.assertTrue(self.run_until(
+            lambda: self.kinds().count('ReportState') == 2, 60.0),
+            str(self.kinds()))
+        self.assertEqual([], self.cloud.requests)
+        self.assertIn('ReAdd', self.kinds())
+        self.assertNotIn('AddSpare', self.kinds())
+
+    def test_without_the_provisioner_the_dead_leg_is_given_up_and_no_more(
+            self) -> None:
+        self.run_until(lambda: False, 3.0)
+        self.start()
+        self.cloud.down = True
+        self.lose(0)
+        self.run_until(lambda: False, 90.0)
+        self.assertEqual([], self.cloud.requests)
+        self.assertLessEqual(set(self.kinds()), {'BreakLeg'})
+
+    def test_a_volume_that_nova_lets_go_of_is_not_touched(self) -> None:
+        key = self.host.volume(0).id
+        self.journal.attach_begin(key, 'vol-0', {}, 1, '1')
+        self.journal.attach_done(key)
+        self.journal.detach_begin(key)
+        self.lose(0)
+        self.run_until(lambda: False, 20.0)
+        self.assertEqual([], self.hands.done)
+        self.assertIn('os-brick is disconnecting',
+                      self.volume()['sentence'])
+
+    def test_a_volume_that_is_gone_is_forgotten(self) -> None:
+        self.run_until(lambda: False, 3.0)
+        self.start()
+        self.host.stop_array(0)
+        self.cloud.volumes = dict  # type: ignore[method-assign,assignment]
+        self.run_until(lambda: False, 120.0)
+        self.assertEqual([], self.engine.status()['volumes'])
+
+    def test_status_tells_of_legs_portals_and_progress(self) -> None:
+        self.host.fail_member(0, self.host.leg(0, 0).device or '')
+        self.run_until(self.filling, 60.0)
+        told = self.volume()
+        self.assertEqual('vol-0', told['alias'])
+        self.assertEqual({'r-0-0', 'r-0-1'},
+                         {leg['replica'] for leg in told['legs']})
+        self.assertTrue(all(leg['portals'] for leg in told['legs']))
+        self.assertEqual(
+            'a cloud',
+            self.engine.status()['agent']['provisioner']['sentence'])
