@@ -116,12 +116,15 @@ def build(conf: cfg.ConfigOpts, *, run_mode: str,
     tree = tree or reader.Tree()
     profile = policy_lib.profile(conf)
     policy = policy_lib.policy(conf)
+    # Another one takes effect at the next start, as a reload says.
+    chosen: str = conf[opts.GROUP].provisioner
     journal = open_journal(conf)
     waker = waker or wake.Waker()
     for problem in waker.problems:
         LOG.warning('%s: changes are noticed by polling only', problem)
     truth = truth_lib.Truth(
-        plugin or (lambda: loader.load(conf, identify(conf, tree))), clock)
+        plugin or (lambda: loader.load(conf, identify(conf, tree),
+                                       name=chosen)), clock)
     pulse = pulse_lib.Pulse(tree, stuck_s=profile.stuck_s)
     prober = probe.TcpProber(
         deadline_s=profile.probe_deadline_s,

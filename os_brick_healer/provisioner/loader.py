@@ -29,12 +29,14 @@ HOSTNQN_FILE = '/etc/nvme/hostnqn'
 _TEXT_BYTES_MAX = 4096
 
 
-def load(conf: cfg.ConfigOpts, host: base.HostIdentity) -> base.Provisioner:
+def load(conf: cfg.ConfigOpts, host: base.HostIdentity, *,
+         name: str | None = None) -> base.Provisioner:
     """Load the plugin ``[os_brick_healer] provisioner``, and only that one.
 
+    :param name: what the option was before; None: as it is now.
     :raises ConfigError: there is no such plugin, or it does not load.
     """
-    name: str = conf[opts.GROUP].provisioner
+    name = conf[opts.GROUP].provisioner if name is None else name
     plugin = _find(name)
     if not (isinstance(plugin, type) and issubclass(plugin, base.Provisioner)
             and isinstance(getattr(plugin, 'guarantees', None),

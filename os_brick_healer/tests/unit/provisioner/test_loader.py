@@ -25,7 +25,7 @@ from os_brick_healer.tests.unit.provisioner import worlds
 
 ROOT = pathlib.Path(__file__).parents[4]
 
-#: Loads the plugin argv[1] and prints what came of it.
+#: Loads the plugin argv[1], or argv[2] by its name; prints what came of it.
 LOAD = '''
 import json, sys
 from oslo_config import cfg
@@ -38,7 +38,7 @@ opts.register(conf)
 conf.set_override('provisioner', sys.argv[1], opts.GROUP)
 host = base.HostIdentity(name='here', nqn='nqn.h', uuid=None)
 try:
-    made = loader.load(conf, host)
+    made = loader.load(conf, host, name=(sys.argv[2:] or [None])[0])
     print(json.dumps([type(made).__name__, sorted(sys.modules)]))
 except exception.ConfigError as error:
     print(json.dumps(['ConfigError', str(error)]))
@@ -84,9 +84,9 @@ class LoaderTest(base.TestCase):
             f'{package}-1.dist-info/entry_points.txt':
                 '\n'.join([f'[{loader.NAMESPACE}]', *lines, ''])})
 
-    def load(self, name: str) -> tuple[str, str]:
+    def load(self, *names: str) -> tuple[str, str]:
         done = subprocess.run(
-            [sys.executable, '-c', LOAD, name], check=True, timeout=60,
+            [sys.executable, '-c', LOAD, *names], check=True, timeout=60,
             stdout=subprocess.PIPE, text=True, cwd=self.directory,
             env={**os.environ, 'PYTHONPATH': f'{self.directory}:{ROOT}',
                  'XDG_CACHE_HOME': str(self.directory)})
@@ -104,6 +104,9 @@ class LoaderTest(base.TestCase):
         self.assertEqual('Good', kind)
         self.assertNotIn('vendor_broken', modules)
         self.assertNotIn('requests', modules)
+
+    def test_a_name_that_is_given_counts_and_not_the_option(self) -> None:
+        self.assertEqual('Good', self.load('nowhere', 'good')[0])
 
     def test_one_that_is_not_there_is_named_with_those_that_are(
             self) -> None:
