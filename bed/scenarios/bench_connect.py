@@ -19,6 +19,7 @@ from bed.guest import host as host_module
 from bed.guest.agent import Agent
 from bed.guest.scenario import scenario, Stage
 from bed.guest.world import World
+from bed.scenarios.bench_stall import log_as_operators_do
 
 ATTACHES = 7
 STOCK = 'os_brick.initiator.connectors.nvmeof'
@@ -37,6 +38,7 @@ def connect(stage: Stage) -> None:
     """connect_volume with us and without, in turn, in one boot."""
     world = World.build(stage, backends=2)
     agent = Agent.configure(world)
+    log_as_operators_do()
     agent.start()
     ours = world.host.connector
     times: dict[str, list[float]] = {'ours': [], 'stock': []}

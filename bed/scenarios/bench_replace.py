@@ -23,6 +23,7 @@ from bed.guest.provisioner import Volume
 from bed.guest.scenario import scenario, Stage
 from bed.guest.storage import Cut
 from bed.guest.world import World
+from bed.scenarios.bench_stall import log_as_operators_do
 
 HEALS = 5
 
@@ -64,6 +65,7 @@ def replace(stage: Stage) -> None:
                             provisioner_interval='10',
                             replacements_per_hour_max='1000',
                             flap_losses_max='32', flap_window='1')
+    log_as_operators_do()
     agent.start()
     attachment = world.attach(size_mib=96)
     volume, md = attachment.volume, attachment.md

@@ -22,7 +22,7 @@ import threading
 import time
 
 from bed.guest import host
-from bed.guest.agent import Agent, LOG_FILE
+from bed.guest.agent import Agent, CONFIG, LOG_FILE
 from bed.guest.host import Attachment
 from bed.guest.scenario import Failed, scenario, Stage
 from bed.guest.storage import Cut
@@ -37,6 +37,12 @@ VENDOR_POLL_S = 30.0
 SETTINGS = {'grace_period': '3600', 'provisioner_interval': '10',
             'flap_losses_max': '32', 'flap_window': '1'}
 _BEGIN = re.compile(r'^(\S+ \S+) .* begin: ')
+
+
+def log_as_operators_do() -> None:
+    """Without the bed's debug messages, which cost time on this CPU."""
+    CONFIG.write_text(CONFIG.read_text().replace('debug = true',
+                                                 'debug = false'))
 
 
 class Watch:
@@ -130,6 +136,7 @@ def measure(stage: Stage, profile: str) -> None:
     losses = int(stage.params.get('losses', LOSSES))
     world = World.build(stage, backends=2)
     agent = Agent.configure(world, profile=profile, **SETTINGS)
+    log_as_operators_do()
     agent.start()
     attachment = world.attach(size_mib=64)
     stage.wait_until('the agent finds all legs in sync', lambda: agent.phase(
