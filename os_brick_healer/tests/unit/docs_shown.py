@@ -49,7 +49,8 @@ class Block:
 
 def pages() -> list[pathlib.Path]:
     return [ROOT / 'README.rst', ROOT / 'CONTRIBUTING.rst',
-            ROOT / 'bed' / 'README.rst', *sorted(DOC.rglob('*.rst'))]
+            ROOT / 'bed' / 'README.rst', *sorted(DOC.rglob('*.rst')),
+            *sorted((ROOT / 'releasenotes' / 'notes').glob('*.yaml'))]
 
 
 def operators_pages() -> list[pathlib.Path]:
