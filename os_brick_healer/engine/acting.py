@@ -173,8 +173,8 @@ class Actions:
     def _done(self, kind: str, key: str, entry: Entry, lane: str,
               result: Any) -> None:
         run = entry.running.pop(lane)
-        self._pace(entry, run.action)
         outcome = _as_outcome(result)
+        self._pace(entry, None if outcome.error else run.action)
         text = outcome.error or (outcome.detail or (
             'done' if outcome.changed else 'nothing was left to do'))
         level = std_logging.INFO if outcome.error is None else (
@@ -203,7 +203,8 @@ class Actions:
     def _pace(self, entry: Entry, action: Any) -> None:
         """The same action twice in a row changes nothing: ever slower.
 
-        The wings pace what fails; this is for what claims to work.
+        For what claims to work: what fails (None) the wings pace, and a
+        dead leg must not wait longer because giving it up failed before.
         """
         entry.done_times = (entry.done_times + 1 if action == entry.done
                             else 0)

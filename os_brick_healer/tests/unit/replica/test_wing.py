@@ -292,7 +292,7 @@ class WingTest(base.TestCase):
         self.run_until(lambda: False, 3.0)
         self.start()
         self.host.stop_array(0)
-        self.cloud.volumes = dict  # type: ignore[method-assign,assignment]
+        self.cloud.volumes = dict  # type: ignore[method-assign]
         self.run_until(lambda: False, 120.0)
         self.assertEqual([], self.engine.status()['volumes'])
 
