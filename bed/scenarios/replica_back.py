@@ -27,23 +27,22 @@ FREE_LOSSES, DELAY_FIRST_S, DELAY_MAX_S = 2, 10.0, 30.0
 FLAP_GRACE_S = 20
 
 
-@scenario(name='blip-closed-3s', item='3', core=True, timeout_s=300)
-def blip_closed(stage: Stage) -> None:
-    """A leg closes for 3 s: it is re-added by its bitmap."""
-    blip(stage, Cut.CLOSED, 3)
-
-
-@scenario(name='blip-silent-5s', item='3', core=True, timeout_s=300)
-def blip_silent(stage: Stage) -> None:
-    """A leg is silent for 5 s: it is re-added by its bitmap."""
-    blip(stage, Cut.SILENT, 5)
-
-
-def blip(stage: Stage, how: Cut, for_s: float) -> None:
+@scenario(name='blip-in-grace', item='3', core=True, timeout_s=300)
+def blips(stage: Stage) -> None:
+    """Legs close for 3 s, or are silent for 5 s: re-added by bitmap."""
     patient = Patient.admit(stage, size_mib=SIZE_MIB, span_mib=SPAN_MIB,
                             grace_period='120')
-    before = list(patient.legs)
-    leg = before[0]
+    before = first, second = list(patient.legs)
+    blip(patient, first, Cut.CLOSED, 3)
+    blip(patient, second, Cut.SILENT, 5)
+    patient.check_replacements(0)
+    stage.check('the same legs make up the volume', patient.legs == before)
+    patient.discharge()
+
+
+def blip(patient: Patient, leg: str, how: Cut, for_s: float) -> None:
+    stage = patient.stage
+    stage.note(f'a leg is away for {for_s:g} s ({how.value})')
     began = stage.now_s()
     patient.lose(leg, how)
     stage.wait_until('the agent calls the leg missing',
@@ -54,15 +53,14 @@ def blip(stage: Stage, how: Cut, for_s: float) -> None:
     patient.world.array.mend(leg)
     patient.becomes_whole()
     copied_mib = (patient.written_bytes(leg) - written) / MIB
-    stage.figure('copied_mib', copied_mib)
+    stage.figure(f'copied_{how.value}_mib', copied_mib)
     stage.check('MD copied what the leg had missed, and far from all',
                 copied_mib < SIZE_MIB / 3, copied_mib)
     stage.wait_until('the agent calls it available', lambda:
                      patient.told(leg) == ['Missing', 'Available'],
                      PATIENT_S)
-    patient.check_replacements(0)
-    stage.check('the same legs make up the volume', patient.legs == before)
-    patient.discharge()
+    patient.becomes_well()
+    patient.keep_stall(f'stall_{how.value}_s')
 
 
 @scenario(name='flapping-leg', item='4', timeout_s=600)
