@@ -29,10 +29,15 @@ HEALS = 5
 
 
 class ResyncWatch:
-    """Notes when an array begins to recover: md notifies sync_action."""
+    """Notes when an array begins to recover: md notifies sync_action.
+
+    That reads "recover" for a moment after a loss, too; then no member is a
+    spare.
+    """
 
     def __init__(self, md: str) -> None:
         self.begun_s: float | None = None
+        self._md = md
         self._path = pathlib.Path(f'/sys/block/{md}/md/sync_action')
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -46,7 +51,9 @@ class ResyncWatch:
             poll.register(file, select.POLLPRI | select.POLLERR)
             while self.begun_s is None:
                 file.seek(0)
-                if file.read().strip() == b'recover':
+                if file.read().strip() == b'recover' and any(
+                        'spare' in state
+                        for state in host.legs(self._md).values()):
                     self.begun_s = Stage.now_s()
                 poll.poll(20)
 
