@@ -18,6 +18,7 @@ point that verifies once more, or by the provisioner.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 import contextlib
 import dataclasses
 from typing import assert_never
@@ -276,12 +277,17 @@ class Hands:
 
     def _delete(self, paths: Sequence[model.Path], device: str | None, *,
                 idle: bool, note: str = '') -> Outcome:
-        waiting = [
-            path.controller for path in paths
-            if not self.nvme.delete_controller(
+        """At once: in silence each waits for its own reconnect attempt."""
+        def delete(path: model.Path) -> bool:
+            return self.nvme.delete_controller(
                 controller=path.controller, nqn=path.nqn,
                 address=path.portal.address, port=path.portal.port,
-                device=device, idle=idle, timeout_s=DELETE_S)]
+                device=device, idle=idle, timeout_s=DELETE_S)
+
+        with futures.ThreadPoolExecutor(max(1, len(paths))) as pool:
+            gone = tuple(pool.map(delete, paths))
+        waiting = [path.controller for path, done in zip(
+            paths, gone, strict=True) if not done]
         if waiting:
             return Outcome(
                 changed=True, detail=note,

@@ -11,7 +11,7 @@
 #    under the License.
 """A world for the hands: what they see, and what changes it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 from typing import Any
@@ -164,6 +164,7 @@ class World:
         self.done: list[tuple[str, Any]] = []
         self.error: Exception | None = None
         self.deleting_hangs = False
+        self.meet: Callable[[], object] = lambda: None
         self.done_locked: list[bool] = []
 
     def fresh(self) -> model.Seen:
@@ -216,6 +217,7 @@ class World:
     def delete_controller(self, *, controller: str, nqn: str, address: str,
                           port: int, device: str | None, idle: bool,
                           timeout_s: float) -> bool:
+        self.meet()
         self._did('delete', (controller, device, idle))
         return not self.deleting_hangs
 

@@ -12,6 +12,7 @@
 """Laws of the hands when a leg is given up."""
 
 import dataclasses
+import threading
 from typing import Any
 
 from os_brick_healer import exception
@@ -47,6 +48,16 @@ class TestBreakLeg(HandsTestCase):
         self.assertEqual([('delete', ('nvme2', 'nvme2n1', False))],
                          self.world.done)
         self.assertEqual([True], self.world.done_locked)
+
+    def test_the_deletions_of_several_paths_do_not_wait_for_each_other(
+            self) -> None:
+        self.change_paths(2, path(2, model.PathState.CONNECTING),
+                          path(4, model.PathState.CONNECTING))
+        together = threading.Barrier(2, timeout=20.0)
+        self.world.meet = together.wait
+        self.assertTrue(self.do(self.action()).changed)
+        self.assertEqual({'nvme2', 'nvme4'},
+                         {what[0] for _verb, what in self.world.done})
 
     def test_a_leg_that_is_live_again_is_kept(self) -> None:
         self.change_paths(2, path(2))
