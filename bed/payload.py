@@ -210,7 +210,8 @@ def _place_service_files(top: pathlib.Path) -> None:
     """Copies what a distribution's package would place outside the venv."""
     venv = top / VENV
     for pattern, place in (('*.service', 'etc/systemd/system'),
-                           ('*.filters', 'etc/nova/rootwrap.d')):
+                           ('*.filters', 'etc/nova/rootwrap.d'),
+                           ('tmpfiles.d/*.conf', 'etc/tmpfiles.d')):
         for file in venv.rglob(pattern):
             (top / place).mkdir(parents=True, exist_ok=True)
             shutil.copy(file, top / place / file.name)

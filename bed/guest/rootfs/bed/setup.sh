@@ -17,3 +17,6 @@ mount -t configfs none /sys/kernel/config
 /lib/systemd/systemd-udevd --daemon
 # udev's database knows the root file system's UUID, as on any host
 udevadm trigger --action=add --sysname-match=vda
+# the directories that the agent shares with nova; absent without it
+[ ! -e /etc/tmpfiles.d/os-brick-healer.conf ] ||
+    systemd-tmpfiles --create os-brick-healer.conf
