@@ -25,6 +25,7 @@ import textwrap
 import types
 from typing import Any
 
+from os_brick_healer.tests.simulation import catalogue
 from os_brick_healer.tests.simulation import plan as plan_lib
 from os_brick_healer.tests.simulation import run as run_lib
 
@@ -35,23 +36,9 @@ REGRESSIONS: tuple[str, ...] = ()
 PACKAGE = 'os_brick_healer'
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Patch:
-    """In a function (``module:name`` or ``module:Class.name``)."""
-
-    where: str
-    old: str
-    new: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Bug:
-    """A bug, and one of the laws that it must break."""
-
-    name: str
-    laws: tuple[str, ...]
-    patches: tuple[Patch, ...]
-    seeds: tuple[str, ...] = ()
+BUGS = catalogue.BUGS
+Bug = catalogue.Bug
+Patch = catalogue.Patch
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +48,7 @@ class Result:
     bug: Bug
     caught: str | None
     seeds: int
-
-
-BUGS: tuple[Bug, ...] = ()
+    seed: str
 
 
 @contextlib.contextmanager
@@ -72,14 +57,21 @@ def seeded(name: str | None) -> Iterator[None]:
     bug = next((b for b in BUGS if b.name == name), None)
     assert name is None or bug is not None, name
     with contextlib.ExitStack() as stack:
-        for patch in () if bug is None else bug.patches:
-            stack.enter_context(_patched(patch))
+        for where, patches in _by_function(bug).items():
+            stack.enter_context(_patched(where, patches))
         yield
 
 
+def _by_function(bug: Bug | None) -> dict[str, list[Patch]]:
+    found: dict[str, list[Patch]] = {}
+    for patch in () if bug is None else bug.patches:
+        found.setdefault(patch.where, []).append(patch)
+    return found
+
+
 @contextlib.contextmanager
-def _patched(patch: Patch) -> Iterator[None]:
-    module_name, _, path = patch.where.partition(':')
+def _patched(where: str, patches: list[Patch]) -> Iterator[None]:
+    module_name, _, path = where.partition(':')
     module = importlib.import_module(f'{PACKAGE}.{module_name}')
     function: Any = module
     for word in path.split('.'):
@@ -89,7 +81,7 @@ def _patched(patch: Patch) -> Iterator[None]:
         function, '__wrapped__', None) or getattr(
         function, '__func__', None) or function
     before = function.__code__
-    function.__code__ = _compile(module, function, patch)
+    function.__code__ = _compile(module, function, patches)
     try:
         yield
     finally:
@@ -97,34 +89,42 @@ def _patched(patch: Patch) -> Iterator[None]:
 
 
 def _compile(module: types.ModuleType, function: Any,
-             patch: Patch) -> types.CodeType:
+             patches: list[Patch]) -> types.CodeType:
     source = textwrap.dedent(inspect.getsource(function))
-    assert source.count(patch.old) == 1, (
-        f'{patch.where}: {patch.old!r} is there {source.count(patch.old)} '
-        'times')
-    lines = source.replace(patch.old, patch.new).splitlines()
+    for patch in patches:
+        assert source.count(patch.old) == 1, (
+            f'{patch.where}: {patch.old!r} is there '
+            f'{source.count(patch.old)} times')
+        source = source.replace(patch.old, patch.new)
+    lines = source.splitlines()
     while lines[0].startswith('@'):
         del lines[0]
     names: dict[str, Any] = {}
     code = compile('from __future__ import annotations\n' + '\n'.join(lines),
-                   f'<bug in {patch.where}>', 'exec')
+                   f'<bug in {patches[0].where}>', 'exec')
     exec(code, vars(module), names)  # noqa: S102 - that is what it is for
     made = names[function.__name__]
     assert isinstance(made, types.FunctionType)
     return made.__code__
 
 
+def plan(bug: Bug, seed: str) -> plan_lib.Plan:
+    """A seed's plan, in a world in which the bug can show."""
+    made = plan_lib.make(seed)
+    return dataclasses.replace(made, setup=dataclasses.replace(
+        made.setup, **dict(bug.setup)))
+
+
 def catch(bug: Bug, seeds: int) -> Result:
-    """Run seeds with the bug until a law is broken."""
+    """Run seeds with the bug until one of its laws is broken."""
     tried = (*bug.seeds, *(f'bug-{n}' for n in range(seeds)))[:seeds]
-    with seeded(bug.name):
-        for count, seed in enumerate(tried, 1):
-            report = run_lib.play(plan_lib.make(seed))
-            if report.broken:
-                found = [x for x in report.laws if x in bug.laws]
-                return Result(bug=bug, seeds=count,
-                              caught=(found or list(report.laws))[0])
-    return Result(bug=bug, caught=None, seeds=len(tried))
+    for count, seed in enumerate(tried, 1):
+        with seeded(bug.name):
+            report = run_lib.play(plan(bug, seed), bug.laws)
+        found = [x for x in report.laws if x in bug.laws]
+        if found:
+            return Result(bug=bug, caught=found[0], seeds=count, seed=seed)
+    return Result(bug=bug, caught=None, seeds=len(tried), seed='')
 
 
 def catch_all(*, seeds: int, say: Callable[[str], None],
@@ -136,6 +136,6 @@ def catch_all(*, seeds: int, say: Callable[[str], None],
             result = catch(bug, seeds)
             say(f'bug {bug.name}: ' + (
                 'NOT CAUGHT' if result.caught is None else
-                f'law {result.caught}') + f' after {result.seeds} seeds')
+                f'law {result.caught}') + f' after {result.seeds} seeds ({result.seed})')
             results.append(result)
     return results

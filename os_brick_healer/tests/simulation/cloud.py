@@ -187,12 +187,14 @@ class Plugin(base.Provisioner):
         batch=True, knows_hosts=True, idempotent_replacement=True)
 
     def __init__(self, cloud: Cloud, crash: Callable[[str], None],
-                 fault: Callable[[], None]) -> None:
+                 fault: Callable[[], None],
+                 asked: Callable[[str], None] = lambda _name: None) -> None:
         super().__init__(None, base.HostIdentity(   # type: ignore[arg-type]
             name=HERE, nqn='nqn.host', uuid=None))
         self._cloud = cloud
         self._crash = crash
         self._fault = fault
+        self._asked = asked
 
     def _travel(self) -> None:
         weather = self._cloud.weather
@@ -221,6 +223,7 @@ class Plugin(base.Provisioner):
 
     def _change(self, name: str, work: Callable[[], Any]) -> None:
         self._crash(f'before {name}')
+        self._asked(name)
         self._travel()
         if self._cloud.weather.refuse > 0:
             self._cloud.weather.refuse -= 1

@@ -32,6 +32,7 @@ LAWS = {
     '1.last-leg': 'the last in-sync leg was failed, removed or starved',
     '2.add': 'a device joined an array that must not have',
     '3.early-removal': 'a replica was deleted that was still needed',
+    '3.told': 'a stale leg is offered to others as a good one',
     '4.foreign': "somebody else's array or device was touched",
     '5.nova': 'something was changed while os-brick was at it',
     '5.two-hosts': 'something was changed while two hosts had the volume',
@@ -43,6 +44,8 @@ LAWS = {
     '8.grace': 'a replacement was requested before the grace was over',
     '8.brake': 'a replacement was requested while half of all is lost',
     '8.rate': 'too much was asked for in an hour',
+    '8.copy': 'everything was copied where the bitmap would have done',
+    '8.hammer': 'the same was tried again and again without a pause',
     '8.bug': 'the agent stumbled over itself',
     '9.converge': 'all faults are over and the world is not well again',
 }
@@ -54,6 +57,10 @@ STALL_S = 45.0
 #: The provisioner's words may be this much older than its age limit: locks
 #: and one command may be waited for after they were looked at.
 SLACK_S = 45.0
+#: What is wrong with a leg is to be told within this time.
+TOLD_S = 90.0
+#: Commands of one kind in a minute; flapping legs and many volumes count.
+COMMANDS_MAX = 60
 #: A leg that was back for a shorter time may have been overlooked.
 BLINK_S = 20.0
 
@@ -78,9 +85,13 @@ class Court:
         self._requests_s: list[float] = []
         self._down: dict[str, float] = {}     # disk -> since when
         self._up: dict[str, float] = {}
+        self._stale_s: dict[str, float] = {}
+        self._commands: dict[str, list[float]] = {}
         self._serves_s: dict[str, float] = {}
         self._next_watch_s = 0.0
         self.journal_lost = False
+        self.stop_at: tuple[str, ...] = ()
+        self.stopped = False
         self.excused_until_s = 0.0
 
     def broke(self, law: str, sentence: str) -> None:
@@ -90,6 +101,7 @@ class Court:
             return
         self.broken.append(Broken(
             law=law, at_s=self._world.time.now_s, sentence=sentence))
+        self.stopped = self.stopped or law in self.stop_at
         self._world.tell(f'LAW {law} IS BROKEN ({LAWS[law]}): {sentence}')
 
     # After every event -----------
@@ -125,7 +137,8 @@ class Court:
         for key, array in world.arrays.items():
             if self._may_wait(key, array):
                 self._serves_s.pop(key, None)
-            elif now_s - self._serves_s.setdefault(key, now_s) > STALL_S:
+            elif (now_s - self._serves_s.setdefault(key, now_s) > STALL_S
+                    and world.stuck_s(array) > STALL_S):
                 self.broke('7.stall', (
                     f'the guest of {array.name} has waited for '
                     f'{world.stuck_s(array):.0f} s although '
@@ -139,6 +152,44 @@ class Court:
                 and since_s is not None and since_s <= up_s):
             self._down[name] = now_s
 
+        for key in world.arrays:
+            self._told(key, now_s)
+
+    def _told(self, key: str, now_s: float) -> None:
+        """A leg that lacks writes must not be offered to other hosts."""
+        world, array = self._world, self._world.arrays[key]
+        volume = world.cloud.volumes[key]
+        inside = {m.disk.id for m in array.in_sync}
+        for name, replica in volume.replicas.items():
+            stale = (not array.stopped and not array.broken
+                     and name not in inside and replica.disk.blocks
+                     != array.acked and replica.state.value == 'available')
+            if not stale or self._excused(key):
+                self._stale_s.pop(name, None)
+            elif now_s - self._stale_s.setdefault(name, now_s) > TOLD_S:
+                self.broke('3.told', f'{name} lacks writes of {array.name}, '
+                           f'and has been offered for {TOLD_S:.0f} s')
+
+    def _excused(self, key: str) -> bool:
+        """Nobody can tell the provisioner anything now."""
+        world = self._world
+        weather = world.cloud.weather
+        return (world.agent_since_s is None or key in world.busy
+                or key in world.unreadable or weather.down or weather.slow_s > 0 or weather.refuse > 0
+                or world.two_hosts_for_s(key) > 0
+                or world.time.now_s < self.excused_until_s
+                or not self._known(key))
+
+    def commands(self, name: str) -> None:
+        """The agent runs a command, or asks for a change."""
+        now_s = self._world.time.now_s
+        found = self._commands.setdefault(name, [])
+        found.append(now_s)
+        while now_s - found[0] > 60.0:
+            found.pop(0)
+        if len(found) > COMMANDS_MAX * max(1, len(self._world.arrays)):
+            self.broke('8.hammer', f'{name}: {len(found)} times in a minute')
+
     def _may_wait(self, key: str, array: parts.Array) -> bool:
         world = self._world
         return (array.write is None or array.stopped
@@ -147,7 +198,7 @@ class Court:
                 or world.two_hosts_for_s(key) > 0
                 or world.commands.hang > 0
                 or world.time.now_s < self.excused_until_s
-                or not self._known(key)
+                or not self._known(key) or key in world.unreadable
                 or any(self._shared_in_need(m) for m in array.members
                        if world.md.flow(m) == parts.HANG))
 
@@ -157,10 +208,15 @@ class Court:
         return age_s < self._world.policy.volume_age_max_s
 
     def _shared_in_need(self, member: parts.Member) -> bool:
-        """Others behind the same controllers have no other live leg."""
+        """Others behind the same controllers have no other live leg.
+
+        What is not ours is nobody's to judge: its controllers stay.
+        """
         world = self._world
         for array in world.md.arrays.values():
             if any(m.disk.nqn == member.disk.nqn for m in array.members):
+                if array.key is None:
+                    return True
                 others = [m for m in world.serving(array)
                           if m.disk.nqn != member.disk.nqn]
                 if not others:
@@ -208,6 +264,11 @@ class Court:
                 None, array.uuid):
             self.broke('2.add', f'{disk.id} carries '
                                 f'{disk.foreign or disk.array_uuid}')
+        if how == 'addition' and not array.whole and disk.whole and (
+                disk.array_uuid == array.uuid
+                and disk.events >= array.cleared):
+            self.broke('8.copy', f'{disk.id} holds all but '
+                                 f'{len(array.missed)} blocks')
         if self._world.holders.get(disk.id):
             self.broke('2.add', f'{disk.id} is in use')
         if disk.size_bytes < array.component_bytes:
@@ -251,7 +312,7 @@ class Court:
                 self.broke('3.early-removal', f'{disk.id} is a leg of '
                                               f'{array.name}')
             good = [m for m in array.in_sync if m.disk is not disk]
-            if len(good) < array.raid_disks:
+            if len(good) < min(array.raid_disks, limits.COPIES_MIN):
                 self.broke('3.early-removal', (
                     f'{disk.id} is deleted while {array.name} has '
                     f'{len(good)} of {array.raid_disks} legs in sync'))

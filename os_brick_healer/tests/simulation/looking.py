@@ -14,6 +14,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from os_brick_healer import exception
 from os_brick_healer.provisioner import base
 from os_brick_healer.replica import model, observe, probe
 from os_brick_healer.tests.simulation import parts
@@ -35,6 +36,10 @@ class Observer:
              array_uuid: str | None, probes: observe.Probes,
              ) -> observe.Observation:
         """What this host has of one volume now."""
+        if key in self._world.unreadable:
+            self._world.fault()
+            raise exception.HealerError(f'cannot read {key}: because of a '
+                                        'fault')
         replicas = () if volume is None else volume.replicas
         disks = {r.id: self._disk(r) for r in replicas}
         array = self._array(array_uuid, disks)

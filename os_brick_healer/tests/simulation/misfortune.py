@@ -17,7 +17,6 @@ import os
 from os_brick_healer.tests.simulation import (
     cloud as cloud_lib,
     fabric as fabric_lib,
-    parts,
     plan as plan_lib,
     process,
 )
@@ -237,8 +236,8 @@ class Misfortune:
         self.world.cloud.weather.refuse += 1 + fault.arg('count') % 3
 
     def _arrives(self, fault: plan_lib.Fault) -> None:
-        kinds = ('small', 'foreign', 'other-array')
-        kind = kinds[int(fault.arg('pick') * 3)]
+        kinds = ('small', 'foreign', 'other-array', 'in-use')
+        kind = kinds[int(fault.arg('pick') * 4)]
         self.world.fault(f'the next new replica is {kind}')
         self.world.cloud.weather.arrives.append(kind)
 
@@ -305,11 +304,18 @@ class Misfortune:
         self.world.fault('kernel events are lost')
         self.world.events_lost = True
 
+    def _unreadable(self, fault: plan_lib.Fault) -> None:
+        """The kernel says something about a volume that nobody knows."""
+        key, unreadable = self._key(fault), self.world.unreadable
+        self.world.fault(f'{key[:8]} cannot be read')
+        unreadable.add(key)
+        self._for_a_while(fault, lambda: unreadable.discard(key))
+
     def _failfast(self, fault: plan_lib.Fault) -> None:
         """Somebody sets the flag of every leg."""
         array = self.world.arrays[self._key(fault)]
         self.world.fault(f'the failfast flag of {array.name} is set')
-        if not self.world.fabric.cuts and parts.OK:
+        if not self.world.fabric.cuts:
             for member in array.members:
                 member.failfast = member.disk.failfast = True
             self.world.md.touched(array)

@@ -202,8 +202,7 @@ class Nova:
                 volume = self.world.cloud.volumes[key]
                 volume.size_bytes += 64 * parts.MIB
                 for replica in volume.replicas.values():
-                    if self.world.reachable(replica.disk):
-                        replica.disk.size_bytes = volume.size_bytes
+                    replica.disk.size_bytes = volume.size_bytes
                 self.world.time.sleep(0.5)
                 if not self.world.serving(array):
                     raise Refused('no leg of it can be reached')

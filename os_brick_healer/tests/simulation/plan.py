@@ -25,7 +25,8 @@ KINDS = {
     'lag': 2, 'lose': 4, 'refuse': 2, 'arrives': 3,
     'two_hosts': 2, 'detach': 3, 'extend': 2, 'hold': 3, 'kill_nova': 1,
     'hang': 2, 'fail': 4, 'commands_slow': 2, 'udev': 2, 'events': 1,
-    'wall': 2, 'full': 2, 'torn': 1, 'failfast': 1,
+    'wall': 2, 'full': 2, 'torn': 1, 'failfast': 2,
+    'unreadable': 1,
 }
 
 

@@ -123,7 +123,7 @@ class Waits:
                      >= agent.frozen_until_s or agent.dead)
         if agent.dead:
             raise timeline.Killed
-        if time.now_s >= agent.end_s:
+        if time.now_s >= agent.end_s or agent.world.court.stopped:
             raise Over
         posted, self._posted = self._posted, []
         for call in posted:
@@ -218,7 +218,8 @@ class Agent:
         self.journal = _open(path, danger, wall, world)
         self.truth = truth_lib.Truth(
             lambda: cloud_lib.Plugin(world.cloud, danger.point,
-                                     world.fault), self.clock)
+                                     world.fault, world.court.commands),
+            self.clock)
         kit = tools.Tools(world, danger.point)
         hands = act.Hands(
             settings=lambda: tools_lib.Settings(
@@ -262,7 +263,8 @@ class Agent:
         self.world.court.broke('8.bug', what)
 
     def _count(self, name: str, *_args: Any, **labels: Any) -> None:
-        if name in ('look_errors_total', 'task_errors_total'):
+        if not self.world.unreadable and name in (
+                'look_errors_total', 'task_errors_total'):
             self.bug(f'{name} {labels}')
 
     def _die(self, where: str) -> None:

@@ -148,7 +148,8 @@ class Run:
     def play(self) -> Report:
         """All of it."""
         world = self.world
-        while world.time.now_s < self.end_s and self._ended_s is None:
+        while (world.time.now_s < self.end_s and self._ended_s is None
+               and not world.court.stopped):
             self.fate.damage(self.path)
             try:
                 agent = process.Agent(world, self.path, self.danger,
@@ -163,7 +164,7 @@ class Run:
                 break
             self.fate.agent = None
             self._wait_for_restart()
-        if self._ended_s is None:
+        if self._ended_s is None and not world.court.stopped:
             self._not_well()
         for task in list(world.time.tasks):
             task.kill()
@@ -191,13 +192,18 @@ class Run:
             f'calm={world.calm()}'))
 
 
-def play(plan: plan_lib.Plan) -> Report:
-    """Play a plan in a directory of its own, in memory if possible."""
+def play(plan: plan_lib.Plan, stop_at: tuple[str, ...] = ()) -> Report:
+    """Play a plan in a directory of its own, in memory if possible.
+
+    :param stop_at: the run ends when one of these laws is broken.
+    """
     logging.disable(logging.CRITICAL)
     base = '/dev/shm' if os.path.isdir('/dev/shm') else None
     with tempfile.TemporaryDirectory(prefix='healer-sim-',
                                      dir=base) as directory:
-        return Run(plan, directory).play()
+        run = Run(plan, directory)
+        run.world.court.stop_at = stop_at
+        return run.play()
 
 
 def story(report: Report) -> str:

@@ -49,6 +49,7 @@ class Tools:
         """A command: it takes time, it may fail, it may hang."""
         commands, time = self.world.commands, self.world.time
         self.crash(f'before {name}')
+        self.world.court.commands(name)
         if commands.fail > 0:
             commands.fail -= 1
             self.world.fault(f'{name} fails')

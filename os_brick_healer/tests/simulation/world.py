@@ -47,6 +47,7 @@ class Setup:
     heals_max: int = 4
     keep_alive_s: int = 4
     foreign: bool = True
+    requests_max: int = 64
 
     def policy(self) -> limits.Policy:
         """The default profile with this setup's numbers."""
@@ -57,7 +58,7 @@ class Setup:
             volume_age_max_s=30.0, provisioner_interval_s=self.interval_s,
             resync_check_s=2.0, flap_losses_max=3, flap_window_s=600.0,
             flap_delay_max_s=120.0, arrival_s=60.0,
-            heals_max=self.heals_max, requests_per_hour_max=64,
+            heals_max=self.heals_max, requests_per_hour_max=self.requests_max,
             brake_ratio=0.5)
 
 
@@ -104,6 +105,7 @@ class World:
         self.disks: dict[str, parts.Disk] = {}
         self.agent_since_s: float | None = None
         self.events_lost = False
+        self.unreadable: set[str] = set()
         self.nova_alive = True
         self.time.check = self.court.check
         self._made = 0
@@ -151,6 +153,8 @@ class World:
             disk.size_bytes = size_bytes // 2
         elif kind == 'foreign':
             disk.foreign = 'ext4'
+        elif kind == 'in-use':
+            self.holders[disk.id] = ('dm-7',)
         elif kind == 'other-array':
             disk.array_uuid = 'ffffffff-0000-0000-0000-000000000000'
         target.disks.append(disk)
