@@ -16,7 +16,6 @@ nova-compute uses), then ours; later files win.
 """
 
 from collections.abc import Sequence
-import contextlib
 import logging
 import os
 import socket
@@ -137,16 +136,19 @@ def share_lock_path(conf: cfg.ConfigOpts) -> None:
     """Use the directory of locks that os-brick uses in nova-compute.
 
     This is what os_brick.setup() does. Both libraries register their
-    options on ``cfg.CONF`` when they are imported; another ConfigOpts gets
-    stand-ins.
+    options on ``cfg.CONF`` when they are imported; another ConfigOpts (of
+    an agent that is a thread of nova-compute) gets the same ones.
     """
-    for group, module in (('oslo_concurrency', 'oslo_concurrency.lockutils'),
-                          ('os_brick', 'os_brick.opts')):
-        if conf is cfg.CONF:
+    if conf is cfg.CONF:
+        for group, module in (
+                ('oslo_concurrency', 'oslo_concurrency.lockutils'),
+                ('os_brick', 'os_brick.opts')):
             conf.import_opt('lock_path', module, group=group)
-        else:
-            with contextlib.suppress(cfg.DuplicateOptError):
-                conf.register_opt(cfg.StrOpt('lock_path'), group=group)
+    else:
+        # Not at the top: most of the command's verbs do without it.
+        from oslo_concurrency import lockutils  # noqa: PLC0415
+        lockutils.get_lock_path(conf)       # registers all of its options
+        conf.register_opt(cfg.StrOpt('lock_path'), group='os_brick')
     conf.set_default('lock_path', conf.oslo_concurrency.lock_path,
                      group='os_brick')
 

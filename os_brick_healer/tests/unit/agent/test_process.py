@@ -20,6 +20,7 @@ from oslo_log import log as logging
 from os_brick_healer import exception
 from os_brick_healer.agent import act, process, verbs
 from os_brick_healer.conf import files, opts
+from os_brick_healer.replica import locks
 from os_brick_healer.tests import base
 
 
@@ -99,6 +100,16 @@ class FilesTest(base.TestCase):
                          '[os_brick]\nlock_path = /b\n')
         files.share_lock_path(conf)
         self.assertEqual('/b', conf.os_brick.lock_path)
+
+    def test_an_agent_in_novas_process_can_take_os_bricks_locks(self) -> None:
+        path = str(self.temp_dir())
+        conf = self.load(f'[oslo_concurrency]\nlock_path = {path}\n')
+        files.share_lock_path(conf)
+        files.share_lock_path(conf)     # the agent is started once more
+        with locks.OsBrickLocks(conf).hold(1.0):
+            self.assertEqual(
+                {f'os-brick-{name}' for name in locks.NAMES},
+                set(os.listdir(path)))
 
     def test_novas_name_of_the_host_is_known(self) -> None:
         self.assertEqual('compute-7',
