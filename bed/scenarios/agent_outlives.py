@@ -76,7 +76,7 @@ def lose_and_heal(world: World, attachment: Attachment) -> None:
     """A leg is lost, and a new one takes its place."""
     stage, volume, md = world.stage, attachment.volume, attachment.md
     lost = volume.legs[0]
-    stage.note('losing a leg while no nova-compute runs')
+    stage.note('losing a leg for good')
     world.array.cut(lost, Cut.CLOSED)
     stage.wait_until('MD has dropped the leg', lambda:
                      host.md_attribute(md, 'degraded') == '1', 60)
