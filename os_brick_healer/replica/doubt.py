@@ -42,7 +42,11 @@ def portals(seen: model.Seen, memory: model.Memory, poll_s: float,
     doubt = seen.array.stuck_s > 0 or any(
         p.state is not model.PathState.LIVE or p.portal_answers is False
         for p in paths)
-    wanted = [p.portal for p in paths] if doubt else []
+    # Each probe that ends causes a look, and a target may answer within a
+    # fraction of a millisecond: without a pause the two chase each other.
+    wanted = [p.portal for p in paths
+              if (age := age_s(p.portal)) is None or age >= poll_s / 2
+              ] if doubt else []
     again_s = poll_s if doubt else math.inf
     for replica in seen.volume.replicas:
         one = memory.replicas.get(replica.id)

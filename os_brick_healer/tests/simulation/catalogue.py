@@ -87,6 +87,8 @@ BUGS = (
                             'grace_s': 5.0}),
     _bug('no-back-off', '8.hammer', (
         'engine.pacing:backoff_s', 'if tries <= 0:', 'if True:')),
+    _bug('probes-chase-looks', '8.hammer', (
+        'replica.doubt:portals', 'age >= poll_s / 2', 'True')),
     # Requests -----------
     _bug('intent-not-written-first', '8.twice', (
         'engine.acting:Actions.begin', 'memory=entry.wing.dump(memory))',

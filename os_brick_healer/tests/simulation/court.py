@@ -15,6 +15,7 @@ Each law has a number as in the architecture, and a word. Law 0 is what all
 of them are for: the data.
 """
 
+import collections
 import dataclasses
 from typing import TYPE_CHECKING
 
@@ -86,7 +87,7 @@ class Court:
         self._down: dict[str, float] = {}     # disk -> since when
         self._up: dict[str, float] = {}
         self._stale_s: dict[str, float] = {}
-        self._commands: dict[str, list[float]] = {}
+        self._commands: dict[str, collections.deque[float]] = {}
         self._serves_s: dict[str, float] = {}
         self._next_watch_s = 0.0
         self.journal_lost = False
@@ -143,6 +144,7 @@ class Court:
                     f'the guest of {array.name} has waited for '
                     f'{world.stuck_s(array):.0f} s although '
                     f'{world.serving(array)[0].device} serves'))
+            self._told(key, now_s)
 
     def _went_down(self, name: str, now_s: float) -> None:
         up_s = self._up.pop(name, None)
@@ -151,9 +153,6 @@ class Court:
                 up_s is not None and now_s - up_s >= BLINK_S
                 and since_s is not None and since_s <= up_s):
             self._down[name] = now_s
-
-        for key in world.arrays:
-            self._told(key, now_s)
 
     def _told(self, key: str, now_s: float) -> None:
         """A leg that lacks writes must not be offered to other hosts."""
@@ -182,13 +181,24 @@ class Court:
 
     def commands(self, name: str) -> None:
         """The agent runs a command, or asks for a change."""
+        count = self._count(name)
+        if count > COMMANDS_MAX * max(1, len(self._world.arrays)):
+            self.broke('8.hammer', f'{name}: {count} times in a minute')
+
+    def _count(self, name: str) -> int:
         now_s = self._world.time.now_s
-        found = self._commands.setdefault(name, [])
+        found = self._commands.setdefault(name, collections.deque())
         found.append(now_s)
         while now_s - found[0] > 60.0:
-            found.pop(0)
-        if len(found) > COMMANDS_MAX * max(1, len(self._world.arrays)):
-            self.broke('8.hammer', f'{name}: {len(found)} times in a minute')
+            found.popleft()
+        return len(found)
+
+    def probes(self, portal: str) -> None:
+        """The agent probes a portal."""
+        most = 60.0 * 4 * len(self._world.arrays) / self._world.policy.poll_s
+        if self._count(f'probe {portal}') > most:
+            self.broke('8.hammer', f'{portal} is probed more than '
+                                   f'{most:.0f} times in a minute')
 
     def _may_wait(self, key: str, array: parts.Array) -> bool:
         world = self._world

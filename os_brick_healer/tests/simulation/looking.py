@@ -210,6 +210,7 @@ class Prober:
         for portal in portals:
             if portal not in self._flying:
                 self._flying.add(portal)
+                self._world.court.probes(str(portal))
                 begun_s = self._world.time.now_s
                 wait_s = probe_s(self._world, portal)
                 self._world.time.after(

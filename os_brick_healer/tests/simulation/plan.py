@@ -58,7 +58,7 @@ def make(seed: str) -> Plan:
     setup = _setup(rng)
     faults: list[Fault] = []
     at_s = 5.0
-    for _ in range(rng.randint(6, 25)):
+    for _ in range(rng.randint(6, 30)):
         at_s += rng.choice((0.0, 0.5, 3.0, 10.0, 40.0, 40.0, 200.0, 1500.0)
                            ) * rng.random()
         kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
@@ -74,7 +74,8 @@ def _setup(rng: random.Random) -> world_lib.Setup:
         volumes=rng.choice((1, 1, 2, 4)), legs=legs,
         backends=rng.choice((legs + 1, 4, 6)), shared=rng.random() < 0.25,
         portals=rng.choice((1, 1, 2)),
-        grace_s=rng.choice((5.0, 30.0, 30.0, 120.0, 4000.0)),
+        grace_s=rng.choice((5.0, 20.0, 20.0, 60.0)),
+        poll_s=rng.choice((0.25, 0.5, 1.0)),
         interval_s=rng.choice((2.0, 5.0, 10.0)),
         heals_max=rng.choice((1, 2, 4)), keep_alive_s=rng.choice((1, 4, 4)),
         foreign=rng.random() < 0.5)
@@ -95,7 +96,7 @@ def _some(rng: random.Random, setup: world_lib.Setup, kind: str,
         'leg': rng.randrange(setup.legs),
         'backend': rng.randrange(setup.backends),
         'how': rng.choice(('closed', 'silent')),
-        'last_s': rng.choice((0.5, 2.0, 8.0, 25.0, 60.0, 300.0))
+        'last_s': rng.choice((0.5, 2.0, 8.0, 25.0, 60.0, 120.0))
         * (0.5 + rng.random()),
         'count': rng.choice((0, 0, 1, 2, 4, 8, 16)),
         'pick': rng.random(),

@@ -28,6 +28,10 @@ class Killed(BaseException):
     """The process that this code runs in has been killed."""
 
 
+class Confused(BaseException):
+    """The simulator itself has a bug."""
+
+
 class Task:
     """A call on a thread of its own, in virtual time.
 
@@ -141,8 +145,11 @@ class Timeline:
         at_s, _, call = heapq.heappop(self._heap)
         self.now_s = max(self.now_s, at_s)
         self.events += 1
-        call()
-        self.check()
+        try:
+            call()
+            self.check()
+        except Exception as e:
+            raise Confused(f'{e!r} at {self.now_s:.3f} s') from e
 
     def advance(self, end_s: float,
                 until: Callable[[], bool] = lambda: False) -> None:

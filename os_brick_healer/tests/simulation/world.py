@@ -44,6 +44,7 @@ class Setup:
     portals: int = 1
     grace_s: float = 30.0
     interval_s: float = 5.0
+    poll_s: float = 0.25
     heals_max: int = 4
     keep_alive_s: int = 4
     foreign: bool = True
@@ -52,7 +53,7 @@ class Setup:
     def policy(self) -> limits.Policy:
         """The default profile with this setup's numbers."""
         return limits.Policy(
-            grace_s=self.grace_s, poll_s=0.25,
+            grace_s=self.grace_s, poll_s=self.poll_s,
             keep_alive_s=self.keep_alive_s, reconnect_delay_s=1,
             break_after_s=0.5, idle_break_after_s=5.0, silence_s=0.45,
             volume_age_max_s=30.0, provisioner_interval_s=self.interval_s,
