@@ -30,29 +30,41 @@ def leg_lost_silent(stage: Stage) -> None:
     heal(stage, Cut.SILENT)
 
 
-def heal(stage: Stage, how: Cut) -> None:
+@scenario(name='leg-lost-closed-fast', item='1', timeout_s=240)
+def leg_lost_closed_fast(stage: Stage) -> None:
+    """As leg-lost-closed, with the profile for the shortest stalls."""
+    heal(stage, Cut.CLOSED, profile='fast')
+
+
+@scenario(name='leg-lost-silent-fast', item='2', timeout_s=240)
+def leg_lost_silent_fast(stage: Stage) -> None:
+    """As leg-lost-silent, with the profile for the shortest stalls."""
+    heal(stage, Cut.SILENT, profile='fast')
+
+
+def heal(stage: Stage, how: Cut, **settings: str) -> None:
     world = World.build(stage, backends=3)
-    agent = Agent.configure(world)
+    agent = Agent.configure(world, **settings)
     agent.start()
     attachment = world.attach(size_mib=64)
     volume, md = attachment.volume, attachment.md
     lost, kept = volume.legs
     stage.wait_until('the agent finds all legs in sync',
-                     lambda: agent.phase(volume.id) == 'healthy', 20)
+                     lambda: agent.phase(volume.id) == 'healthy', 60)
     writer = world.write_to(attachment)
     writer.forget_stalls()
     stage.note('losing a leg for good')
     world.array.cut(lost, how)
     stage.wait_until('MD has dropped the leg', lambda:
-                     host.md_attribute(md, 'degraded') == '1', 30)
+                     host.md_attribute(md, 'degraded') == '1', 60)
     stage.check('the guest goes on', writer.flowing(2))
     stage.figure('stall_s', writer.worst_stall_s)
     stage.wait_until('the array is whole again',
                      lambda: host.is_whole(md), 120)
     stage.wait_until('the lost replica is gone',
-                     lambda: lost not in volume.legs, 30)
+                     lambda: lost not in volume.legs, 60)
     stage.wait_until('the agent says that all is well',
-                     lambda: agent.phase(volume.id) == 'healthy', 30)
+                     lambda: agent.phase(volume.id) == 'healthy', 60)
     stage.check('the replacement was asked for exactly once',
                 world.kumoscale.count('add_replica') == 1)
     stage.check('the provisioner saw no breach of its rules',
