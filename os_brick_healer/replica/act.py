@@ -18,7 +18,6 @@ point that verifies once more, or by the provisioner.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent import futures
 import contextlib
 import dataclasses
 from typing import assert_never
@@ -58,6 +57,7 @@ class Hands:
     :ivar provisioner: None as long as there is none to ask.
     :ivar ours: names of the controllers that lead to volumes of ours.
     :ivar permits: the sentence of the law that forbids, or None.
+    :ivar together: makes calls that wait, all at the same time.
     """
 
     settings: Callable[[], tools.Settings]
@@ -69,6 +69,7 @@ class Hands:
     md: tools.Md = privileged_md
     nvme: tools.Nvme = privileged_nvme
     probe_now: tools.ProbeNow = probe.probe_now
+    together: tools.Together = tools.together
 
     def do(self, action: model.Action, fresh: Fresh) -> Outcome:
         """Do it, or say why not. Expected failures never raise."""
@@ -284,8 +285,7 @@ class Hands:
                 address=path.portal.address, port=path.portal.port,
                 device=device, idle=idle, timeout_s=DELETE_S)
 
-        with futures.ThreadPoolExecutor(max(1, len(paths))) as pool:
-            gone = tuple(pool.map(delete, paths))
+        gone = self.together(delete, paths)
         waiting = [path.controller for path, done in zip(
             paths, gone, strict=True) if not done]
         if waiting:

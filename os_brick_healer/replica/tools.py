@@ -11,7 +11,8 @@
 #    under the License.
 """What the hands work with: settings, and the shape of each tool."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
 import contextlib
 import dataclasses
 from typing import Protocol
@@ -92,3 +93,14 @@ class ProbeNow(Protocol):
     def __call__(self, portals: Sequence[model.Portal], *,
                  deadline_s: float, one_is_enough: bool
                  ) -> Mapping[model.Portal, bool]: ...
+
+
+Together = Callable[[Callable[[model.Path], bool], Sequence[model.Path]],
+                    tuple[bool, ...]]
+
+
+def together(call: Callable[[model.Path], bool],
+             paths: Sequence[model.Path]) -> tuple[bool, ...]:
+    """Call it for all paths at the same time, on threads."""
+    with futures.ThreadPoolExecutor(max(1, len(paths))) as pool:
+        return tuple(pool.map(call, paths))

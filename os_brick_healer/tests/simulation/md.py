@@ -25,6 +25,7 @@ from os_brick_healer.tests.simulation import fabric as fabric_lib
 from os_brick_healer.tests.simulation import parts, timeline
 
 UDEV_S = 0.1
+FLAG_S = 60.0
 
 
 class Refused(Exception):
@@ -69,7 +70,10 @@ class Md:
     def flow(self, member: parts.Member) -> str:
         if not member.present:
             return parts.ERROR
-        return self.fabric.flow(member.disk, failfast=member.failfast)
+        # Nobody can clear a flag before he has seen it: give him a while.
+        flagged = (member.failfast and self.time.now_s
+                   - member.joined_s > FLAG_S)
+        return self.fabric.flow(member.disk, failfast=flagged)
 
     def touched(self, array: parts.Array) -> None:
         array.version += 1
@@ -217,7 +221,7 @@ class Md:
         member = parts.Member(
             disk=disk, device=self.fabric.device(disk), role='spare',
             slot=_free_slot(array), failfast=disk.failfast, to_copy=to_copy,
-            full=full)
+            full=full, joined_s=self.time.now_s)
         array.members.append(member)
         if array.write is not None:
             # What began before is not sent to it: the copy brings it.
@@ -285,7 +289,8 @@ class Md:
         array.name = f'md{next(n for n in range(127, 0, -1) if n not in taken)}'
         array.members = [parts.Member(
             disk=d, device=self.fabric.device(d), role='in_sync', slot=i,
-            failfast=d.failfast) for i, d in enumerate(disks)]
+            failfast=d.failfast, joined_s=self.time.now_s)
+            for i, d in enumerate(disks)]
         array.stopped, array.syncing, array.write = False, None, None
         array.broken = False
         for disk in disks:

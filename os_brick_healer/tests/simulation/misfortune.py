@@ -312,10 +312,11 @@ class Misfortune:
         self._for_a_while(fault, lambda: unreadable.discard(key))
 
     def _failfast(self, fault: plan_lib.Fault) -> None:
-        """Somebody sets the flag of every leg."""
-        array = self.world.arrays[self._key(fault)]
-        self.world.fault(f'the failfast flag of {array.name} is set')
-        if not self.world.fabric.cuts:
-            for member in array.members:
-                member.failfast = member.disk.failfast = True
-            self.world.md.touched(array)
+        """The legs come back from the next attach with the flag set."""
+        key = self._key(fault)
+        array = self.world.arrays[key]
+        self.world.fault(f'the legs of {array.name} carry the failfast flag')
+        for member in array.members:
+            member.disk.failfast = True
+        self.nova.do('detach', key)
+        self.world.time.after(10.0, lambda: self.nova.do('attach', key))

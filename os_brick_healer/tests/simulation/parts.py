@@ -84,6 +84,7 @@ class Member:
     role: str                    # in_sync, spare, faulty
     slot: int | None
     present: bool = True
+    joined_s: float = 0.0
     failfast: bool = False
     full: bool = False           # every block is copied to it
     to_copy: list[int] = dataclasses.field(default_factory=list)

@@ -228,7 +228,8 @@ class Agent:
             provisioner=lambda: self.truth.provisioner,
             host_nqn=lambda: 'nqn.host', permits=laws.permits, locks=kit,
             ours=lambda: self.wing.controllers(),  # noqa: PLW0108
-            md=kit, nvme=kit, probe_now=kit.probe_now)
+            md=kit, nvme=kit, probe_now=kit.probe_now,
+            together=world.time.together)
         self.wing = wing_lib.ReplicaWing(
             policy=world.policy, host=cloud_lib.HERE, truth=self.truth,
             observer=looking.Observer(world),      # type: ignore[arg-type]

@@ -17,11 +17,15 @@ blocks (the hands, nova) is used as it is, and a run depends on nothing but
 its seed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import heapq
 import itertools
 import threading
-from typing import Any
+from typing import Any, TypeVar
+
+
+A = TypeVar('A')
+B = TypeVar('B')
 
 
 class Killed(BaseException):
@@ -135,6 +139,20 @@ class Timeline:
         """Let time pass, for a task; in an event it is a moment."""
         if self.current is not None:
             self.current.park(seconds)
+
+    def together(self, call: Callable[[A], B],
+                 items: Sequence[A]) -> tuple[B, ...]:
+        """Calls that wait, all at the same time; for a task."""
+        results: dict[int, Any] = {}
+        for at, item in enumerate(items):
+            Task(self, lambda i=item: call(i),
+                 lambda result, n=at: results.__setitem__(n, result))
+        while len(results) < len(items):
+            self.sleep(0.01)
+        for result in results.values():
+            if isinstance(result, BaseException):
+                raise result
+        return tuple(results[n] for n in range(len(items)))
 
     def next_s(self) -> float | None:
         """When the next event is due."""
