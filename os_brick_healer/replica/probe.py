@@ -21,13 +21,22 @@ import contextlib
 import dataclasses
 import errno
 import ipaddress
+import logging as std_logging
 import selectors
 import socket
 import struct
 import threading
 import time
+from typing import Any
+
+from oslo_log import log as logging
 
 from os_brick_healer.provisioner import base
+
+LOG: std_logging.LoggerAdapter[Any] = logging.getLogger(__name__)
+
+#: A pause after a failure of our own, so that it does not run hot.
+START_OVER_S = 0.1
 
 Clock = Callable[[], float]
 
@@ -207,14 +216,34 @@ class TcpProber:
 
     def _run(self) -> None:
         while not self._stopping:
-            self._launch()
-            for key, _events in self._selector.select(self._wait_s()):
-                if key.fileobj is self._bell_out:
-                    self._quiet()
-                else:
-                    self._land(key.data)
-            self._expire()
+            try:
+                self._turn()
+            except Exception:
+                # Without probes no leg is proven live and none is given
+                # up: whatever this was, the next probe begins anew.
+                LOG.exception('probing portals failed: this is a bug')
+                self._start_over()
         self._close()
+
+    def _turn(self) -> None:
+        self._launch()
+        for key, _events in self._selector.select(self._wait_s()):
+            if key.fileobj is self._bell_out:
+                self._quiet()
+            else:
+                self._land(key.data)
+        self._expire()
+
+    def _start_over(self) -> None:
+        with self._lock:
+            flights = list(self._flights.values())
+            self._flights.clear()
+            self._asked.clear()
+        for flight in flights:
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(flight.sock)
+            flight.sock.close()
+        time.sleep(START_OVER_S)
 
     def _quiet(self) -> None:
         with contextlib.suppress(OSError):

@@ -112,6 +112,28 @@ class TestProber(ProbeTestCase):
         self.addCleanup(made.stop)
         return made
 
+    def test_a_bug_in_one_probe_does_not_end_probing(self) -> None:
+        good = self.listen()
+        calls: list[bool] = []
+
+        def wake(_portal: provisioner.Portal) -> None:
+            calls.append(True)
+            if len(calls) == 1:
+                raise RuntimeError('a bug in whoever is told')
+            self.woken.release()
+
+        made = self.prober()
+        made._wake = wake
+        made.ask([good])
+        while not calls:
+            time.sleep(0.01)
+        for _ in range(50):     # whoever was in flight is asked for again
+            made.ask([good])
+            if self.woken.acquire(timeout=0.1):
+                break
+        self.assertTrue(made.result(good).answers)
+        self.assertGreater(len(calls), 1)
+
     def ended(self, count: int = 1) -> None:
         for _ in range(count):
             self.assertTrue(self.woken.acquire(timeout=10.0))
