@@ -125,7 +125,8 @@ class Victim:
             case 'copy':
                 return self._is_new(fresh) and (copied(md) or 0.0) > 0.3
             case 'disconnect':
-                return host.is_whole(md) and len(host.controllers()) == 2
+                return (self._is_new(fresh) and host.is_whole(md)
+                        and len(host.controllers()) == 2)
             case 'confirm':
                 return self.lost not in volume.legs
             case _:  # nothing to be seen from outside: what it told

@@ -33,20 +33,7 @@ def agent_stopped_and_paused(stage: Stage) -> None:
     agent, attachment, writer = trouble.begin(stage, world)
     volume, md = attachment.volume, attachment.md
     lost, kept = volume.legs
-    stage.note('somebody starts a second agent')
-    second = subprocess.run(
-        [agent_module.AGENT, '--config-file', host.NOVA_CONF,
-         '--config-file', str(agent_module.CONFIG)], capture_output=True,
-        text=True, timeout=300, check=False)
-    stage.check('it leaves with the status that stands for that',
-                second.returncode == SECOND_STATUS, second.returncode)
-    assert agent.process is not None
-    stage.check('it says who is there already', 'second agent' in
-                second.stderr and str(agent.process.pid) in second.stderr,
-                second.stderr)
-    stage.check('the first one goes on',
-                agent.ask('ping')['pid'] == agent.process.pid)
-
+    refuse_second(stage, agent)
     trouble.copy_slowly(md)
     world.array.cut(lost, Cut.CLOSED)
     stage.wait_until('MD has dropped the leg', lambda:
@@ -87,6 +74,23 @@ def agent_stopped_and_paused(stage: Stage) -> None:
     stage.figure('took_s', stage.now_s() - began_s)
     trouble.nothing_leaked(world, attachment)
     world.prove_data(attachment, writer, in_sync=[kept, volume.legs[-1]])
+
+
+def refuse_second(stage: Stage, agent: Agent) -> None:
+    """One agent runs on a host; who comes second says so and leaves."""
+    stage.note('somebody starts a second agent')
+    second = subprocess.run(
+        [agent_module.AGENT, '--config-file', host.NOVA_CONF,
+         '--config-file', str(agent_module.CONFIG)], capture_output=True,
+        text=True, timeout=300, check=False)
+    stage.check('it leaves with the status that stands for that',
+                second.returncode == SECOND_STATUS, second.returncode)
+    assert agent.process is not None
+    stage.check('it says who is there already', 'second agent' in
+                second.stderr and str(agent.process.pid) in second.stderr,
+                second.stderr)
+    stage.check('the first one goes on',
+                agent.ask('ping')['pid'] == agent.process.pid)
 
 
 def stop(stage: Stage, agent: Agent) -> None:

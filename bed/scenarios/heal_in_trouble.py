@@ -156,19 +156,7 @@ def many_lose_a_leg(stage: Stage) -> None:
     stage.wait_until('MD has dropped all of these legs', lambda: all(
         degraded(each.md) for each in attached), 120, every_s=0.5)
     stage.figure('all_given_up_s', stage.now_s() - began_s)
-    most = 0
-    healed: dict[str, float] = {}
-    deadline_s = stage.now_s() + 900 * stage.patience
-    while len(healed) < count and stage.now_s() < deadline_s:
-        copying = [each for each in attached
-                   if host.md_attribute(each.md, 'sync_action') == 'recover']
-        most = max(most, len(copying))
-        for each in attached:
-            key = each.volume.id
-            if (key not in healed and lost[key] not in each.volume.legs
-                    and host.is_whole(each.md)):
-                healed[key] = stage.now_s() - began_s
-        time.sleep(0.2)
+    healed, most = watch_heals(stage, attached, lost)
     stage.check('all are whole again, on new legs', len(healed) == count,
                 f'{len(healed)} of {count}')
     stage.check(f'at most {at_once} were copied to at once',
@@ -192,6 +180,25 @@ def many_lose_a_leg(stage: Stage) -> None:
                      lambda: len(host.controllers()) == 2 * count, 60)
     for each, writer in zip(attached, writers, strict=False):
         world.prove_data(each, writer)
+
+
+def watch_heals(stage: Stage, attached: list[Attachment],
+                lost: dict[str, str]) -> tuple[dict[str, float], int]:
+    """After how long each volume was whole, and the most copies at once."""
+    began_s, most = stage.now_s(), 0
+    healed: dict[str, float] = {}
+    while (len(healed) < len(attached)
+           and stage.now_s() - began_s < 900 * stage.patience):
+        most = max(most, sum(
+            host.md_attribute(each.md, 'sync_action') == 'recover'
+            for each in attached))
+        for each in attached:
+            key = each.volume.id
+            if (key not in healed and lost[key] not in each.volume.legs
+                    and host.is_whole(each.md)):
+                healed[key] = stage.now_s() - began_s
+        time.sleep(0.2)
+    return healed, most
 
 
 @scenario(name='journal-disk-full', item='17', timeout_s=400)
