@@ -133,8 +133,7 @@ def _bring_one(case: case_lib.Case,
                leg: case_lib.Leg) -> model.Verdict | None:
     if leg.replica.state is model.ReplicaState.TERMINATING:
         return None
-    if (leg.memory.request is not None and leg.memory.request.state
-            is model.RequestState.ARRIVED):
+    if _succeeded(case, leg):
         return None      # given up: its successor is here
     if leg.memory.superblock is model.Superblock.FOREIGN:
         if not saying.due(case, leg):
@@ -153,6 +152,22 @@ def _bring_one(case: case_lib.Case,
     if not leg.live:
         return None
     return _unfit(case, leg, leg.namespace) or _add(case, leg, leg.namespace)
+
+
+def _succeeded(case: case_lib.Case, leg: case_lib.Leg) -> bool:
+    """A successor is here and may take the slot.
+
+    One that is refused (too small, in use, with foreign data) must not keep
+    the old leg out, should that come back.
+    """
+    request = leg.memory.request
+    if request is None or request.state is not model.RequestState.ARRIVED:
+        return False
+    heir = next((x for x in case.legs if x.id == request.arrived), None)
+    if heir is None or heir.member is not None or heir.namespace is None:
+        return True
+    return (heir.memory.superblock is not model.Superblock.FOREIGN
+            and _unfit(case, heir, heir.namespace) is None)
 
 
 def _unfit(case: case_lib.Case, leg: case_lib.Leg,
@@ -263,7 +278,8 @@ def retire(case: case_lib.Case) -> model.Verdict | None:
     """
     for leg in case.legs:
         if leg.member is not None or not (
-                _replaced(leg) or _superfluous(case, leg)):
+                _replaced(leg) or _superfluous(case, leg)
+                or _displaced(case, leg)):
             continue
         heir = _heir(case, leg)
         if not case.whole and heir is None:
@@ -308,7 +324,19 @@ def _replaced(leg: case_lib.Leg) -> bool:
     return arrived or leg.replica.state is model.ReplicaState.TERMINATING
 
 
+def _displaced(case: case_lib.Case, leg: case_lib.Leg) -> bool:
+    """The successor of another leg, which has come back, has its slot."""
+    in_sync = {x.id for x in case.in_sync}
+    return (case.whole and leg.memory.belongs
+            and leg.memory.lost_s is not None and any(
+                x.memory.request is not None
+                and x.memory.request.arrived in in_sync
+                for x in case.in_sync))
+
+
 def _superfluous(case: case_lib.Case, leg: case_lib.Leg) -> bool:
+    if leg.memory.superblock is model.Superblock.FOREIGN:
+        return False     # whose data that is a person has to say
     return not leg.memory.belongs and any(
         x.in_sync and x.memory.request is not None
         and x.memory.request.arrived == leg.id for x in case.legs)

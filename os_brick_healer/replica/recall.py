@@ -20,6 +20,9 @@ from os_brick_healer.engine import limits, pacing
 from os_brick_healer.replica import case as case_lib
 from os_brick_healer.replica import model
 
+#: A replacement that has not been named for so many times the time that its
+#: arrival may take is gone.
+ARRIVED_GONE_SHARE = 4
 _SYNCHRONIZING = model.ReplicaState.SYNCHRONIZING
 
 
@@ -132,13 +135,30 @@ def _over(case: case_lib.Case, leg: case_lib.Leg) -> model.Request | None:
     For good: nothing has arrived for long, or what arrived is gone again.
     """
     request, since_s = leg.memory.request, leg.memory.in_sync_s
-    if request is None or not leg.in_sync or since_s is None:
+    if request is None or _arrived_in_vain(case, request):
+        return None
+    if not leg.in_sync or since_s is None:
         return request
     if request.arrived is not None:
         named = {x.id for x in case.legs}
         return request if request.arrived in named else None
     waited_s = case.now_s - since_s
     return request if waited_s < 2 * case.policy.arrival_s else None
+
+
+def _arrived_in_vain(case: case_lib.Case, request: model.Request) -> bool:
+    """What arrived has been taken away again: another may be asked for.
+
+    One answer that leaves it out does not say so; hence the long wait.
+    """
+    arrived = request.arrived
+    if (arrived is None or not case.fresh
+            or any(x.id == arrived for x in case.legs)):
+        return False
+    one = case.memory.replicas.get(arrived)
+    return one is None or (
+        one.unnamed_s is not None and case.now_s - one.unnamed_s
+        >= ARRIVED_GONE_SHARE * case.policy.arrival_s)
 
 
 def _arrivals(

@@ -59,6 +59,21 @@ class Misfortune:
         for volume in self.world.cloud.volumes.values():
             volume.hosts = {cloud_lib.HERE}
             volume.two_hosts_s = None
+            self._operate(volume)
+
+    def _operate(self, volume: cloud_lib.Volume) -> None:
+        """An operator takes away new replicas that nobody can use."""
+        for name, replica in list(volume.replicas.items()):
+            disk = replica.disk
+            if (disk.foreign or self.world.holders.get(name)
+                    or disk.size_bytes < volume.size_bytes
+                    or str(disk.array_uuid).startswith('ffff')):
+                self.world.tell(f'the operator takes {name} away')
+                del volume.replicas[name]
+                volume.asked.clear()
+                for one in list(self.world.fabric.of_nqn(disk.nqn)):
+                    if not self.world.setup.shared:
+                        self.world.fabric.remove(one)
 
     def _for_a_while(self, fault: plan_lib.Fault,
                      undo: Callable[[], None]) -> None:
