@@ -17,8 +17,7 @@ from typing import Any
 
 from bed.guest import host
 from bed.guest.agent import Agent
-from bed.guest.scenario import scenario
-from bed.guest.scenario import Stage
+from bed.guest.scenario import scenario, Stage
 from bed.guest.storage import Cut
 from bed.guest.world import World
 

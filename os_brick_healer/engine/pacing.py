@@ -51,8 +51,8 @@ def flap_delay_s(losses_s: tuple[float, ...], now_s: float,
                  policy: limits.Policy) -> float:
     """How long after its last loss a flapping leg stays out, seconds.
 
-    None of the first ``flap_losses_max`` losses within the window is
-    delayed; each further one doubles the delay.
+    Fewer than ``flap_losses_max`` losses within the window are not delayed;
+    that one is delayed by 10 s, and each further one doubles the delay.
     """
     recent = [t for t in losses_s if now_s - t <= policy.flap_window_s]
     excess = len(recent) - policy.flap_losses_max

@@ -25,7 +25,7 @@ import subprocess
 from os_brick_healer import exception, privileged
 
 PROGRAMS = frozenset(
-    ('mdadm', 'nvme', 'ss', 'systemctl', 'systemd-run', 'wipefs'))
+    ('mdadm', 'nvme', 'systemctl', 'systemd-run', 'wipefs'))
 #: A killed process in uninterruptible sleep is waited for no longer.
 KILLED_S = 1.0
 

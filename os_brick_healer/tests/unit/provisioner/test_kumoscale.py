@@ -133,11 +133,13 @@ class StrangersTest(KumoScaleTestCase):
 
     def test_an_answer_about_another_host_is_not_believed(self) -> None:
         name, _ = self.one_volume()
-        self.array.lies = True
+        lying = self.array
+        assert isinstance(lying, _StrangersArray)
+        lying.lies = True
         with self.assertRaisesRegex(exception.ProvisionerNonsense,
                                     'somebody-else'):
             self.ours.volumes()
-        self.array.lies = False
+        lying.lies = False
         self.assertEqual({name}, set(self.ours.volumes()))
 
 
