@@ -68,6 +68,11 @@ def _dead(case: case_lib.Case, array: model.Array,
                      f'controller also leads to {danger}: it is kept')
     wait_s = (case.policy.break_after_s if array.stuck_s > 0
               else case.policy.idle_break_after_s)
+    if leg.memory.cut_next_s > case.now_s and not any(
+            p.portal_answers for p in leg.paths):
+        # Silent until now: a reconnect would hang, and the deletion, and
+        # the guest, with it (3 s on Linux 6.1).
+        wait_s = 0.0
     if leg.dead_s < wait_s:
         return model.Verdict(
             phase=verdict.Phase.DEGRADED, memory=case.memory,
@@ -111,7 +116,7 @@ def _silent(case: case_lib.Case, array: model.Array,
         return None
     silent_s = min(p.silent_for_s or 0.0 for p in silent)
     survivors = _survivors(case, leg, silent_s)
-    if not survivors or leg.memory.flow_next_s > case.now_s:
+    if not survivors or leg.memory.cut_next_s > case.now_s:
         return None      # just cut: the kernel is tearing it down
     live = survivors[0]
     return model.Verdict(

@@ -87,7 +87,13 @@ def _learn(one: One, action: model.Action, outcome: Outcome, now_s: float,
             return dataclasses.replace(one, reported=action.state,
                                        report_next_s=now_s + again_s)
         case model.CutSilent():
-            return _flowed(one, outcome, now_s + CUT_AGAIN_S)
+            # Only for another cut: the kernel may have torn it down in
+            # milliseconds, and then it has to be given up before its first
+            # reconnect, which a deletion would have to wait for.
+            flowed = _flowed(one, outcome, now_s + CUT_AGAIN_S)
+            return dataclasses.replace(
+                flowed, cut_next_s=flowed.flow_next_s,
+                flow_next_s=one.flow_next_s)
         case model.BreakLeg():
             return _flowed(one, outcome, now_s + BREAK_AGAIN_S)
         case _ if outcome.error is not None:

@@ -284,6 +284,8 @@ class ReplicaMemory:
     :ivar flow_next_s: not tried again before this time. Apart from
         ``next_try_s``: what fails for another reason must not keep a dead
         leg from being given up.
+    :ivar cut_next_s: its connections are not cut again before this time:
+        they were for its silence, and the kernel is tearing them down.
     :ivar unnamed_s: since when the provisioner has not named it.
     :ivar nqn: of its subsystem, and
     :ivar namespace_uuid: of its namespace, when it was last named: once it
@@ -307,6 +309,7 @@ class ReplicaMemory:
     let_go: bool = False
     flow_tries: int = 0
     flow_next_s: float = 0.0
+    cut_next_s: float = 0.0
     unnamed_s: float | None = None
     nqn: str | None = None
     namespace_uuid: str | None = None

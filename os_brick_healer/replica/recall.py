@@ -213,6 +213,7 @@ def rebase(memory: model.Memory, now_s: float) -> model.Memory:
             one,
             unnamed_s=None if one.unnamed_s is None else now_s,
             report_next_s=0.0, flow_tries=0, flow_next_s=0.0,
+            cut_next_s=0.0,
             lost_s=None if one.lost_s is None else now_s,
             unreachable_s=None if one.unreachable_s is None else now_s,
             in_sync_s=None, losses_s=(), tries=0, next_try_s=0.0,
