@@ -40,6 +40,7 @@ class Volume:
     """A volume in the provisioner's books.
 
     :ivar asked: by lost replica: when a replacement was begun for it.
+    :ivar made_for: by new replica: in whose place it was made.
     """
 
     key: str
@@ -49,6 +50,7 @@ class Volume:
     hosts: set[str] = dataclasses.field(default_factory=lambda: {HERE})
     two_hosts_s: float | None = None
     asked: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    made_for: dict[str, str] = dataclasses.field(default_factory=dict)
     requests: set[str] = dataclasses.field(default_factory=set)
 
 
@@ -135,12 +137,13 @@ class Cloud:
         volume.asked.setdefault(replica, []).append(self.time.now_s)
         self.requested(volume, replica, request_id)
         self.time.after(self.rng.uniform(*self.arrival_s),
-                        lambda: self._arrive(volume))
+                        lambda: self._arrive(volume, replica))
 
-    def _arrive(self, volume: Volume) -> None:
+    def _arrive(self, volume: Volume, lost: str) -> None:
         kind = self.weather.arrives.pop(0) if self.weather.arrives else ''
         made = self.make(volume.key, volume.size_bytes, kind)
         volume.replicas[made.disk.id] = made
+        volume.made_for[made.disk.id] = lost
 
     def publish(self, key: str) -> None:
         for replica in self._volume(key).replicas.values():

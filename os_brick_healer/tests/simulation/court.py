@@ -86,6 +86,8 @@ class Court:
         self._requests_s: list[float] = []
         self._down: dict[str, float] = {}     # disk -> since when
         self._up: dict[str, float] = {}
+        self._inside_s: dict[str, float] = {}
+        self._lost_s: dict[str, float] = {}
         self._stale_s: dict[str, float] = {}
         self._commands: dict[str, collections.deque[float]] = {}
         self._serves_s: dict[str, float] = {}
@@ -135,6 +137,15 @@ class Court:
                 self._up.setdefault(disk.id, now_s)
             else:
                 self._went_down(disk.id, now_s)
+        for array in world.md.arrays.values():
+            for member in array.members:
+                if member.works:
+                    self._inside_s[member.disk.id] = now_s
+        for portal in world.every_portal():
+            if world.fabric.portal_reach(portal) == parts.UP:
+                self._lost_s.pop(portal.address, None)
+            else:
+                self._lost_s.setdefault(portal.address, now_s)
         for key, array in world.arrays.items():
             if self._may_wait(key, array):
                 self._serves_s.pop(key, None)
@@ -326,6 +337,8 @@ class Court:
                 self.broke('3.early-removal', (
                     f'{disk.id} is deleted while {array.name} has '
                     f'{len(good)} of {array.raid_disks} legs in sync'))
+        # What was made for nothing may be asked for again.
+        volume.asked.pop(volume.made_for.get(disk.id, ''), None)
         world.tell(f'the provisioner deletes {disk.id}')
         disk.blocks[:] = [-1] * parts.BLOCKS
         if world.setup.shared:
@@ -365,23 +378,20 @@ class Court:
         if self._world.reachable(disk):
             return
         down_s = now_s - self._down.get(replica, now_s)
-        if down_s < self._world.policy.grace_s - 2.0:
+        inside_s = self._inside_s.get(replica, -1e9)
+        grace_s = self._world.policy.grace_s - 2.0
+        if down_s < grace_s and now_s - inside_s < grace_s:
             self.broke('8.grace', f'{replica} has been away for '
                                   f'{down_s:.0f} s')
 
     def _brake(self, now_s: float) -> None:
         world = self._world
-        every: dict[str, bool] = {}
-        for volume in world.cloud.volumes.values():
-            for replica in volume.replicas.values():
-                if not replica.published:
-                    continue
-                for portal in replica.target.portals:
-                    lost = now_s - self._down.get(
-                        replica.disk.id, now_s) > BLINK_S
-                    lost = lost and not world.reachable(replica.disk)
-                    every[portal.address] = every.get(
-                        portal.address, True) and lost
+        every = {
+            portal.address: now_s - self._lost_s.get(
+                portal.address, now_s) > BLINK_S
+            for volume in world.cloud.volumes.values()
+            for replica in volume.replicas.values() if replica.published
+            for portal in replica.target.portals}
         lost_count = sum(every.values())
         if lost_count >= limits.BRAKE_BACKENDS_MIN and lost_count > (
                 world.policy.brake_ratio * len(every)):

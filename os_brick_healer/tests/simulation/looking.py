@@ -132,6 +132,8 @@ class Observer:
 class Pulse:
     """Stands for ``replica.pulse.Pulse``: names volumes that changed."""
 
+    uneasy = False
+
     def __init__(self, world: 'world_lib.World', stuck_s: float) -> None:
         self._world = world
         self._stuck_s = stuck_s

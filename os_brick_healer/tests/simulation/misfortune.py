@@ -17,6 +17,7 @@ import os
 from os_brick_healer.tests.simulation import (
     cloud as cloud_lib,
     fabric as fabric_lib,
+    parts,
     plan as plan_lib,
     process,
 )
@@ -29,6 +30,7 @@ class Misfortune:
 
     :ivar agent: the agent that lives now, None while there is none.
     :ivar wall_offset_s: how wrong the wall clock is.
+    :ivar taken: targets whose replica an operator has taken away.
     :ivar tear: the journal is damaged while the agent is dead next.
     """
 
@@ -40,6 +42,8 @@ class Misfortune:
         self.agent: process.Agent | None = None
         self.wall_offset_s = 0.0
         self.tear = False
+        self.taken: set[str] = set()
+        self.operated: set[str] = set()
         self._undo: list[Callable[[], None]] = []
 
     def happen(self, fault: plan_lib.Fault) -> None:
@@ -59,7 +63,29 @@ class Misfortune:
         for volume in self.world.cloud.volumes.values():
             volume.hosts = {cloud_lib.HERE}
             volume.two_hosts_s = None
+        self._operate_all()
+
+    def _operate_all(self) -> None:
+        for volume in self.world.cloud.volumes.values():
             self._operate(volume)
+            if volume.key in self.operated:
+                self._tidy(volume)
+        self.world.time.after(300.0, self._operate_all)
+
+    def _tidy(self, volume: cloud_lib.Volume) -> None:
+        """What came in place of what was taken away is nobody's."""
+        array = self.world.arrays[volume.key]
+        inside = {m.disk.id for m in array.members}
+        if array.whole and not array.stopped:
+            for name, replica in list(volume.replicas.items()):
+                if name not in inside and replica.disk.array_uuid is None:
+                    self._take(volume, name)
+
+    def _take(self, volume: cloud_lib.Volume, name: str) -> None:
+        self.world.tell(f'the operator takes {name} away')
+        self.taken.add(volume.replicas[name].disk.nqn)
+        del volume.replicas[name]
+        volume.asked.clear()
 
     def _operate(self, volume: cloud_lib.Volume) -> None:
         """An operator takes away new replicas that nobody can use."""
@@ -68,12 +94,10 @@ class Misfortune:
             if (disk.foreign or self.world.holders.get(name)
                     or disk.size_bytes < volume.size_bytes
                     or str(disk.array_uuid).startswith('ffff')):
-                self.world.tell(f'the operator takes {name} away')
-                del volume.replicas[name]
-                volume.asked.clear()
-                for one in list(self.world.fabric.of_nqn(disk.nqn)):
-                    if not self.world.setup.shared:
-                        self.world.fabric.remove(one)
+                # The agent no longer knows whose its controllers are; nova
+                # disconnects them with the volume.
+                self._take(volume, name)
+                self.operated.add(volume.key)
 
     def _for_a_while(self, fault: plan_lib.Fault,
                      undo: Callable[[], None]) -> None:
@@ -155,7 +179,8 @@ class Misfortune:
         rest = [m for m in array.in_sync if m is not member
                 and world.fabric.targets[m.disk.nqn].exported
                 and not m.disk.sick]
-        if not rest:
+        if self.world.fabric.cuts or not any(
+                world.md.flow(m) == parts.OK for m in rest):
             return
         if fault.arg('how') == 'closed':
             world.fault(f'{member.disk.id} dies: its target is gone')

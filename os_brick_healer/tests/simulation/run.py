@@ -134,6 +134,7 @@ class Run:
                   for r in v.replicas.values()}
         wanted |= {m.disk.nqn for a in self.world.md.arrays.values()
                    for m in a.members}
+        wanted |= self.fate.taken
         known = {c.nqn for c in self.world.fabric.controllers.values()}
         states = {r.state.value for v in self.world.cloud.volumes.values()
                   for r in v.replicas.values()}

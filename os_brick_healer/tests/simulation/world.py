@@ -134,6 +134,10 @@ class World:
                                  port=4420)
                      for p in range(self.setup.portals))
 
+    def every_portal(self) -> list[base.Portal]:
+        return [p for b in range(self.setup.backends)
+                for p in self.portals(b)]
+
     def make(self, key: str, size_bytes: int, kind: str,
              backend: int | None = None) -> cloud_lib.Replica:
         """A new replica; kind: good (empty), small or foreign."""
