@@ -47,7 +47,7 @@ class Profile:
 PROFILES = {
     'default': Profile(
         keep_alive_s=3, poll_s=0.25, break_after_s=0.2,
-        idle_break_after_s=5.0, stuck_s=0.4, silence_s=0.45,
+        idle_break_after_s=5.0, stuck_s=0.25, silence_s=0.45,
         probe_deadline_s=0.5),
     'fast': Profile(
         keep_alive_s=1, poll_s=0.1, break_after_s=0.0,

@@ -146,6 +146,9 @@ class Pulse:
         self._marks: dict[str, str] = {}
         #: Files that were there and could not be read, all told.
         self.unreadable = 0
+        #: Whether requests did not move between the last two reads of a
+        #: volume: worth a closer look than usual.
+        self.uneasy = False
 
     def watch(self, key: base.VolumeId, controllers: Iterable[str],
               array: str | None) -> None:
@@ -183,6 +186,7 @@ class Pulse:
         """
         with self._lock:
             self._tick += 1
+            self.uneasy = False
             named: set[base.VolumeId] = set()
             for watch in self._due(now_s):
                 self._visit(watch, now_s, named)
@@ -262,7 +266,9 @@ class Pulse:
                 moved = False
             if watch.in_flight or watch.waiting_s is not None:
                 self._wait(watch, moved, now_s, named)
-                hot = hot or (watch.in_flight > 0 and not moved)
+                still = watch.in_flight > 0 and not moved
+                hot = hot or still
+                self.uneasy = self.uneasy or still
         watch.hot = hot
         watch.visits += 1
         if watch.visits % _MD_VISITS == 1:
