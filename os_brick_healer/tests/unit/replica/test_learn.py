@@ -43,3 +43,36 @@ class PublishTest(base.TestCase):
             memory = self.publish(memory, 100.0)
             waits.append(memory.replicas[NEW].next_try_s)
         self.assertEqual(sorted(set(waits)), waits)
+
+
+class CutTest(base.TestCase):
+
+    def test_a_silent_leg_that_was_cut_is_given_up_at_once(self) -> None:
+        silent = world.seen(
+            world.leg('a', answers=False, silent_s=5.0), world.leg('b'),
+            stuck_s=5.0)
+        first = world.decide(silent)
+        assert isinstance(first.action, model.CutSilent)
+        memory = learn.learn(first.memory, first.action, DONE, silent.now_s,
+                             world.POLICY)
+        self.assertIsNone(world.decide(silent, memory).action)
+        # The kernel has torn it down, and has not tried to reconnect yet.
+        gone = world.seen(
+            world.leg('a', path='connecting', for_s=0.1, answers=False,
+                      silent_s=5.1), world.leg('b'),
+            stuck_s=5.1, now_s=silent.now_s + 0.1)
+        self.assertIsInstance(world.decide(gone, memory).action,
+                              model.BreakLeg)
+
+    def test_one_that_answers_again_has_its_time_to_come_back(self) -> None:
+        silent = world.seen(
+            world.leg('a', answers=False, silent_s=5.0), world.leg('b'),
+            stuck_s=5.0)
+        first = world.decide(silent)
+        assert isinstance(first.action, model.CutSilent)
+        memory = learn.learn(first.memory, first.action, DONE, silent.now_s,
+                             world.POLICY)
+        back = world.seen(
+            world.leg('a', path='connecting', for_s=0.1), world.leg('b'),
+            stuck_s=5.1, now_s=silent.now_s + 0.1)
+        self.assertIsNone(world.decide(back, memory).action)
