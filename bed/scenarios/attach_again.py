@@ -154,10 +154,11 @@ def stale_only(stage: Stage) -> None:
     stage.note('the good leg goes, the stale one is back')
     world.array.cut(good, Cut.CLOSED)
     world.array.mend(stale)
-    refused(world, attachment, 'the provisioner has marked the stale leg')
+    # os-brick's own words: only the good leg was tried, and it is away
+    refused(world, attachment, world.array.nqn(good))
     stage.note('now the provisioner itself calls the stale leg good')
     world.provisioner.set_state(volume.id, stale, 'Available')
-    refused(world, attachment, 'this host remembers which leg it is')
+    refused(world, attachment, 'only legs that missed writes')
     stage.check('no array was left running',
                 not list(pathlib.Path('/sys/block').glob('md*')))
     stage.check('no controller was left',
@@ -231,16 +232,16 @@ def settle(world: World, writer: Writer) -> None:
                       report.bad_reads[:3])
 
 
-def refused(world: World, attachment: Attachment, why: str) -> None:
-    """An attach that would serve old data."""
+def refused(world: World, attachment: Attachment, word: str) -> None:
+    """An attach that would serve old data; nova gets to see why."""
     try:
         world.host.connect(attachment.volume, attachment.connection)
     except Exception as error:  # noqa: BLE001 - nova would see just that
         world.stage.note(f'refused: {error}')
-        world.stage.check(f'the attach is refused with a reason: {why}',
-                          'because' in str(error), error)
+        world.stage.check(f'the attach is refused, and says "{word}"',
+                          word in str(error), error)
     else:
-        world.stage.check(f'the attach is refused: {why}', False)
+        world.stage.check('the attach is refused', False)
 
 
 def nothing_left(world: World, agent: Agent, attachment: Attachment,
