@@ -102,7 +102,7 @@ def _compile(module: types.ModuleType, function: Any,
     names: dict[str, Any] = {}
     code = compile('from __future__ import annotations\n' + '\n'.join(lines),
                    f'<bug in {patches[0].where}>', 'exec')
-    exec(code, vars(module), names)  # noqa: S102 - that is what it is for
+    exec(code, vars(module), names)
     made = names[function.__name__]
     assert isinstance(made, types.FunctionType)
     return made.__code__
@@ -136,6 +136,7 @@ def catch_all(*, seeds: int, say: Callable[[str], None],
             result = catch(bug, seeds)
             say(f'bug {bug.name}: ' + (
                 'NOT CAUGHT' if result.caught is None else
-                f'law {result.caught}') + f' after {result.seeds} seeds ({result.seed})')
+                f'law {result.caught}')
+                + f' after {result.seeds} seeds ({result.seed})')
             results.append(result)
     return results

@@ -115,9 +115,9 @@ BUGS = (
     _bug('arrival-not-noticed', '9.converge', (
         'replica.recall:_arrivals', 'if new:', 'if False:')),
     _bug('request-forgotten-on-return', '8.twice', (
-        'replica.recall:_over', 'if request is None or not leg.in_sync or',
-        'if leg.live: return None\n    if request is None or not leg.in_sync '
-        'or')),
+        'replica.recall:_over',
+        'if request is None or _arrived_in_vain(case, request):',
+        'if True:')),
     # The last copy -----------
     _bug('no-last-leg-guard', '1.last-leg 7.eio', (
         'replica.flow:_survivors', 'if x.id != lost.id and '

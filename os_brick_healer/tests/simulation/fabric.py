@@ -19,6 +19,7 @@ controller in silence waits for the I/O timer (30 s).
 """
 
 from collections.abc import Callable, Iterable
+import functools
 import random
 
 from os_brick_healer.provisioner import base
@@ -222,7 +223,8 @@ class Fabric:
                 wait_s = max(0.05, one.keep_alive_at_s + one.kato_s
                              - self.time.now_s)
             self._set(one, State.RESETTING)
-            self._later(one, wait_s, lambda c=one: self._connecting(c))
+            self._later(one, wait_s,
+                        functools.partial(self._connecting, one))
         return count
 
     def delete(self, one: parts.Controller) -> float:

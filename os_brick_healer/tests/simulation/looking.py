@@ -12,6 +12,7 @@
 """What the agent sees of the simulated host: observer, pulse, prober."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+import functools
 from typing import TYPE_CHECKING
 
 from os_brick_healer import exception
@@ -216,7 +217,7 @@ class Prober:
                 begun_s = self._world.time.now_s
                 wait_s = probe_s(self._world, portal)
                 self._world.time.after(
-                    wait_s, lambda p=portal, b=begun_s: self._land(p, b))
+                    wait_s, functools.partial(self._land, portal, begun_s))
 
     def _land(self, portal: base.Portal, begun_s: float) -> None:
         self._flying.discard(portal)

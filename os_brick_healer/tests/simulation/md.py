@@ -19,6 +19,7 @@ then MD_BROKEN is set and the guest gets the error).
 """
 
 from collections.abc import Callable
+import functools
 import random
 
 from os_brick_healer.tests.simulation import fabric as fabric_lib
@@ -169,8 +170,8 @@ class Md:
                     self.go_on(array)
                     delay_s = self.udev_delay()
                     if delay_s is not None:
-                        self.time.after(delay_s, lambda a=array, m=member:
-                                        self._incremental_fail(a, m))
+                        self.time.after(delay_s, functools.partial(
+                            self._incremental_fail, array, member))
 
     def _incremental_fail(self, array: parts.Array,
                           member: parts.Member) -> None:
@@ -286,7 +287,8 @@ class Md:
     def start(self, array: parts.Array, disks: list[parts.Disk]) -> None:
         """Run an array from legs that are as they should be."""
         taken = {int(n[2:]) for n in self.arrays}
-        array.name = f'md{next(n for n in range(127, 0, -1) if n not in taken)}'
+        free = next(n for n in range(127, 0, -1) if n not in taken)
+        array.name = f'md{free}'
         array.members = [parts.Member(
             disk=d, device=self.fabric.device(d), role='in_sync', slot=i,
             failfast=d.failfast, joined_s=self.time.now_s)

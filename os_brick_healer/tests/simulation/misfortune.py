@@ -12,16 +12,23 @@
 """Makes the faults of a plan happen, and takes them back in the end."""
 
 from collections.abc import Callable
+import functools
 import os
 
 from os_brick_healer.tests.simulation import (
     cloud as cloud_lib,
+)
+from os_brick_healer.tests.simulation import (
     fabric as fabric_lib,
-    parts,
-    plan as plan_lib,
-    process,
 )
 from os_brick_healer.tests.simulation import nova as nova_lib
+from os_brick_healer.tests.simulation import (
+    parts,
+    process,
+)
+from os_brick_healer.tests.simulation import (
+    plan as plan_lib,
+)
 from os_brick_healer.tests.simulation import world as world_lib
 
 
@@ -105,7 +112,8 @@ class Misfortune:
         self.world.time.after(fault.arg('last_s'), undo)
 
     def _key(self, fault: plan_lib.Fault) -> str:
-        return list(self.world.cloud.volumes)[fault.arg('volume')]
+        number: int = fault.arg('volume')
+        return list(self.world.cloud.volumes)[number]
 
     def _replica(self, fault: plan_lib.Fault) -> cloud_lib.Replica:
         volume = self.world.cloud.volumes[self._key(fault)]
@@ -134,9 +142,10 @@ class Misfortune:
         for n in range(6):
             cut = fabric_lib.Cut(fault.arg('how'), replica.target.portals)
             self.world.time.after(
-                n * 12.0, lambda c=cut: self.world.fabric.cut(c))
+                n * 12.0, functools.partial(self.world.fabric.cut, cut))
             self.world.time.after(
-                n * 12.0 + 6.0, lambda c=cut: self.world.fabric.mend(c))
+                n * 12.0 + 6.0,
+                functools.partial(self.world.fabric.mend, cut))
 
     def _backend(self, fault: plan_lib.Fault) -> None:
         backend = fault.arg('backend')

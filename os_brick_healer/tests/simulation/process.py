@@ -22,16 +22,18 @@ from typing import Any
 from os_brick_healer import exception
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.engine import loop, verdict, wake
-from os_brick_healer.replica import act, laws, tools as tools_lib
+from os_brick_healer.replica import act, laws
+from os_brick_healer.replica import tools as tools_lib
 from os_brick_healer.replica import truth as truth_lib
 from os_brick_healer.replica import wing as wing_lib
 from os_brick_healer.tests.simulation import cloud as cloud_lib
 from os_brick_healer.tests.simulation import looking, timeline, tools
 from os_brick_healer.tests.simulation import world as world_lib
 
-
 #: With nothing to do for so long the agent does nothing until there is.
 CALM_S = 30.0
+#: Turns of the loop in a second, at most.
+TURNS_MAX = 3000
 _FILES = ('', '-wal')
 CALM = (verdict.Phase.HEALTHY, verdict.Phase.GONE)
 
@@ -111,16 +113,19 @@ class Waits:
         self._agent = agent
         self._posted: list[Callable[[], None]] = []
         self._md_version = -1
+        self._second_s = 0.0
+        self._turns = 0
 
     def post(self, call: Callable[[], None]) -> None:
         self._posted.append(call)
 
     def wait(self, seconds: float) -> wake.Woken:
         agent, time = self._agent, self._agent.world.time
+        self._count_turn(time.now_s)
         end_s = min(time.now_s + max(seconds, 0.0005), agent.end_s)
         end_s = max(end_s, agent.frozen_until_s, agent.jump_s())
-        time.advance(end_s, lambda: bool(self._posted) and time.now_s
-                     >= agent.frozen_until_s or agent.dead)
+        time.advance(end_s, lambda: (bool(self._posted) and time.now_s
+                     >= agent.frozen_until_s) or agent.dead)
         if agent.dead:
             raise timeline.Killed
         if time.now_s >= agent.end_s or agent.world.court.stopped:
@@ -133,6 +138,19 @@ class Waits:
         md = self._md_version != agent.world.md.version
         self._md_version = agent.world.md.version
         return wake.Woken(md=md and not agent.world.events_lost)
+
+
+    def _count_turn(self, now_s: float) -> None:
+        """A loop that spins would never let time go on."""
+        if now_s - self._second_s >= 1.0:
+            self._second_s, self._turns = now_s, 0
+        self._turns += 1
+        if self._turns > TURNS_MAX:
+            court = self._agent.world.court
+            court.broke('8.hammer', f'the loop turns more than {TURNS_MAX} '
+                                    'times in a second')
+            court.stopped = True
+            raise Over
 
 
 class Runs:

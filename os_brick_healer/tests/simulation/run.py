@@ -12,6 +12,7 @@
 """One run: a safety phase with faults, then a liveness phase without."""
 
 import dataclasses
+import functools
 import logging
 import os
 import random
@@ -20,9 +21,14 @@ import tempfile
 from os_brick_healer.tests.simulation import (
     court,
     misfortune,
-    nova as nova_lib,
-    plan as plan_lib,
     process,
+    timeline,
+)
+from os_brick_healer.tests.simulation import (
+    nova as nova_lib,
+)
+from os_brick_healer.tests.simulation import (
+    plan as plan_lib,
 )
 from os_brick_healer.tests.simulation import world as world_lib
 
@@ -71,7 +77,7 @@ class Run:
                       * plan.setup.legs)
         for fault in plan.faults:
             self.world.time.at(
-                fault.at_s, lambda f=fault: self._happen(f))
+                fault.at_s, functools.partial(self._happen, fault))
         self.world.time.at(plan.safety_s, self._mend)
         for key in self.world.arrays:
             self.nova.record(key)
@@ -155,7 +161,7 @@ class Run:
             try:
                 agent = process.Agent(world, self.path, self.danger,
                                       self._wall, self.end_s)
-            except process.timeline.Killed:
+            except timeline.Killed:
                 self._wait_for_restart()
                 continue
             agent.jump_to = self._jump_to

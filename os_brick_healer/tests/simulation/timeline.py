@@ -18,11 +18,11 @@ its seed.
 """
 
 from collections.abc import Callable, Sequence
+import functools
 import heapq
 import itertools
 import threading
 from typing import Any, TypeVar
-
 
 A = TypeVar('A')
 B = TypeVar('B')
@@ -84,11 +84,14 @@ class Task:
         self._mine.release()
         self._theirs.acquire()
         self._time.current = before
-        if self.over:
+        if self._has_ended():
             self._thread.join()
             self._time.tasks.remove(self)
             if not self._killed:
                 self._ended(self._result)
+
+    def _has_ended(self) -> bool:
+        return self.over
 
     def park(self, seconds: float) -> None:
         """Sleep; called by the task itself."""
@@ -145,8 +148,8 @@ class Timeline:
         """Calls that wait, all at the same time; for a task."""
         results: dict[int, Any] = {}
         for at, item in enumerate(items):
-            Task(self, lambda i=item: call(i),
-                 lambda result, n=at: results.__setitem__(n, result))
+            Task(self, functools.partial(call, item),
+                 functools.partial(results.__setitem__, at))
         while len(results) < len(items):
             self.sleep(0.01)
         for result in results.values():

@@ -19,9 +19,17 @@ from os_brick_healer.engine import limits
 from os_brick_healer.provisioner import base
 from os_brick_healer.tests.simulation import (
     cloud as cloud_lib,
+)
+from os_brick_healer.tests.simulation import (
     court as court_lib,
+)
+from os_brick_healer.tests.simulation import (
     fabric as fabric_lib,
+)
+from os_brick_healer.tests.simulation import (
     md as md_lib,
+)
+from os_brick_healer.tests.simulation import (
     parts,
     timeline,
 )
