@@ -93,6 +93,15 @@ contracts: $(STAMP) ## who may import whom (import-linter)
 unit: $(STAMP) ## unit, property and simulation tests (TESTS=regex selects)
 	$(BIN)/stestr run --concurrency $(JOBS) $(TESTS)
 
+.PHONY: sim
+sim: $(STAMP) ## the simulator: fixed seeds, and the bugs that it must catch
+	PYTHONHASHSEED=0 $(PY) -W ignore -m os_brick_healer.tests.simulation sim
+
+.PHONY: soak
+soak: $(STAMP) ## the simulator with fresh seeds (SECONDS=how long)
+	PYTHONHASHSEED=0 $(PY) -W ignore -m os_brick_healer.tests.simulation \
+	    soak --seconds $(or $(SECONDS),60)
+
 .PHONY: cover
 cover: $(STAMP) ## unit tests with branch coverage; report in cover/
 	$(BIN)/coverage erase

@@ -77,10 +77,12 @@ BUGS = (
         'now_s = self._journal._wall()')),
     _bug('grace-from-the-first-loss-ever', '8.grace', (
         'replica.recall:_one', 'None if reachable', 'old.unreachable_s '
-        'if reachable'), setup={'grace_s': 120.0}),
+        'if reachable'), setup={'grace_s': 60.0, 'volumes': 1,
+                                'backends': 3}),
     _bug('no-brake', '8.brake', (
         'engine.pacing:brake', 'if len(lost) <= ratio * len(known):',
-        'if True:')),
+        'if True:'), setup={'volumes': 4, 'backends': 4, 'legs': 2,
+                            'grace_s': 5.0, 'shared': False}),
     _bug('no-budget', '8.rate', (
         'engine.pacing:budget_left', 'return max(0, per_hour_max - recent)',
         'return 1'), setup={'requests_max': 1, 'volumes': 4,
@@ -157,6 +159,15 @@ BUGS = (
     _bug('never-lets-the-old-one-go', '9.converge', (
         'replica.heal:retire', 'for leg in case.legs:',
         'for leg in ():')),
+    _bug('displaced-leg-is-kept', '9.converge', (
+        'replica.heal:_displaced', 'return (case.whole',
+        'return (False and case.whole'), setup={'legs': 3}),
+    _bug('refused-successor-keeps-the-old-leg-out', '9.converge', (
+        'replica.heal:_succeeded', 'if heir is None or heir.member',
+        'if True or heir.member')),
+    _bug('vanished-successor-not-asked-for-anew', '9.converge', (
+        'replica.recall:_arrived_in_vain', 'if (arrived is None',
+        'if (True')),
     _bug('controllers-leak', '9.converge', (
         'replica.heal:retire', 'if (leg.paths and', 'if (False and')),
     # Additions -----------

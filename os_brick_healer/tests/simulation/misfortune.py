@@ -65,6 +65,7 @@ class Misfortune:
         self.world.cloud.weather = cloud_lib.Weather()
         self.world.commands = world_lib.Commands()
         self.danger.armed, self.danger.full = None, False
+        self.danger.wanted = None
         self.world.events_lost = False
         self.world.md.udev_delay = lambda: 0.1
         for volume in self.world.cloud.volumes.values():
@@ -155,6 +156,14 @@ class Misfortune:
         self._cut(fault, fabric_lib.Cut(fault.arg('how'), portals),
                   f'{", ".join(p.address for p in portals)} is cut off')
 
+    def _rack(self, fault: plan_lib.Fault) -> None:
+        """All storage servers but one."""
+        portals = [p for b in range(self.world.setup.backends)
+                   if b != fault.arg('backend')
+                   for p in self.world.portals(b)]
+        self._cut(fault, fabric_lib.Cut(fault.arg('how'), portals),
+                  'all storage servers but one are cut off')
+
     def _all_legs(self, fault: plan_lib.Fault) -> None:
         volume = self.world.cloud.volumes[self._key(fault)]
         for at, replica in enumerate(list(volume.replicas.values())):
@@ -203,6 +212,14 @@ class Misfortune:
 
     def _kill(self, fault: plan_lib.Fault) -> None:
         self.danger.armed = fault.arg('count')
+
+    def _kill_in(self, fault: plan_lib.Fault) -> None:
+        """Killed the next time that something is done."""
+        names = ('request', 'request', 'confirm', 'add', 're-add', 'delete',
+                 'connect', 'report', 'publish', 'remove')
+        when = 'before' if fault.arg('how') == 'closed' else 'after'
+        name = names[int(fault.arg('pick') * len(names))]
+        self.danger.wanted = f'{when} {name}'
 
     def _freeze(self, fault: plan_lib.Fault) -> None:
         if self.agent is not None:

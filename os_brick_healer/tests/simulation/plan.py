@@ -20,7 +20,8 @@ from os_brick_healer.tests.simulation import world as world_lib
 #: Each kind of fault and how often it is drawn.
 KINDS = {
     'leg': 10, 'flap': 2, 'backend': 4, 'all_legs': 4, 'host': 2,
-    'dead': 5, 'kill': 12, 'freeze': 2, 'storm': 4,
+    'dead': 5, 'kill': 8, 'kill_in': 8, 'rack': 2,
+    'freeze': 2, 'storm': 4,
     'down': 3, 'slow': 2, 'nonsense': 2, 'omit': 2, 'forget': 2,
     'lag': 2, 'lose': 4, 'refuse': 2, 'arrives': 3,
     'two_hosts': 2, 'detach': 3, 'extend': 2, 'hold': 3, 'kill_nova': 1,

@@ -45,18 +45,22 @@ class Over(BaseException):
 class Danger:
     """Kills the agent at chosen points.
 
-    :ivar armed: so many points from now; with it what is left of a write.
+    :ivar armed: so many points from now.
+    :ivar wanted: the name of the point.
     """
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         self.armed: int | None = None
+        self.wanted: str | None = None
         self.torn = False
         self.full = False
         self.dead: Callable[[str], None] = lambda _where: None
 
     def point(self, where: str) -> None:
         """The agent may die here."""
+        if self.wanted is not None and where == self.wanted:
+            self.wanted, self.armed = None, 0
         if self.armed is None:
             return
         self.armed -= 1
