@@ -68,10 +68,7 @@ def _dead(case: case_lib.Case, array: model.Array,
                      f'controller also leads to {danger}: it is kept')
     wait_s = (case.policy.break_after_s if array.stuck_s > 0
               else case.policy.idle_break_after_s)
-    if leg.memory.cut_next_s > case.now_s and not any(
-            p.portal_answers for p in leg.paths):
-        # Silent until now: a reconnect would hang, and the deletion, and
-        # the guest, with it (3 s on Linux 6.1).
+    if _was_silent(case, leg):
         wait_s = 0.0
     if leg.dead_s < wait_s:
         return model.Verdict(
@@ -92,6 +89,19 @@ def _dead(case: case_lib.Case, array: model.Array,
         sentence=f'{leg.name} of {array.name} has no live path and '
                  f'{live.name} is in sync and answers: give the dead one '
                  f'up, so that writes go on')
+
+
+def _was_silent(case: case_lib.Case, leg: case_lib.Leg) -> bool:
+    """Whether it was cut for its silence just now, and is silent still.
+
+    A reconnect would hang, and with it the deletion, and the guest (3 s on
+    Linux 6.1). The tear-down after the cut may have had to wait for a
+    keep-alive that was under way: its time and a second more.
+    """
+    torn_down_s = 2 * case.policy.keep_alive_s + 2.0
+    return (0 < leg.memory.cut_next_s
+            and case.now_s < leg.memory.cut_next_s + torn_down_s
+            and not any(p.portal_answers for p in leg.paths))
 
 
 def _silent_paths(leg: case_lib.Leg,
