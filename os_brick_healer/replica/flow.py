@@ -99,7 +99,7 @@ def _was_silent(case: case_lib.Case, leg: case_lib.Leg) -> bool:
     keep-alive that was under way: its time and a second more.
     """
     torn_down_s = 2 * case.policy.keep_alive_s + 2.0
-    return (0 < leg.memory.cut_next_s
+    return (leg.memory.cut_next_s > 0
             and case.now_s < leg.memory.cut_next_s + torn_down_s
             and not any(p.portal_answers for p in leg.paths))
 
