@@ -124,7 +124,7 @@ BUGS = (
     _bug('no-last-leg-guard', '1.last-leg 7.eio', (
         'replica.flow:_survivors', 'if x.id != lost.id and '
         'x.proves_live(dead_s))', ') or case.in_sync'), *_NO_FLOW_LAWS),
-    _bug('old-probe-proves-life', '1.last-leg 7.eio', (
+    _bug('old-probe-proves-life', '7.break 1.last-leg 7.eio', (
         'replica.case:Leg.proves_live', 'if path.portal_answers:',
         'if True:'), *_NO_FLOW_LAWS),
     _bug('fast-fail-on-the-last-leg', '7.eio 1.last-leg', (
@@ -137,17 +137,20 @@ BUGS = (
         'case model.BreakLeg() if action.replica in seen.endangered:',
         'case model.BreakLeg() if False:'), (
         f'{SIM}.tools:endangered', 'for disk in', 'for disk in [] and'),
-        setup={'shared': True}),
+        setup={'shared': True, 'volumes': 4, 'backends': 4}),
     _bug('disconnects-what-others-use', '4.foreign 1.last-leg 7.eio', (
         'replica.heal:retire',
         'and not case.seen.shared.get(leg.id)', ''), (
         'replica.laws:_unshared', 'if not others:', 'if True:'), (
         f'{SIM}.tools:in_use', 'for disk in', 'for disk in [] and'),
-        setup={'shared': True}),
+        setup={'shared': True, 'volumes': 4, 'backends': 4,
+               'grace_s': 5.0}),
     _bug('filling-counts-as-in-sync', '3.early-removal 0.stale 7.eio '
          '1.last-leg', (
              'replica.model:Member.in_sync', "'in_sync' in self.flags and",
-             'True and')),
+             'True and'), (
+             f'{SIM}.tools:_carries_on', 'for m in array.in_sync)',
+             'for m in array.members)'), setup={'grace_s': 5.0}),
     # Removal -----------
     _bug('old-replica-removed-at-once', '3.early-removal', (
         'replica.heal:retire', 'if not case.whole and heir is None:',

@@ -25,6 +25,7 @@ from os_brick_healer.tests.simulation.lawbook import (
     BLINK_S,
     COMMANDS_MAX,
     LAWS,
+    SERVED_S,
     SLACK_S,
     STALL_S,
     TOLD_S,
@@ -59,6 +60,7 @@ class Court:
         self._down: dict[str, float] = {}     # disk -> since when
         self._up: dict[str, float] = {}
         self._inside_s: dict[str, float] = {}
+        self._served_s: dict[str, float] = {}
         self._lost_s: dict[str, float] = {}
         self._stale_s: dict[str, float] = {}
         self._commands: dict[str, collections.deque[float]] = {}
@@ -113,6 +115,8 @@ class Court:
             for member in array.members:
                 if member.works:
                     self._inside_s[member.disk.id] = now_s
+                if world.md.flow(member) == parts.OK:
+                    self._served_s[member.disk.id] = now_s
         for portal in world.every_portal():
             if world.fabric.portal_reach(portal) == parts.UP:
                 self._lost_s.pop(portal.address, None)
@@ -289,10 +293,20 @@ class Court:
         if any(m.in_sync for m in legs) and not rest:
             self.broke('1.last-leg' if array.key else '4.foreign', (
                 f'{names} of {array.name} goes and no other is in sync'))
+        elif any(m.in_sync for m in legs) and not any(
+                map(self._serves, rest)):
+            self.broke('7.break', f'{names} of {array.name} goes and no '
+                                  'other leg has served lately')
         if array.key is not None:
             self.touches(array, f'deletion under {names}', locked=False)
         elif not any(self._world.md.flow(m) == parts.OK for m in rest):
             self.broke('4.foreign', f'{names} of {array.name} is taken')
+
+    def _serves(self, member: parts.Member) -> bool:
+        """Its I/O flows, or did a moment ago."""
+        served_s = self._served_s.get(member.disk.id, -1e9)
+        return (self._world.md.flow(member) == parts.OK
+                or self._world.time.now_s - served_s < SERVED_S)
 
     def deleted(self, volume: 'cloud_lib.Volume',
                 replica: 'cloud_lib.Replica') -> None:

@@ -22,6 +22,7 @@ LAWS = {
     '5.two-hosts': 'something was changed while two hosts had the volume',
     '6.truth': 'something was destroyed without the provisioner\'s word',
     '7.eio': 'the guest got an I/O error',
+    '7.break': 'a leg was given up while no other could serve',
     '7.stall': 'the guest waits although a leg could serve it',
     '8.twice': 'a second replacement was asked for the same lost replica',
     '8.pile': 'replicas pile up',
@@ -41,6 +42,9 @@ STALL_S = 45.0
 #: The provisioner's words may be this much older than its age limit: locks
 #: and one command may be waited for after they were looked at.
 SLACK_S = 45.0
+#: A leg that has served so lately may be counted on: between the look and the
+#: effect it can die.
+SERVED_S = 5.0
 #: What is wrong with a leg is to be told within this time.
 TOLD_S = 90.0
 #: Commands of one kind in a minute; flapping legs and many volumes count.

@@ -386,3 +386,6 @@ class Misfortune:
             member.disk.failfast = True
         self.nova.do('detach', key)
         self.world.time.after(10.0, lambda: self.nova.do('attach', key))
+        # A minute after that there is an outage of all legs.
+        self.world.time.after(100.0, functools.partial(
+            self._all_legs, fault))
