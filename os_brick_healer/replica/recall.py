@@ -172,10 +172,12 @@ def _arrivals(
     answered = dict(replicas)
     taken = {m.request.arrived for m in replicas.values()
              if m.request is not None}
-    waiting = [(m.request.asked_s, key, m.request)
+    # One that was accepted before one of which nobody knows if it was heard.
+    waiting = [((m.request.state is not model.RequestState.ACCEPTED,
+                 m.request.asked_s), key, m.request)
                for key, m in replicas.items() if m.request is not None
                and m.request.state is not model.RequestState.ARRIVED]
-    for _asked_s, key, request in sorted(waiting, key=lambda x: x[:2]):
+    for _turn, key, request in sorted(waiting, key=lambda x: x[:2]):
         new = [leg.id for leg in case.legs
                if leg.id not in request.known and leg.id not in taken]
         if new:
