@@ -337,9 +337,13 @@ def _displaced(case: case_lib.Case, leg: case_lib.Leg) -> bool:
 def _superfluous(case: case_lib.Case, leg: case_lib.Leg) -> bool:
     if leg.memory.superblock is model.Superblock.FOREIGN:
         return False     # whose data that is a person has to say
+    # We asked for it, for a leg that is in sync again or named no more.
+    in_sync = {x.id for x in case.in_sync}
+    named = {x.id for x in case.legs}
     return not leg.memory.belongs and any(
-        x.in_sync and x.memory.request is not None
-        and x.memory.request.arrived == leg.id for x in case.legs)
+        one.request is not None and one.request.arrived == leg.id
+        and (key in in_sync or key not in named)
+        for key, one in case.memory.replicas.items())
 
 
 HEALERS: tuple[Callable[[case_lib.Case], model.Verdict | None], ...] = (
