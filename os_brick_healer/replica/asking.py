@@ -177,8 +177,13 @@ def _settles_s(case: case_lib.Case, leg: case_lib.Leg,
     request, its replica may be named late: asking at once could yield two.
     """
     if leg.memory.last_error is not None:
-        return max(leg.memory.next_try_s,
-                   old.asked_s + 2 * case.policy.provisioner_interval_s)
+        # The error may be another one's: a sick leg fails again and again,
+        # and each time its next try is put off.
+        latest_s = old.asked_s + case.policy.arrival_s * 2.0 ** min(
+            old.tries, 16)
+        return min(latest_s, max(
+            leg.memory.next_try_s,
+            old.asked_s + 2 * case.policy.provisioner_interval_s))
     return old.asked_s + case.policy.arrival_s
 
 

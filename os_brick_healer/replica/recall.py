@@ -167,7 +167,8 @@ def _arrivals(
 ) -> dict[model.ReplicaId, model.ReplicaMemory]:
     """A request is answered once a name that it did not know is named.
 
-    Each new name answers one request, the oldest first.
+    Each new name answers one request, the oldest first. One that has long
+    been in sync (what it came for may be forgotten by now) is no news.
     """
     answered = dict(replicas)
     taken = {m.request.arrived for m in replicas.values()
@@ -179,7 +180,8 @@ def _arrivals(
                and m.request.state is not model.RequestState.ARRIVED]
     for _turn, key, request in sorted(waiting, key=lambda x: x[:2]):
         new = [leg.id for leg in case.legs
-               if leg.id not in request.known and leg.id not in taken]
+               if leg.id not in request.known and leg.id not in taken
+               and leg.memory.in_sync_s is None]
         if new:
             taken.add(new[0])
             answered[key] = dataclasses.replace(

@@ -32,7 +32,7 @@ from os_brick_healer.tests.simulation import run as run_lib
 #: A bug must be caught within so many seeds.
 SEEDS_MAX = 12
 #: Seeds that found a bug of ours; see bugs-found in the docs.
-REGRESSIONS: tuple[str, ...] = ('c-1', 'd-8', 'd-14', 'd-15', 'f-8')
+REGRESSIONS: tuple[str, ...] = ('c-1', 'd-8', 'd-14', 'd-15', 'f-8', 'g-45')
 PACKAGE = 'os_brick_healer'
 
 
