@@ -43,6 +43,11 @@ _VISITS_PER_S_MAX = 2000
 #: What md announces is read without an announcement every so many visits.
 _MD_VISITS = 5
 
+#: With more volumes than _BATCH_MIN: the same, and the controllers of a
+#: volume that nobody reads or writes, and for which nobody waits.
+_MD_VISITS_MANY = 10
+_REST_VISITS = 3
+
 #: A stall is named when it is stuck_s old, then each time it has doubled,
 #: at least this often.
 _ALARM_MAX_S = 30.0
@@ -122,7 +127,8 @@ class Pulse:
     :param stuck_s: a volume whose I/O has not moved for this long is named.
     :param period_s: each volume is read at least once in this time, however
         often sample() is called (or in turns, 2,000 in a second); one in
-        trouble is read in every sample.
+        trouble is read in every sample. Where there are many, the
+        controllers of those at rest are read every third time only.
     :param fds_max: how many files stay open; further ones are opened each
         time. Default: half of what this process may have.
     """
@@ -246,33 +252,38 @@ class Pulse:
     def _visit(self, watch: _Watch, now_s: float,
                named: set[base.VolumeId]) -> None:
         watch.visited_s = now_s
-        hot = False
-        for controller in watch.controllers:
-            if controller.tick != self._tick:
-                controller.tick = self._tick
-                if self._changed(controller):
-                    controller.since_s = now_s
-                    named.update(controller.keys)
-            hot = hot or controller.raw != _LIVE
-        stat = watch.stat
-        if stat is not None:
-            before = stat.raw
-            # The numbers move all the time: only a stop of them is news.
-            if self._changed(stat):
-                if before is None or stat.raw is None or before is _NEVER:
-                    named.add(watch.key)
-                moved = _count(watch, stat.raw)
-            else:
-                moved = False
-            if watch.in_flight or watch.waiting_s is not None:
-                self._wait(watch, moved, now_s, named)
-                still = watch.in_flight > 0 and not moved
-                hot = hot or still
-                self.uneasy = self.uneasy or still
-        watch.hot = hot
+        moved = self._visit_stat(watch, now_s, named)
+        still = watch.in_flight > 0 and not moved
+        self.uneasy = self.uneasy or still
+        many = len(self._ring) > _BATCH_MIN
+        if (not many or moved or still or watch.hot
+                or watch.visits % _REST_VISITS == 0):
+            for controller in watch.controllers:
+                if controller.tick != self._tick:
+                    controller.tick = self._tick
+                    if self._changed(controller):
+                        controller.since_s = now_s
+                        named.update(controller.keys)
+        watch.hot = still or any(c.raw != _LIVE for c in watch.controllers)
         watch.visits += 1
-        if watch.visits % _MD_VISITS == 1:
+        if watch.visits % (_MD_VISITS_MANY if many else _MD_VISITS) == 1:
             self._visit_md(watch, named)
+
+    def _visit_stat(self, watch: _Watch, now_s: float,
+                    named: set[base.VolumeId]) -> bool:
+        """Answers whether requests have completed since the last read."""
+        stat = watch.stat
+        if stat is None:
+            return False
+        before, moved = stat.raw, False
+        # The numbers move all the time: only a stop of them is news.
+        if self._changed(stat):
+            if before is None or stat.raw is None or before is _NEVER:
+                named.add(watch.key)
+            moved = _count(watch, stat.raw)
+        if watch.in_flight or watch.waiting_s is not None:
+            self._wait(watch, moved, now_s, named)
+        return moved
 
     def _wait(self, watch: _Watch, moved: bool, now_s: float,
               named: set[base.VolumeId]) -> None:
