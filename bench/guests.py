@@ -26,12 +26,11 @@ STALLS = {('default', 'closed'): 1.5, ('default', 'silent'): 6.0,
 def figures(told: Mapping[str, Value]) -> Iterator[Figure]:
     """From the figures of all benchmark scenarios, by their names."""
     for (profile, how), goal in STALLS.items():
-        for peer, name in ((ALONE, 'os_brick'), (POLLER, 'poller')):
-            for which in ('median', 'worst'):
-                yield from _one(
-                    told, f'stall_{profile}_{how}_{which}_s', goal,
-                    peer, f'stall_{name}_{how}_s',
-                    name=f'stall_{profile}_{how}_{which}_beside_{name}')
+        stall = f'stall_{profile}_{how}'
+        yield from _one(told, f'{stall}_median_s', goal, ALONE,
+                        f'stall_os_brick_{how}_s')
+        yield from _one(told, f'{stall}_worst_s', goal, POLLER,
+                        f'stall_poller_{how}_s')
         yield from _one(told, f'md_event_to_action_{profile}_{how}_median_s',
                         0.1)
     yield from _one(told, 'published_to_resync_median_s', 2.0)
