@@ -260,6 +260,21 @@ class CostTest(PulseTest):
             self.host.lose(lost, 0, 'live')
             self.assertEqual(self.named(lost), self.sample(0.01))
 
+    def test_among_many_one_at_rest_is_read_soon_a_busy_one_at_once(
+            self) -> None:
+        self.new_host(volumes=140)
+        self.host.lose(3, 0)
+        named: set[provisioner.VolumeId] = set()
+        for _ in range(3):
+            named |= self.sample()
+        self.assertEqual(self.named(3), named)
+        for _ in range(3):
+            self.host.complete_io(7)
+            self.assertEqual(set(), self.sample())
+        self.host.complete_io(7)
+        self.host.lose(7, 0)
+        self.assertEqual(self.named(7), self.sample())
+
 
 class AnythingTest(base.TestCase):
 
