@@ -126,13 +126,20 @@ class Truth:
         """
         if isinstance(result, BaseException):
             return self._take_error(result)
-        changed = self.error is not None or result != self.volumes
+        named: dict[base.VolumeId, base.Volume] = {}
+        for key, volume in result.items():
+            last = self._last.get(key)
+            if last is not None and last == volume:
+                # The same object: kept once, and compared by identity.
+                named[key] = last
+                continue
+            named[key] = volume
+            if volume.nonsense is None:
+                self._last[key] = self._unkept[key] = volume
+        changed = self.error is not None or named != self.volumes
         if self.error is not None:
             LOG.info('the provisioner answers: %s', self.sentence)
-        for key, volume in result.items():
-            if volume.nonsense is None and self._last.get(key) != volume:
-                self._last[key] = self._unkept[key] = volume
-        self.error, self.volumes, self.heard_s = None, result, begun_s
+        self.error, self.volumes, self.heard_s = None, named, begun_s
         return changed
 
     def _take_error(self, e: BaseException) -> bool:
