@@ -167,8 +167,8 @@ def _arrivals(
 ) -> dict[model.ReplicaId, model.ReplicaMemory]:
     """A request is answered once a name that it did not know is named.
 
-    Each new name answers one request, the oldest first. One that has long
-    been in sync (what it came for may be forgotten by now) is no news.
+    Each new name answers one request, the oldest first. One that was ever
+    a leg (what it came for may be forgotten by now) is no news.
     """
     answered = dict(replicas)
     taken = {m.request.arrived for m in replicas.values()
@@ -181,7 +181,7 @@ def _arrivals(
     for _turn, key, request in sorted(waiting, key=lambda x: x[:2]):
         new = [leg.id for leg in case.legs
                if leg.id not in request.known and leg.id not in taken
-               and leg.memory.in_sync_s is None]
+               and not leg.memory.belongs]
         if new:
             taken.add(new[0])
             answered[key] = dataclasses.replace(

@@ -204,13 +204,17 @@ def play(plan: plan_lib.Plan, stop_at: tuple[str, ...] = ()) -> Report:
 
     :param stop_at: the run ends when one of these laws is broken.
     """
-    logging.disable(logging.CRITICAL)
     base = '/dev/shm' if os.path.isdir('/dev/shm') else None
-    with tempfile.TemporaryDirectory(prefix='healer-sim-',
-                                     dir=base) as directory:
-        run = Run(plan, directory)
-        run.world.court.stop_at = stop_at
-        return run.play()
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with tempfile.TemporaryDirectory(prefix='healer-sim-',
+                                         dir=base) as directory:
+            run = Run(plan, directory)
+            run.world.court.stop_at = stop_at
+            return run.play()
+    finally:
+        logging.disable(before)     # other tests read the log
 
 
 def story(report: Report) -> str:

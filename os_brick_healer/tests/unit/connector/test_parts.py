@@ -11,6 +11,7 @@
 #    under the License.
 """The small parts: resolving, asking, probing, writing down, starting."""
 
+import dataclasses
 import socket
 import threading
 import time
@@ -92,9 +93,11 @@ class ResolveTest(base.TestCase):
         self.assertEqual(['nqn.2024-01.x:3', 'nqn.2024-01.x:1'],
                          [x.nqn for x in found.legs])
 
-    def test_the_larger_number_of_legs_counts(self) -> None:
-        few = props(1) | {'replica_count': 1}
-        found = resolve.resolve(few, volume(replica(1)), None, ())
+    def test_a_replacement_under_way_does_not_count_as_one_more_leg(
+            self) -> None:
+        three = dataclasses.replace(volume(replica(1)), replica_count=3)
+        two = props(1) | {'replica_count': 2}
+        found = resolve.resolve(two, three, None, ())
         self.assertEqual(2, found.replica_count)
 
     def test_an_unpublished_replica_is_no_leg(self) -> None:

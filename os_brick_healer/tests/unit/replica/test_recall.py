@@ -142,7 +142,8 @@ class RecallTest(base.TestCase):
         legs = [world.leg(n, None, path=None, device=False, answers=False)
                 for n in ('a', 'b', 'n')]
         at = world.seen(*legs, world.leg('c'), raid_disks=3)
-        memory = world.remembers(at, a={'request': asked}, b={
+        memory = world.remembers(at, n={'belongs': False}, a={
+            'request': asked}, b={
             'request': dataclasses.replace(asked, asked_s=2.0, id='s',
                                            known=frozenset(
                                                (A, B, prov.ReplicaId('c'))))})
