@@ -66,7 +66,7 @@ class PacingTest(base.TestCase):
         now_s = max(asked, default=0.0)
         left = pacing.budget_left(asked, now_s, most)
         self.assertTrue(0 <= left <= most)
-        self.assertEqual(most, pacing.budget_left(asked, now_s + 3600, most))
+        self.assertEqual(most, pacing.budget_left(asked, now_s + 3601, most))
 
 
 class LimitsTest(base.TestCase):
