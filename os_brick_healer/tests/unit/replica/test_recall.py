@@ -153,6 +153,21 @@ class RecallTest(base.TestCase):
         self.assertEqual(2, len(names))
         self.assertEqual(1 + (names[1] is not None), len(set(names) - {None}))
 
+    def test_a_replica_that_was_a_leg_before_answers_no_request(
+            self) -> None:
+        asked = model.Request(
+            id='r', asked_s=1.0, tries=1, state=model.RequestState.ACCEPTED,
+            known=frozenset((A,)))
+        at = world.seen(world.leg('a', None, path=None, device=False,
+                                  answers=False), world.leg('b'))
+        for belongs, arrived in ((True, None), (False, B)):
+            memory = world.remembers(at, a={'request': asked},
+                                     b={'belongs': belongs,
+                                        'in_sync_s': None})
+            request = world.decide(at, memory).memory.replicas[A].request
+            assert request is not None
+            self.assertEqual(arrived, request.arrived)
+
     def test_a_newer_versions_memory_is_read_and_rubbish_is_not(self) -> None:
         value = remember.dump(world.decide(lost()).memory)
         value['replicas']['a']['of_a_later_version'] = 1
