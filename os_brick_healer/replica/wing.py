@@ -387,8 +387,6 @@ class ReplicaWing:
             p.controller for seen in list(self._seen.values())
             for paths in seen.paths.values() for p in paths)
 
-    # Telling -----------
-
     def about(self) -> dict[str, Any]:
         """The provisioner, for status."""
         return {'provisioner': {

@@ -56,8 +56,6 @@ LONG_FILES: dict[str, str] = {
         'one host of files, with all that may change in it',
     'os_brick_healer/replica/act.py':
         'one pair of hands: every action, each short, under one set of rules',
-    'os_brick_healer/replica/wing.py':
-        'where facts, decision, hands and memory meet',
     'os_brick_healer/tests/unit/engine/test_loop.py':
         'one engine, one clock, one law a test',
     'os_brick_healer/tests/unit/replica/test_decide.py':
