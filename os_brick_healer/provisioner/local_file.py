@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 import contextlib
 import errno
 import fcntl
-import ipaddress
 import json
 import os
 import tempfile
@@ -67,7 +66,9 @@ def load(path: str) -> reading.Cursor:
     document = reading.load(text, path)
     if document.key('format').integer(0, 1000) != FORMAT:
         raise document.key('format').wrong(f'the format {FORMAT}')
-    document.key('volumes').mapping()
+    for name, entry in document.key('volumes').items():
+        if not (0 < len(name) <= reading.TEXT_MAX and name.isprintable()):
+            raise entry.wrong('called what can be printed')
     for name in ('spares', 'retired'):
         found = document.maybe(name)
         if found is not None:
@@ -143,12 +144,8 @@ def _portal(entry: reading.Cursor) -> base.Portal:
     word = 'tcp' if transport is None else transport.text()
     if transport is not None and word not in _TRANSPORTS:
         raise transport.wrong('one of ' + ', '.join(_TRANSPORTS))
-    try:
-        ipaddress.ip_address(address.text())
-    except ValueError:
-        raise address.wrong('an IP address') from None
-    return base.Portal(address=address.text(),
-                       port=port.integer(1, 65535), transport=word)
+    return base.Portal(address=address.ip(), port=port.integer(1, 65535),
+                       transport=word)
 
 
 # -- writing --
@@ -166,15 +163,20 @@ def changing(path: str) -> Iterator[reading.Cursor]:
     path = os.path.realpath(path)
     with _locked(f'{path}.lock'):
         document = load(path)
-        before = _text(document.mapping())
+        before = _text(path, document.mapping())
         yield document
-        after = _text(document.mapping())
+        after = _text(path, document.mapping())
         if after != before:
             _written(path, lambda: _replace(path, after))
 
 
-def _text(document: dict[str, Any]) -> bytes:
-    return (json.dumps(document, indent=2) + '\n').encode()
+def _text(path: str, document: dict[str, Any]) -> bytes:
+    try:
+        return (json.dumps(document, indent=2) + '\n').encode()
+    except RecursionError:
+        # json writes less deep than it reads.
+        raise exception.ProvisionerNonsense(
+            f'cannot use {path}: because it is nested too deeply') from None
 
 
 @contextlib.contextmanager
