@@ -45,6 +45,8 @@ PATH_MAX = 107
 _UCRED = struct.Struct('=iII')
 _CHUNK = 65536
 _ACCEPT_AGAIN_S = 1.0
+#: The status of some ten thousand volumes.
+ANSWER_BYTES_MAX = 67108864
 
 Verb = Callable[[Mapping[str, Any]], object]
 
@@ -58,7 +60,7 @@ class Limits:
     """
 
     request_bytes_max: int = 65536
-    answer_bytes_max: int = 67108864
+    answer_bytes_max: int = ANSWER_BYTES_MAX
     peers_max: int = 64
     idle_s: float = 30.0
     answer_s: float = 30.0

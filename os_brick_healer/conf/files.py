@@ -18,6 +18,7 @@ nova-compute uses), then ours; later files win.
 from collections.abc import Sequence
 import logging
 import os
+import shlex
 import socket
 
 from oslo_config import cfg
@@ -30,6 +31,9 @@ LOG = logging.getLogger(__name__)
 PROJECT = 'nova'
 OUR_FILE = '/etc/os-brick-healer/os-brick-healer.conf'
 OUR_DIR = '/etc/os-brick-healer/os-brick-healer.conf.d'
+_WHY_MAX = 1000
+#: What oslo.config raises; RecursionError: an option that names itself.
+_WRONG = (cfg.Error, ValueError, RecursionError)
 
 
 def default_files() -> list[str]:
@@ -62,7 +66,7 @@ def load(conf: cfg.ConfigOpts, args: Sequence[str], *, prog: str) -> None:
              default_config_files=default_files(),
              default_config_dirs=default_dirs())
         read_all(conf)
-    except (cfg.Error, ValueError) as e:
+    except _WRONG as e:
         raise _wrong(e) from e
 
 
@@ -71,6 +75,10 @@ def read_all(conf: cfg.ConfigOpts) -> None:
     group = conf[opts.GROUP]
     for opt in opts.ALL_OPTS:
         getattr(group, opt.dest)
+    try:
+        shlex.split(group.root_helper)
+    except ValueError as e:
+        raise ValueError(f'root_helper is no command: {e}') from e
 
 
 def reload(conf: cfg.ConfigOpts) -> None:
@@ -88,7 +96,7 @@ def reload(conf: cfg.ConfigOpts) -> None:
               default_config_files=list(conf.config_file or ()),
               default_config_dirs=list(conf.config_dir or ()))
         read_all(trial)
-    except (cfg.Error, ValueError) as e:
+    except _WRONG as e:
         raise _wrong(e) from e
     if not conf.reload_config_files():
         raise exception.ConfigError(
@@ -120,7 +128,7 @@ def beside(conf: cfg.ConfigOpts, *, our_file: str = OUR_FILE,
                default_config_files=[*names, *more],
                default_config_dirs=[*directories, *more_dirs])
         read_all(merged)
-    except (cfg.Error, ValueError) as e:
+    except _WRONG as e:
         LOG.error('%s; only the files of this service count', _wrong(e))
         return conf
     for opt in opts.ALL_OPTS:
@@ -162,7 +170,11 @@ def named_files(conf: cfg.ConfigOpts) -> tuple[list[str], list[str]]:
 
 
 def _wrong(e: Exception) -> exception.ConfigError:
-    return exception.ConfigError(f'cannot use the configuration: because {e}')
+    why = ' '.join(str(e).split())      # it may quote a value as it stands
+    if len(why) > _WHY_MAX:
+        why = f'{why[:_WHY_MAX]}...'
+    return exception.ConfigError(
+        f'cannot use the configuration: because {why}')
 
 
 def _once(names: list[str]) -> list[str]:
