@@ -100,8 +100,9 @@ class HostTest(CheckTestCase):
             f'lib/modules/{RELEASE}/modules.dep':
             'kernel/drivers/md/raid10.ko:\nkernel/x/nvme-tcp-other.ko:\n'})
         found = list(check_host.kernel(self.host))
-        self.assertEqual([Level.FAIL, Level.FAIL],
-                         [f.level for f in found[:2]])
+        self.assertEqual([Level.FAIL, Level.FAIL, Level.WARN],
+                         [f.level for f in found[:3]])
+        self.assertIn('ending silent connections', found[2].sentence)
 
     def test_native_multipath_that_is_off_warns(self) -> None:
         path = 'sys/module/nvme_core/parameters/multipath'
