@@ -102,6 +102,13 @@ soak: $(STAMP) ## the simulator with fresh seeds (SECONDS=how long)
 	PYTHONHASHSEED=0 $(PY) -W ignore -m os_brick_healer.tests.simulation \
 	    soak --seconds $(or $(SECONDS),60)
 
+.PHONY: fuzz
+fuzz: $(STAMP) ## hostile input, guided by coverage (SECONDS= each, TARGET=)
+	$(PY) -c 'import atheris' 2>/dev/null || $(PY) -m pip install --quiet \
+	    --disable-pip-version-check --editable '.[fuzz]'
+	$(PY) -W ignore -m os_brick_healer.tests.fuzz \
+	    --seconds $(or $(SECONDS),60) $(addprefix --target ,$(TARGET))
+
 .PHONY: cover
 cover: $(STAMP) ## unit tests with branch coverage; report in cover/
 	$(BIN)/coverage erase
