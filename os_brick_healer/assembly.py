@@ -23,7 +23,7 @@ from oslo_log import log as logging
 from os_brick_healer.conf import opts
 from os_brick_healer.conf import policy as policy_lib
 from os_brick_healer.engine import journal as journal_lib
-from os_brick_healer.engine import loop, threads, wake
+from os_brick_healer.engine import loop, pausing, threads, wake
 from os_brick_healer.metrics import catalogue
 from os_brick_healer.provisioner import base, loader
 from os_brick_healer.replica import act, laws, locks, observe, probe
@@ -147,8 +147,7 @@ def build(conf: cfg.ConfigOpts, *, run_mode: str,
             'kernel': policy.heals_max, 'ask': 1}),
         count=catalogue.count)
     engine.reload_hooks.append(functools.partial(_reload, conf, wing, truth))
-    if conf[opts.GROUP].paused and journal.setting('paused') is None:
-        journal.set_setting('paused', 'by the configuration')
+    pausing.configured(journal, conf[opts.GROUP].paused)
     LOG.info('the agent runs (%s, profile %s)', run_mode,
              conf[opts.GROUP].profile)
     return engine

@@ -54,7 +54,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 BEAT_S = 1.0
 #: Options that are read once; a reload says that they wait for a restart.
 FIXED = ('launch', 'state_path', 'run_path', 'root_helper', 'provisioner',
-         'profile')
+         'profile', 'paused', 'history_max')
 
 
 class Build(Protocol):

@@ -60,12 +60,11 @@ def table(engine: ports.Engine, facts: Callable[[], Mapping[str, Any]],
 
     def pause(request: Mapping[str, Any]) -> object:
         reason = _text_or_none(request, 'reason', REASON_MAX)
-        engine.pause(reason or 'paused by an operator')
-        return 'paused'
+        return _lasting('paused', engine.pause(
+            reason or 'paused by an operator'))
 
     def resume(_: Mapping[str, Any]) -> object:
-        engine.resume()
-        return 'resumed'
+        return _lasting('resumed', engine.resume())
 
     def release(request: Mapping[str, Any]) -> object:
         key = _text(request, 'key', KEY_MAX)
@@ -83,6 +82,14 @@ def table(engine: ports.Engine, facts: Callable[[], Mapping[str, Any]],
             'wake': wake, 'pause': pause, 'resume': resume,
             'release': release, 'ping': ping, 'version': ping,
             'reload': reread}
+
+
+def _lasting(what: str, problem: str | None) -> str:
+    """What was done, and whether the next agent will know of it."""
+    if problem is None:
+        return what
+    return (f'{what}; an agent that is started from now on may not know of '
+            f'it: {problem}')
 
 
 def whole_status(engine: ports.Engine,
@@ -180,8 +187,11 @@ def _text_or_none(request: Mapping[str, Any], name: str,
     value = request.get(name)
     if value is None:
         return None
-    if not isinstance(value, str) or not 0 < len(value) <= length_max or (
-            not _is_text(value)):
+    if isinstance(value, str) and not _is_text(value):
+        raise exception.HealerError(
+            f'cannot read this request: because {name} is not UTF-8',
+            hint='say it in ASCII, or in a UTF-8 terminal')
+    if not isinstance(value, str) or not 0 < len(value) <= length_max:
         raise exception.HealerError(
             f'cannot read this request: because {name} is no text of 1 to '
             f'{length_max} characters')

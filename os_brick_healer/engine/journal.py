@@ -34,6 +34,10 @@ from os_brick_healer.engine import columns
 
 VERSION = 1
 TEXT_MAX = 4096
+#: Settings: why healing is paused (see ``pausing``), and what became of a
+#: damaged journal.
+PAUSED = 'paused'
+DAMAGED = 'damaged'
 #: What SQLite raises for a statement, and Python for a value that SQLite
 #: cannot hold: text with half of a surrogate pair, more than 64 bits.
 _UNFIT = (sqlite3.Error, UnicodeEncodeError, OverflowError)
@@ -537,13 +541,19 @@ def process_start(pid: int, proc: str = '/proc') -> str | None:
 def open_or_set_aside(path: str, **kwargs: Any) -> tuple[Journal, str | None]:
     """Open the agent's journal; a damaged file is set aside, never deleted.
 
+    The new journal has a note of it. A pause is taken over where it can
+    still be read: somebody may be mending arrays by hand.
+
     :returns: the journal, and a sentence if a damaged one was set aside.
     """
+    paused = None
     try:
         journal = Journal(path, **kwargs)
         problem = journal.damage()
         if problem is None:
             return journal, None
+        with contextlib.suppress(exception.JournalError):
+            paused = journal.setting(PAUSED)
         journal.close()
     except exception.JournalError as e:
         if not isinstance(e.__cause__, sqlite3.DatabaseError) or isinstance(
@@ -554,6 +564,14 @@ def open_or_set_aside(path: str, **kwargs: Any) -> tuple[Journal, str | None]:
     for suffix in ('', '-wal', '-shm'):
         with contextlib.suppress(FileNotFoundError):
             os.rename(path + suffix, aside + suffix)
-    return Journal(path, **kwargs), (
-        f'the journal {path} is damaged ({problem}): it was set aside as '
-        f'{aside} and a new one begun')
+    sentence = (f'the journal {path} is damaged ({problem}): it was set aside '
+                f'as {aside} and a new one begun; ' + (
+                    'healing may have been paused and is not now: say pause '
+                    'or resume' if paused is None else
+                    'whether healing is paused was read from it: say pause '
+                    'or resume to confirm that'))
+    journal = Journal(path, **kwargs)
+    journal.set_setting(DAMAGED, sentence)
+    if paused is not None:
+        journal.set_setting(PAUSED, paused)
+    return journal, sentence
