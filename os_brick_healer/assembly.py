@@ -23,7 +23,7 @@ from oslo_log import log as logging
 from os_brick_healer.conf import opts
 from os_brick_healer.conf import policy as policy_lib
 from os_brick_healer.engine import journal as journal_lib
-from os_brick_healer.engine import loop, pausing, threads, wake
+from os_brick_healer.engine import loop, threads, wake
 from os_brick_healer.metrics import catalogue
 from os_brick_healer.provisioner import base, loader
 from os_brick_healer.replica import act, laws, locks, observe, probe
@@ -142,12 +142,12 @@ def build(conf: cfg.ConfigOpts, *, run_mode: str,
         process_start=journal_lib.process_start)
     engine = loop.Engine(
         (wing,), journal=journal, waits=waker, clock=clock,
+        paused=conf[opts.GROUP].paused,
         runs=threads.Threads(waker.post, {
             'flow': FLOW_THREADS, 'network': NETWORK_THREADS,
             'kernel': policy.heals_max, 'ask': 1}),
         count=catalogue.count)
     engine.reload_hooks.append(functools.partial(_reload, conf, wing, truth))
-    pausing.configured(journal, conf[opts.GROUP].paused)
     LOG.info('the agent runs (%s, profile %s)', run_mode,
              conf[opts.GROUP].profile)
     return engine

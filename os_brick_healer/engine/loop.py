@@ -48,11 +48,14 @@ NAP_MAX_S = 1.0
 
 
 class Engine:
-    """Runs the wings until it is stopped."""
+    """Runs the wings until it is stopped.
+
+    :param paused: the option: start paused, unless a person has resumed.
+    """
 
     def __init__(self, wings: tuple[Wing, ...], *,
                  journal: journal_lib.Journal, runs: Runs, waits: Waits,
-                 clock: Callable[[], float],
+                 clock: Callable[[], float], paused: bool = False,
                  count: Callable[..., None] = lambda *_a, **_k: None) -> None:
         self.wings = {w.kind: w for w in wings}
         self.journal = journal
@@ -65,6 +68,7 @@ class Engine:
         self._stopping = False
         self._turned_s = clock()
         self._notes = acting.Notes(journal, count)
+        self._start_paused = paused
         self._pause = pausing.Pause(journal, self._notes.attempt)
         self._actions = acting.Actions(
             self._notes, runs, clock, count,
@@ -256,7 +260,7 @@ class Engine:
 
     def run(self) -> None:
         """Look, act and wait, until :meth:`stop`."""
-        self._pause.load()
+        self._pause.load(self._start_paused)
         for intent in self.journal.open_intents():
             LOG.warning('the agent ended during "%s" of %s (%s): looking '
                         'at what came of it', intent.text, intent.key,

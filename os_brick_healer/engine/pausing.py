@@ -32,20 +32,6 @@ RESUMED = ''
 CONFIGURED = 'by the configuration (paused = true)'
 
 
-def configured(journal: journal_lib.Journal, paused: bool) -> None:
-    """Take up the option ``paused`` at the agent's start.
-
-    A person's word goes before it, for as long as it stands there.
-
-    :raises JournalError: it cannot be read or written.
-    """
-    said = journal.setting(journal_lib.PAUSED)
-    if paused and said is None:
-        journal.set_setting(journal_lib.PAUSED, CONFIGURED)
-    elif not paused and said == RESUMED:
-        journal.set_setting(journal_lib.PAUSED, None)
-
-
 def reason(journal: journal_lib.Journal) -> str | None:
     """Why healing is paused as the journal has it; None: it is not."""
     return journal.setting(journal_lib.PAUSED) or None
@@ -72,10 +58,21 @@ class Pause:
         self._unkept = False
         self._lock = threading.Lock()
 
-    def load(self) -> None:
-        """Go on as the agent before this one was told to."""
-        self.reason = reason(self._journal)
+    def load(self, configured: bool) -> None:
+        """Go on as the agent before this one was told to.
+
+        :param configured: the option ``paused``. A person's word goes
+            before it, for as long as it stands there.
+        """
+        said = self._journal.setting(journal_lib.PAUSED)
         self.damage = self._journal.setting(journal_lib.DAMAGED)
+        self.reason = said or None
+        if configured and said is None:
+            self.reason = CONFIGURED
+            self._keep()
+        elif not configured and said == RESUMED:
+            self._attempt(lambda: self._journal.set_setting(
+                journal_lib.PAUSED, None))
         if self.reason is not None:
             LOG.warning('healing is paused: %s', _one_line(self.reason))
 
@@ -104,7 +101,7 @@ class Pause:
         self._journal.set_setting(
             journal_lib.PAUSED,
             RESUMED if self.reason is None else self.reason)
-        self._journal.set_setting(journal_lib.DAMAGED, None)
+        self._journal.set_setting(journal_lib.DAMAGED, self.damage)
 
 
 def _one_line(text: str) -> str:

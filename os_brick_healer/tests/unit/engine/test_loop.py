@@ -188,7 +188,7 @@ class LoopTestCase(base.TestCase):
         self.counted: list[str] = []
         self.make('a', 'b')
 
-    def make(self, *keys: str) -> None:
+    def make(self, *keys: str, paused: bool = False) -> None:
         self.time = Time()
         self.hand = Hand(self.time)
         self.wing = Things(*keys)
@@ -196,7 +196,7 @@ class LoopTestCase(base.TestCase):
         self.addCleanup(self.journal.close)
         self.engine = loop.Engine(
             (self.wing,), journal=self.journal, waits=self.time,
-            runs=self.hand, clock=self.time,
+            runs=self.hand, clock=self.time, paused=paused,
             count=lambda name, **_labels: self.counted.append(name))
 
     def run_for(self, seconds: float) -> None:

@@ -28,8 +28,7 @@ class PausedLoopTest(test_loop.LoopTestCase):
 
         :param then: pause or resume, while it runs.
         """
-        self.make('a')
-        pausing.configured(self.journal, configured)
+        self.make('a', paused=configured)
         seen: list[str | None] = []
         self.at(1, lambda: seen.append(self.engine.paused))
         if then == 'pause':
@@ -76,6 +75,12 @@ class PausedLoopTest(test_loop.LoopTestCase):
         self.assertIsNone(after)
         self.assertEqual('by me', kept)
 
+    def test_a_configured_pause_holds_on_a_full_disk_too(self) -> None:
+        self.make('a', paused=True)
+        self.journal.full = True
+        self.run_for(2)
+        self.assertEqual(pausing.CONFIGURED, self.engine.paused)
+
     def test_a_reason_cannot_write_lines_into_the_log(self) -> None:
         with self.assertLogs(pausing.LOG.logger) as logs:
             self.engine.pause('a\nERROR \x1b[2J b')
@@ -100,9 +105,10 @@ class DamagedTest(test_loop.LoopTestCase):
         journal.close()
         return problem
 
-    def told(self) -> tuple[str | None, str | None]:
+    def told(self, *, configured: bool = False,
+             ) -> tuple[str | None, str | None]:
         """What an agent says of its pause and of its journal."""
-        self.make('a')
+        self.make('a', paused=configured)
         self.run_for(1)
         about = self.engine.status()['agent']
         return about['paused'], about['journal_error']
@@ -142,6 +148,12 @@ class DamagedTest(test_loop.LoopTestCase):
         with open(self.path, 'r+b') as f:
             f.seek((root - 1) * size)
             f.write(b'\xff' * size)
+
+    def test_the_configuration_confirms_nothing(self) -> None:
+        self.journal.set_setting(journal_lib.DAMAGED, 'was damaged')
+        for _ in range(2):
+            self.assertEqual((pausing.CONFIGURED, 'was damaged'),
+                             self.told(configured=True))
 
     def test_a_sound_journal_says_nothing(self) -> None:
         self.assertIsNone(self.reopen())
