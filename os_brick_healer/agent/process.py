@@ -88,6 +88,7 @@ def configure(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
     conf.register_cli_opts(_CLI_OPTS)
     files.load(conf, argv, prog=PROG)
     set_up_log(conf, argv)
+    files.warn_unknown(conf)
     files.share_lock_path(conf)
 
 
