@@ -118,6 +118,18 @@ cover: $(STAMP) ## unit tests with branch coverage; report in cover/
 	$(BIN)/coverage html -q -d cover
 	$(BIN)/coverage report
 
+# A few examples of each property: what is reached only by many is not
+# reached by a test that means it.
+.PHONY: cover-pure
+cover-pure: export HYPOTHESIS_PROFILE := quick
+cover-pure: export COVERAGE_FILE := $(CURDIR)/.coverage.pure
+cover-pure: $(STAMP) ## every line and branch of the pure rooms has its test
+	rooms=$$($(PY) -W ignore -m os_brick_healer.tests.pure rooms); \
+	$(BIN)/coverage run --branch -m unittest --quiet \
+	    $$($(PY) -W ignore -m os_brick_healer.tests.pure tests); \
+	$(BIN)/coverage report --include="$$rooms" --show-missing \
+	    --fail-under=100
+
 .PHONY: wheel
 wheel: $(STAMP) ## build the wheel; check what it would put beside os-brick
 	rm -rf build/wheel build/lib build/bdist.*
