@@ -107,6 +107,7 @@ def host_nqn(host: Host) -> Iterator[Finding]:
     if nqn and nqn.startswith('nqn.'):
         yield finding.ok('host NQN', nqn)
     else:
-        yield finding.warn(
-            'host NQN', f'{HOST_NQN} holds none: os-brick makes one up at '
-            'its first connect', f'nvme gen-hostnqn > {HOST_NQN}')
+        yield finding.fail(
+            'host NQN', f'{HOST_NQN} holds none: until os-brick makes one '
+            'up, when nova-compute starts, the agent cannot say who it is',
+            f'nvme gen-hostnqn > {HOST_NQN}')

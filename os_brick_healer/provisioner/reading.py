@@ -40,6 +40,10 @@ def load(text: bytes | str, source: str) -> 'Cursor':
         value = json.loads(text, parse_constant=_not_a_number,
                            parse_float=_finite,
                            object_pairs_hook=_no_key_twice)
+    except _Twice as error:
+        raise exception.ProvisionerNonsense(
+            f'cannot read {source}: because one object names the key '
+            f'{_shown(error.key)[1:]} twice') from None
     except (ValueError, RecursionError) as error:
         # UnicodeDecodeError and JSONDecodeError are ValueErrors. Only the
         # place is told: the message of some would quote the text.
@@ -67,8 +71,17 @@ def _finite(word: str) -> float:
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError
+        names = [name for name, _ in pairs]
+        raise _Twice(next(n for n in names if names.count(n) > 1))
     return found
+
+
+class _Twice(ValueError):
+    """Which of the two would count is anybody's guess."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
 
 
 class Cursor:

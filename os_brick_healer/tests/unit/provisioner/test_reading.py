@@ -65,6 +65,14 @@ class ReadingTest(base.TestCase):
             'cannot use it: because volumes.v1.replicas[0].id is a string, '
             'not a whole number', str(error))
 
+    def test_a_key_that_stands_twice_is_named(self) -> None:
+        for text, key in (('{"a": {"b": 1, "c": 2, "b": "secret"}}', 'b'),
+                          ('{"\\u001b": 1, "\\u001b": 2}', '(odd key)')):
+            error = self.assertRaises(exception.ProvisionerNonsense,
+                                      reading.load, text, 'it')
+            self.assertEqual('cannot read it: because one object names the '
+                             f'key {key} twice', str(error))
+
     def test_a_missing_key_is_named(self) -> None:
         error = self.assertRaises(exception.ProvisionerNonsense,
                                   read({'a': {}}).key('a').key, 'b')
