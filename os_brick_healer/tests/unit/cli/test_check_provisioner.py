@@ -225,6 +225,7 @@ class ConfigurationTest(test_check.CheckTestCase):
 
     def test_what_this_user_may_not_read_warns(self) -> None:
         _, warned = self.found(
-            '[os_brick_healer]\ncontrol_users = root\n', unread='/etc/nova/nova.conf')
+            '[os_brick_healer]\ncontrol_users = root\n',
+            unread='/etc/nova/nova.conf')
         self.assertIn('/etc/nova/nova.conf cannot be read',
                       warned.sentence)
