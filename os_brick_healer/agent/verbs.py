@@ -31,11 +31,12 @@ _NUMERIC = re.compile('[0-9]{1,10}')
 
 
 def table(engine: ports.Engine, facts: Callable[[], Mapping[str, Any]],
-          reload: Callable[[], object]) -> dict[str, control.Verb]:
+          reload: Callable[[], Iterable[str]]) -> dict[str, control.Verb]:
     """The verbs and what they do.
 
     :param facts: what the process knows of itself, for status.
-    :param reload: reads the configuration again.
+    :param reload: reads the configuration again, and tells what of it is
+        not in force.
     """
 
     def status(_: Mapping[str, Any]) -> object:
@@ -75,8 +76,7 @@ def table(engine: ports.Engine, facts: Callable[[], Mapping[str, Any]],
         return {'pid': os.getpid(), 'version': version.version_string()}
 
     def reread(_: Mapping[str, Any]) -> object:
-        reload()
-        return 'reloaded'
+        return '\n'.join(('reloaded', *reload()))
 
     return {'status': status, 'explain': explain, 'history': history,
             'wake': wake, 'pause': pause, 'resume': resume,

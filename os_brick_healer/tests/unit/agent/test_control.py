@@ -53,7 +53,7 @@ class ControlTestCase(base.TestCase):
               limits: control.Limits | None = None,
               more: Mapping[str, control.Verb] | None = None) -> None:
         table = verbs.table(self.engine, lambda: {'pid': os.getpid()},
-                            lambda: None)
+                            lambda: ('x has changed',))
         server = control.Server(self.path, {**table, **(more or {})},
                                 permitted, limits=limits)
         server.start()
@@ -140,6 +140,10 @@ class VerbsTest(ControlTestCase):
                                       **{name: 'caf\udce9'})
             self.assertIn(f'{name} is not UTF-8', str(error))
         self.assertIsNone(self.engine.paused)
+
+    def test_reload_tells_what_is_not_in_force(self) -> None:
+        self.serve()
+        self.assertEqual('reloaded\nx has changed', self.ask('reload'))
 
     def test_release_tells_whether_something_is_under_way(self) -> None:
         self.serve()
