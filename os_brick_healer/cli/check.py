@@ -36,7 +36,8 @@ def everything(read: settings.Configuration, *, host: Host | None = None,
     """
     host, conf = host or Host(), read.conf
     return [*check_config.configuration(host, read),
-            *check_host.commands(host), *check_host.kernel(host), *check_host.host_nqn(host),
+            *check_host.commands(host), *check_host.kernel(host),
+            *check_host.host_nqn(host),
             *check_files.lock_path(host, conf),
             *check_files.directories(host, conf),
             *check_files.journal(host, conf),
