@@ -145,6 +145,17 @@ class VerbsTest(ControlTestCase):
         self.serve()
         self.assertEqual('reloaded\nx has changed', self.ask('reload'))
 
+    def test_a_volume_that_was_never_here_is_not_found(self) -> None:
+        self.serve()
+        self.engine.journal.rows = (fakes.row('vol-gone', 'it was here'),)
+        for verb in ('wake', 'history', 'explain'):
+            error = self.assertRaises(client.AgentRefused, self.ask, verb,
+                                      key='nope')
+            self.assertIn("cannot find volume 'nope'", str(error))
+        self.assertEqual([], self.engine.woken)
+        self.assertEqual(['it was here'], [
+            row['text'] for row in self.ask('history', key='vol-gone')])
+
     def test_release_tells_whether_something_is_under_way(self) -> None:
         self.serve()
         key = self.engine.volumes[0]['key']
