@@ -351,6 +351,11 @@ class ThreadTest(ServiceTestCase):
         agent = self.run_it()
         self.assertRaises(exception.ConfigError, agent.reload)
 
+    def test_status_names_the_provisioner_that_is_in_force(self) -> None:
+        agent = self.run_it()
+        self.conf.set_override('provisioner', 'kumoscale', group=opts.GROUP)
+        self.assertEqual('local', agent._facts()['provisioner']['name'])
+
     def test_it_holds_the_lock_of_the_host(self) -> None:
         self.run_it()
         second = service.Service(self.conf, self._build, run_mode='thread',
