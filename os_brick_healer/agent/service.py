@@ -243,7 +243,7 @@ class Service:
         return {'pid': os.getpid(), 'version': version.version_string(),
                 'launch': self.run_mode, 'started_wall': self._started_wall,
                 'lacks': dict(self._lacks()),
-                'provisioner': {'name': self._group.provisioner}}
+                'provisioner': {'name': self._fixed['provisioner']}}
 
     # Reload -----------------------------------------------
 
