@@ -27,7 +27,7 @@ UNIT = f'{PACKAGE}.tests.unit'
 #: Room -> modules of unit tests, the quickest first.
 ROOMS: dict[str, tuple[str, ...]] = {
     'cli.render': ('cli.test_render',),
-    'connector.guard': ('connector.test_legs', 'connector.test_guard'),
+    'connector.guard': ('connector.test_plans', 'connector.test_legs'),
     'connector.legs': ('connector.test_legs',),
     'connector.resolve': ('connector.test_legs', 'connector.test_parts'),
     'engine.columns': ('engine.test_columns',),
