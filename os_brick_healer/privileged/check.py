@@ -36,7 +36,8 @@ _ARRAY = re.compile(r'md(?:\d{1,7}|_[A-Za-z0-9][A-Za-z0-9_.+-]{0,27})',
                     re.ASCII)
 _DEVICE = re.compile(r'nvme\d{1,6}n\d{1,6}', re.ASCII)
 _CONTROLLER = re.compile(r'nvme\d{1,6}', re.ASCII)
-_NQN = re.compile(r'nqn\.[!-~]{1,219}')
+#: No comma: nvme writes it between commas for the kernel.
+_NQN = re.compile(r'nqn\.[!-+\--~]{1,219}')
 _MD_UUID = re.compile(r'[0-9a-f]{32}')
 #: An IP address; behind % the interface of a link-local one. Python takes
 #: anything for that, and nvme writes it between commas for the kernel.
@@ -76,7 +77,8 @@ def controller(value: object) -> str:
 
 
 def nqn(value: object) -> str:
-    """An NVMe qualified name: visible ASCII, at most 223 bytes."""
+    """An NVMe qualified name: visible ASCII without commas, at most 223
+    bytes."""
     return _whole(_NQN, value, 'an NVMe qualified name')
 
 
