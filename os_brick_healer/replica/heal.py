@@ -223,9 +223,10 @@ def _connect(case: case_lib.Case,
     portals = tuple(p for p in leg.replica.portals if p not in known)
     if not portals:
         return None                      # live, its namespace is to appear
+    why = 'answers again' if leg.memory.belongs else 'is new and answers'
     return saying.say(
-        case, Phase.HEALING, f'{leg.name} answers again or is new: connect '
-        f'it', law=saying.LAW_NAMED_NOW,
+        case, Phase.HEALING, f'{leg.name} {why}: connect it',
+        law=saying.LAW_NAMED_NOW,
         action=model.ConnectReplica(
             volume=case.seen.key, law=saying.LAW_NAMED_NOW, replica=leg.id,
             nqn=leg.replica.nqn, portals=portals))
