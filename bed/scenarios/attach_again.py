@@ -182,8 +182,8 @@ def extend(stage: Stage) -> None:
     fresh = volume.legs[-1]
     stage.note('extending in the middle of the copy')
     size = world.host.extend(attachment, 48)
-    stage.check('the copy goes on', host.md_attribute(md, 'sync_action')
-                == 'recover')
+    stage.wait_until('the copy goes on', lambda: host.md_attribute(
+        md, 'sync_action') == 'recover', 10)
     slow_sync(md, 'system')
     stage.check('the array has grown', size > 44 << 20, size)
     stage.wait_until('the array is whole again',
