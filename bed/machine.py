@@ -214,7 +214,8 @@ def _boots(accel: str, built: image.Image) -> bool:
         guest = subprocess.Popen(
             [*DIE_WITH_PARENT, *_base_command(accel), '-m', '512M',
              '-kernel', str(built.kernel), '-initrd', str(built.initrd),
-             '-append', 'console=ttyS0 quiet panic=-1 no_timer_check bed.probe',
+             '-append',
+             'console=ttyS0 quiet panic=-1 no_timer_check bed.probe',
              '-serial', f'file:{console}'],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL)
