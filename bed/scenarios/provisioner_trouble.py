@@ -100,9 +100,9 @@ def contradict(world: World, agent: Agent, attachment: Attachment,
         world.kumoscale.requests_of('volumes')) >= 3, 40)
     stage.stays('nothing is changed', lambda: untouched(world, attachment),
                 2 * GRACE_S, every_s=0.5)
-    told = agent.volume(attachment.volume.id)
-    stage.check('the volume is held', told['phase'] == 'held', told)
-    stage.note(told['sentence'])
+    # Every other answer is a good one, and looks like the truth.
+    stage.wait_until('the volume is held', lambda: agent.phase(
+        attachment.volume.id) == 'held', 20)
     stage.check('the guest goes on', writer.flowing(3))
 
 
