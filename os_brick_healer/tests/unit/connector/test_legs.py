@@ -89,6 +89,17 @@ class LegTest(base.TestCase):
                           one.portals))
         self.assertEqual((), legs.of_connection({}))
 
+    def test_a_damaged_record_names_no_leg(self) -> None:
+        entry = {'target_nqn': 'nqn.a', 'portals': [('10.0.0.1', 1, 'tcp')]}
+        (one,) = legs.of_record({'volume_replicas': [entry]})
+        self.assertEqual((('10.0.0.1', '1', 'tcp'),), one.portals)
+        for odd in ('x', 7, {}, {'target_nqn': 'nqn.a'},
+                    {**entry, 'portals': [1]}, {**entry, 'portals': ['ab']}):
+            self.assertEqual((), legs.of_record(
+                {'volume_replicas': [entry, odd]}))
+        for whole in (7, {'a': 1}):
+            self.assertEqual((), legs.of_record({'volume_replicas': whole}))
+
     def test_what_is_not_published_is_no_leg(self) -> None:
         replica = provisioner.Replica(
             id=provisioner.ReplicaId(UUID.upper()), nqn='nqn.a',
