@@ -100,8 +100,10 @@ def changes(source: str) -> Iterator[tuple[str, str]]:
         operator = plugins.get_operator(f'core/{name}')()
         places = sum(len(list(operator.mutation_positions(n))) for n in nodes)
         for number in range(places):
-            yield f'{name} {number}', mutating.mutate_code(source, operator,
-                                                           number)
+            changed = mutating.mutate_code(source, operator, number)
+            # A law of its own (test_pure) holds these words.
+            if not difference(source, changed)[1].startswith('@dataclasses'):
+                yield f'{name} {number}', changed
 
 
 def difference(old: str, new: str) -> tuple[int, str, str]:

@@ -35,6 +35,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     'engine.pacing': ('engine.test_pacing',),
     'engine.verdict': ('replica.test_learned', 'replica.test_rooms'),
     'privileged.check': ('privileged.test_check',),
+    'provisioner.answer': ('provisioner.test_answer',),
     'provisioner.kumoscale_parse': ('provisioner.test_kumoscale_parse',),
     'replica.asking': ('replica.test_asking',),
     'replica.case': ('replica.test_flow', 'replica.test_heal',

@@ -43,6 +43,17 @@ class PureTest(base.TestCase):
             self) -> None:
         self.assertEqual(said_pure(), set(pure.ROOMS))
 
+    def test_what_it_holds_is_never_changed(self) -> None:
+        for room in pure.ROOMS:
+            tree = ast.parse((ROOT / pure.path(room)).read_text())
+            for node in ast.walk(tree):
+                if not isinstance(node, ast.ClassDef):
+                    continue
+                for decorator in node.decorator_list:
+                    words = ast.unparse(decorator)
+                    if words.startswith('dataclasses.dataclass'):
+                        self.assertIn('frozen=True', words, node.name)
+
     def test_what_the_contracts_call_pure_says_so(self) -> None:
         contracts = tomllib.loads(PYPROJECT.read_text())['tool'][
             'importlinter']['contracts']

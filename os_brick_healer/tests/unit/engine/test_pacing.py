@@ -122,7 +122,8 @@ class LimitsTest(base.TestCase):
     def test_bounds_that_contradict_each_other_are_refused(self) -> None:
         for name, value in (
                 ('poll_s', 1e3), ('poll_s', -1.0), ('break_after_s', 1e3),
-                ('silence_s', 1e3), ('volume_age_max_s', 0.0),
+                ('silence_s', 60.5), ('silence_s', -0.5),
+                ('break_after_s', -0.5), ('volume_age_max_s', 0.0),
                 ('arrival_s', 0.0), ('heals_max', 0),
                 ('flap_losses_max', 99), ('flap_losses_max', 0)):
             e = self.assertRaises(ValueError, dataclasses.replace,

@@ -245,6 +245,7 @@ class SentenceTest(base.TestCase):
         self.assertEqual(
             [risk.NOTHING, risk.TELL, risk.TUNE, risk.CONNECT, risk.ADD,
              risk.BREAK, risk.REPLACE, risk.REMOVE], sorted(risk))
+        self.assertEqual(list(range(8)), [int(r) for r in risk])
 
 
 class FactsTest(base.TestCase):

@@ -34,6 +34,7 @@ class PlainTest(base.TestCase):
     def test_a_count_is_a_whole_number_from_0_on(self) -> None:
         for value in (0, 1, plain.COUNT_MAX):
             self.assertEqual(value, plain.count(value))
+        self.assertEqual(1 << 62, plain.COUNT_MAX)
         self.refused(plain.count, -1, plain.COUNT_MAX + 1, 1.0, True, '1',
                      None, math.inf)
 

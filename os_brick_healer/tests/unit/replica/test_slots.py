@@ -62,3 +62,19 @@ class SlotsTest(base.TestCase):
         slots.give_back('b')
         slots.give_back('a')
         self.assertTrue(slots.take('c'))
+
+    def test_a_turn_that_is_given_back_is_one_turn(self) -> None:
+        turns = slots_lib.Slots(2)
+        self.assertEqual([True, True, False, False],
+                         [turns.take(k) for k in 'abcd'])
+        self.assertEqual(('c',), turns.give_back('a'))
+        self.assertEqual([False, True], [turns.take(k) for k in 'dc'])
+
+    def test_fewer_turns_than_are_held_are_none_to_give(self) -> None:
+        turns = slots_lib.Slots(3)
+        self.assertTrue(all(turns.take(k) for k in 'abc'))
+        turns.size = 1
+        self.assertFalse(turns.take('d'))
+        self.assertEqual((), turns.give_back('a'))
+        self.assertEqual((), turns.give_back('b'))
+        self.assertEqual(('d',), turns.give_back('c'))
