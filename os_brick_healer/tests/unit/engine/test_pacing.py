@@ -71,6 +71,7 @@ class PacingTest(base.TestCase):
 
     def test_only_what_is_in_no_hurry_is_spread(self) -> None:
         from_s = pacing.SPREAD_FROM_S
+        self.assertEqual(20.0, from_s)
         keys = [str(n) for n in range(100)]
         self.assertEqual({from_s - 0.1}, {
             pacing.spread_s(k, from_s - 0.1) for k in keys})
