@@ -37,7 +37,8 @@ SUITE = 'bookworm'
 KERNEL_PACKAGE = 'linux-image-cloud-amd64'
 GUEST_PACKAGES = (
     'ca-certificates', 'dbus', 'iproute2', 'kmod', 'mdadm', 'mount',
-    'nftables', 'nvme-cli', 'openssl', 'procps', 'python3', 'python3-venv',
+    'nbdkit', 'nftables', 'nvme-cli', 'openssl', 'procps', 'python3',
+    'python3-venv',
     'sudo', 'systemd-sysv', 'udev', 'util-linux', 'uuid-runtime',
     KERNEL_PACKAGE)
 # What the scenarios need beside the project's own requirements. The exact

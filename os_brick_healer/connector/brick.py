@@ -26,6 +26,7 @@ BrickException = exception.BrickException
 ExceptionChainer = exception.ExceptionChainer
 VolumeDeviceNotFound = exception.VolumeDeviceNotFound
 NVMeOFConnector = nvmeof.NVMeOFConnector
+BaseLinuxConnector = base.BaseLinuxConnector
 ProcessExecutionError = processutils.ProcessExecutionError
 get_host_nqn = utils.get_host_nqn
 synchronized = base.synchronized

@@ -40,6 +40,9 @@ MAPPING = '_connector_mapping_linux'
 PROTOCOLS = ('NVME', 'NVMEOF')
 STOCK = 'os_brick.initiator.connectors.nvmeof.NVMeOFConnector'
 OURS = 'os_brick_healer.connector.nvmeof.HealingNVMeOFConnector'
+#: A protocol that os-brick does not have: see connector.nbd.
+NBD = 'NBD'
+OURS_NBD = 'os_brick_healer.connector.nbd.HealingNBDConnector'
 
 
 def install() -> None:
@@ -61,6 +64,7 @@ def register() -> bool:
     for protocol in PROTOCOLS:
         if mapping.get(protocol) == STOCK:
             mapping[protocol] = OURS
+    mapping.setdefault(NBD, OURS_NBD)
     return all(mapping.get(protocol) == OURS for protocol in PROTOCOLS)
 
 
