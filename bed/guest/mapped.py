@@ -16,7 +16,7 @@ connector is os-brick's factory's, with our package installed; the processes
 are nbdkit's, on a real kernel.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import contextlib
 import dataclasses
 import importlib
@@ -144,10 +144,11 @@ class MappedHost:
         importlib.import_module('os_brick.initiator.connectors.nvmeof')
         return module.InitiatorConnector.factory('NBD', host.ROOT_HELPER)
 
-    def attach(self, alias: str = 'vol1', size_mib: int = 32) -> Served:
+    def attach(self, alias: str = 'vol1', size_mib: int = 32, *,
+               directory: pathlib.Path = DIRECTORY) -> Served:
         """Make a file, and map it through os-brick's factory."""
         volume = Served(id=str(uuid.uuid4()), alias=alias, device_path='',
-                        file=DIRECTORY / f'{alias}.img')
+                        file=directory / f'{alias}.img')
         with volume.file.open('wb') as file:
             file.truncate(size_mib << 20)
         return self.connect(volume)
@@ -232,6 +233,35 @@ class MappedHost:
         self.stage.artifact('processes.txt', subprocess.run(
             ['ps', 'axo', 'pid,ppid,stat,user,args'], check=False,
             capture_output=True, text=True, timeout=20).stdout)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """A file system that can be made to hang: storage that is slow."""
+
+    directory: pathlib.Path
+
+    def freeze(self) -> None:
+        """Every write waits from now on."""
+        host.command('fsfreeze', '--freeze', str(self.directory))
+
+    def thaw(self) -> None:
+        host.command('fsfreeze', '--unfreeze', str(self.directory))
+
+
+@contextlib.contextmanager
+def frozen_ground(stage: Stage) -> Iterator[Ground]:
+    """A small file system of its own, on a loop device."""
+    image, directory = pathlib.Path('/tmp/ground.img'), pathlib.Path('/mnt')
+    with image.open('wb') as file:
+        file.truncate(48 << 20)
+    host.command('mkfs.ext4', '-q', str(image))
+    host.command('mount', '-o', 'loop', str(image), str(directory))
+    ground = Ground(directory=directory)
+    stage.at_exit('thaw the file system', lambda: subprocess.run(
+        ['fsfreeze', '--unfreeze', str(directory)], check=False,
+        capture_output=True, timeout=20))
+    yield ground
 
 
 def connected() -> dict[str, str]:

@@ -13,7 +13,7 @@
 
 import signal
 
-from bed.guest.mapped import connected, MappedHost
+from bed.guest.mapped import connected, frozen_ground, MappedHost
 from bed.guest.scenario import scenario, Stage
 
 #: Three times what the design promises (1.3 s): the guest is emulated.
@@ -58,3 +58,81 @@ def dies(stage: Stage, how: signal.Signals) -> None:
                 volume.sysfs('queue/io_timeout'))
     stage.wait_until('the agent has forgotten it',
                      lambda: not mapped.agent.volume(volume.id), 30)
+
+
+@scenario(name='nbd-hangs', item='m3', timeout_s=240)
+def nbd_hangs(stage: Stage) -> None:
+    """The server is stopped with SIGSTOP: it is killed and replaced."""
+    mapped = MappedHost.build(stage)
+    volume = mapped.attach()
+    mapped.start_agent()
+    writer = mapped.write_to(volume)
+    old = volume.signal(signal.SIGSTOP)
+    stage.note(f'process {old} is stopped, and holds a request')
+    mapped.until_flowing(volume, writer)
+    stage.check('another process serves', volume.server != old)
+    mapped.until_well(volume)
+    stage.figure('nbd_hang_stall_s', writer.worst_stall_s)
+    stage.check('no write waited for long',
+                writer.worst_stall_s <= HANG_STALL_S_MAX * stage.patience,
+                writer.worst_stall_s)
+    mapped.prove(volume, writer)
+
+
+@scenario(name='nbd-slow-storage', item='m4', timeout_s=240)
+def nbd_slow_storage(stage: Stage) -> None:
+    """Storage that hangs behind a server that lives: it is left alone."""
+    mapped = MappedHost.build(stage, mapping_hang_time='1')
+    with frozen_ground(stage) as ground:
+        volume = mapped.attach(directory=ground.directory, size_mib=8)
+        mapped.start_agent()
+        writer = mapped.write_to(volume)
+        old = volume.server
+        stage.note('the file system of the data is frozen')
+        ground.freeze()
+        mapped.until_says(volume, 'the storage behind it is slow')
+        stage.stays('the server is left alone',
+                    lambda: volume.servers() == [old], 8)
+        ground.thaw()
+        mapped.until_flowing(volume, writer)
+        mapped.until_well(volume)
+        stage.check('it was never replaced', volume.server == old)
+        mapped.prove(volume, writer)
+        mapped.detach(volume)
+
+
+@scenario(name='nbd-many-killed', item='m5', timeout_s=300)
+def nbd_many_killed(stage: Stage) -> None:
+    """Sixteen servers are killed at once: all come back, a few at a time."""
+    mapped = MappedHost.build(stage, mapping_heals_max='4')
+    volumes = [mapped.attach(f'many-{n}', 8) for n in range(16)]
+    mapped.start_agent()
+    written = {volume.id: mapped.write_to(volume, pause_s=0.2)
+               for volume in volumes[:4]}
+    for volume in volumes:
+        volume.signal(signal.SIGKILL)
+    began_s = stage.now_s()
+    stage.wait_until('every volume has a server again', lambda: all(
+        len(v.servers()) == 1 for v in volumes), 120)
+    for volume in volumes:
+        mapped.until_well(volume)
+    stage.figure('nbd_many_healed_s', stage.now_s() - began_s)
+    for volume in volumes[:4]:
+        mapped.prove(volume, written[volume.id])
+
+
+@scenario(name='nbd-killed-unwatched', item='m6', timeout_s=240)
+def nbd_killed_unwatched(stage: Stage) -> None:
+    """Killed while no agent runs: the next one finds it at its start."""
+    mapped = MappedHost.build(stage)
+    volume = mapped.attach()
+    mapped.start_agent()
+    writer = mapped.write_to(volume)
+    mapped.agent.kill()
+    stage.note('the agent is dead; now the server dies')
+    volume.signal(signal.SIGKILL)
+    stage.wait_until('the guest waits', lambda: writer.stall_now_s() > 2, 60)
+    mapped.agent.start()
+    mapped.until_flowing(volume, writer)
+    mapped.until_well(volume)
+    mapped.prove(volume, writer)

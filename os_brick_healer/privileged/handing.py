@@ -48,28 +48,41 @@ def _peer(link: socket.socket) -> int:
 def offer(link: socket.socket, timeout_s: float) -> Iterator[str]:
     """Hand a connection to root; gives the place to tell it."""
     name = _PREFIX + secrets.token_hex(16)
+    over = threading.Event()
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(f'\0{name}')
         door.listen(4)
         door.settimeout(timeout_s)
-        giver = threading.Thread(target=_give, args=(door, link),
+        giver = threading.Thread(target=_give, args=(door, link, over),
                                  name='hand-over', daemon=True)
         giver.start()
         try:
             yield name
         finally:
-            with contextlib.suppress(OSError):
-                door.shutdown(socket.SHUT_RDWR)
-            giver.join(timeout_s)
+            over.set()
+            _knock(name)
+            giver.join()
 
 
-def _give(door: socket.socket, link: socket.socket) -> None:
-    with contextlib.suppress(OSError):     # the door is shut: nobody came
-        while True:
+def _knock(name: str) -> None:
+    """Wake who waits for a visitor: shutdown(2) of a door does not."""
+    with contextlib.suppress(OSError), socket.socket(
+            socket.AF_UNIX) as visitor:
+        visitor.settimeout(1.0)
+        visitor.connect(f'\0{name}')
+
+
+def _give(door: socket.socket, link: socket.socket,
+          over: threading.Event) -> None:
+    """Give the connection to the first visitor who is root."""
+    with contextlib.suppress(OSError):     # nobody came in time
+        while not over.is_set():
             visitor, _ = door.accept()
             with visitor:
-                if _peer(visitor) in (0, os.geteuid()):
+                if not over.is_set() and _peer(visitor) in (
+                        0, os.geteuid()):
                     socket.send_fds(visitor, [_MARK], [link.fileno()])
+                    return
 
 
 def take(name: str, uids: frozenset[int],
