@@ -78,7 +78,7 @@ class Nbd(Protocol):
                   timeout_s: float) -> bool: ...
 
     def flows(self, *, device: str, volume: str, timeout_s: float
-              ) -> bool: ...
+              ) -> str: ...
 
 
 class Locks(Protocol):
@@ -161,11 +161,15 @@ class Hands:
         """No lock: a read that hangs must not keep a heal waiting."""
         _allowed(action, seen)
         timeout_s = self.policy().proof_s
-        if self.nbd.flows(device=action.device, volume=action.volume,
-                          timeout_s=timeout_s):
+        found = self.nbd.flows(device=action.device, volume=action.volume,
+                               timeout_s=timeout_s)
+        if found == 'read':
             return Outcome(changed=False, detail='a block was read')
-        return Outcome(changed=False, error=f'a read from {action.device} '
-                       f'has not come back in {timeout_s:g} s')
+        told = 'sent, and' if found == learn.SENT else 'not even sent, and'
+        return Outcome(
+            changed=False, detail=found,
+            error=f'a read from {action.device} was {told} has not come '
+                  f'back in {timeout_s:g} s')
 
     def _kill(self, action: model.Kill, mapping: model.Mapping) -> Outcome:
         if self._end(mapping, action.server):
@@ -243,9 +247,14 @@ class Hands:
                 timer_ms=mapping.timer_before_ms or TIMER_MS,
                 timeout_s=CONNECT_S)
         if server is not None:
-            self._end(mapping, server, GRACE_S)
+            self._end(mapping, server, self._grace_s(mapping))
         with contextlib.suppress(FileNotFoundError):
             os.unlink(order.socket)
+
+    def _grace_s(self, mapping: model.Mapping) -> float:
+        mounter = self.mounter(mapping.mounter)
+        deaf = mounter is not None and mounter.server(mapping.order).deaf
+        return 0.0 if deaf else GRACE_S
 
     # A server ----------------------------------------------------------
 

@@ -194,10 +194,9 @@ def _unproven(seen: model.Seen, memory: model.Memory,
     if memory.proven_s is not None:
         return None
     unread = seen.unread_s is not None and seen.unread_s >= memory.server_s
-    if unread and memory.linked_s is None and (
-            seen.now_s - memory.server_s >= policy.attach_s):
+    if unread and seen.unsent and memory.linked_s is None:
         return _kill(seen, memory, policy, False,
-                     'it never came to serve')
+                     'no connection of the kernel leads to it')
     if unread and seen.now_s - (seen.unread_s or 0.0) < _SLOW_S:
         return _say(Phase.STALLED, memory, _SLOW_S,
                     f'nothing can be read from {_name(seen)} yet: '

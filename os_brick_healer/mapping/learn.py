@@ -18,6 +18,8 @@ from os_brick_healer.mapping import decide, model
 
 #: Outcome.detail of a heal whose data is gone or is another's.
 REFUSED = 'refused'
+#: Of a read that did not come back: the server has been sent it, or not.
+SENT, UNSENT = 'sent', 'unsent'
 
 
 def intend(memory: model.Memory, action: model.Action) -> model.Memory:
@@ -45,6 +47,11 @@ def learn(memory: model.Memory, action: model.Action,
             return dataclasses.replace(
                 memory, proven_s=now_s, linked_s=memory.linked_s or now_s,
                 tries=0, next_try_s=0.0, last_error=None, refused=None)
+        case model.Prove() if outcome.detail == SENT:
+            # Its storage is slow: that is no reason to kill it.
+            return dataclasses.replace(
+                memory, last_error=outcome.error,
+                linked_s=memory.linked_s or now_s)
         case model.Prove():
             return dataclasses.replace(memory, last_error=outcome.error)
         case model.Kill() if outcome.error is None:

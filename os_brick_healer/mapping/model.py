@@ -96,7 +96,9 @@ class Seen:
         device died, None: not since the agent runs.
     :ivar moved_s: when a request was last seen to end, or none to wait.
     :ivar answer: to the last question to the server that lives now.
-    :ivar unread_s: when a read through this server was last given up.
+    :ivar unread_s: when a read through this server was last given up; ...
+    :ivar unsent: ... and whether the kernel had not even sent it: no
+        connection leads to the server.
     :ivar paused: why healing is paused, else None.
     """
 
@@ -109,6 +111,7 @@ class Seen:
     moved_s: float | None = None
     answer: Answer | None = None
     unread_s: float | None = None
+    unsent: bool = False
     paused: str | None = None
 
     @property

@@ -48,14 +48,16 @@ def load(value: Mapping[str, Any]) -> model.Memory:
             float(t) for t in kept.get('deaths_s', ()))[-model.DEATHS_MAX:]
         for name in ('server_s', 'next_try_s'):
             kept[name] = float(kept.get(name, 0.0))
-        for name in ('lost_s', 'linked_s', 'proven_s'):
-            found = kept.get(name)
-            kept[name] = None if found is None else float(found)
+        found = kept.get('lost_s')
+        kept['lost_s'] = None if found is None else float(found)
         for name in ('tries', 'heals'):
             kept[name] = int(kept.get(name, 0))
         for name in ('last_error', 'refused'):
             found = kept.get(name)
             kept[name] = None if found is None else str(found)
+        # While no agent ran, a connection may have died unheard: what was
+        # proven before is proven anew.
+        kept['linked_s'] = kept['proven_s'] = None
         return model.Memory(**kept)
     except (AttributeError, KeyError, TypeError) as e:
         raise ValueError(f'not a memory of a mapping: {e!r}') from e

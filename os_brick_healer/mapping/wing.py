@@ -80,9 +80,9 @@ class MappingWing:
         self._asking: set[str] = set()
         self._serving: set[str] = set()
         self._started: dict[str, model.Process] = {}
-        self._unread_s: dict[str, float] = {}
+        self._unread: dict[str, tuple[float, bool]] = {}
         self._slots = slots_lib.Slots(policy.heals_max)
-        heard.lost = lambda: tuple(self._keys)
+        heard.lost = self._doubt
 
     # The engine's calls -----------
 
@@ -147,7 +147,8 @@ class MappingWing:
         now_s = self._clock()
         if isinstance(action, model.Prove):
             if outcome.error is not None:
-                self._unread_s[key] = now_s
+                self._unread[key] = (now_s,
+                                     outcome.detail == learn.UNSENT)
         else:
             self._serving.discard(key)
         memory = learn.learn(
@@ -182,13 +183,14 @@ class MappingWing:
                                        fresh=fresh)
         moved_s = (None if look.device is None
                    else self._motion.feed(key, look.device))
+        unread_s, unsent = self._unread.get(key, (None, False))
         return model.Seen(
             key=key, now_s=self._clock(), attachment=attachment,
             device=look.device, server=look.server, moved_s=moved_s,
             link_dead_s=(None if look.device is None else
                          self._heard.link_dead_s.get(look.device.name)),
             answer=self._answer(key, look.server),
-            unread_s=self._unread_s.get(key),
+            unread_s=unread_s, unsent=unsent,
             paused=engine.paused if engine is not None else None)
 
     def _answer(self, key: str,
@@ -214,6 +216,13 @@ class MappingWing:
         if not self._heard.watch(device.name, server):
             assert self._engine is not None
             self._engine.touch(self, (key,))
+
+    def _doubt(self) -> Iterable[str]:
+        """Deaths may have gone unheard: everything is proven anew."""
+        for key, memory in self._memories.items():
+            self._memories[key] = dataclasses.replace(
+                memory, linked_s=None, proven_s=None)
+        return tuple(self._keys)
 
     def _sample(self) -> None:
         assert self._engine is not None
@@ -314,7 +323,7 @@ class MappingWing:
         self._seen.pop(key, None)
         self._memories.pop(key, None)
         self._answers.pop(key, None)
-        self._unread_s.pop(key, None)
+        self._unread.pop(key, None)
 
     def about(self) -> dict[str, Any]:
         """Whether deaths are heard of, for status."""

@@ -87,10 +87,13 @@ class Server:
         stays in the foreground, and nothing secret is among them.
     :ivar as_root: whether it needs to run as root; else it runs as who
         asked for it, and can read no more than they can.
+    :ivar deaf: it fails requests when it is asked to end (SIGTERM), so it
+        is not to hear that; it is ended by SIGKILL.
     """
 
     argv: tuple[str, ...]
     as_root: bool = False
+    deaf: bool = False
 
 
 class Mounter(abc.ABC):

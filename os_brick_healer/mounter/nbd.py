@@ -14,6 +14,9 @@
 The embedded mounter: for one host, for the demonstration, for tests. nbdkit
 runs as the user who asked, with that user's rights to the file. It answers
 what the page cache has taken, so what it acknowledged outlives it.
+
+Told to end, nbdkit answers what it is sent from then on with ESHUTDOWN, and
+the kernel makes an I/O error of that. So it is started without ears for it.
 """
 
 from collections.abc import Mapping
@@ -44,7 +47,7 @@ class NbdMounter(base.Mounter):
     def server(self, order: base.Order) -> base.Server:
         """See :class:`base.Mounter`."""
         readonly = ('--readonly',) if 'readonly' in order.source else ()
-        return base.Server(argv=(
+        return base.Server(deaf=True, argv=(
             self.program, '--foreground', '--threads', _THREADS, *readonly,
             '--unix', order.socket, 'file', f'file={order.source["file"]}'))
 

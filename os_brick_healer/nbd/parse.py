@@ -108,13 +108,13 @@ def running(pid: int, stat: str, cmdline: str) -> Running | None:
                    argv=tuple(cmdline.rstrip('\0').split('\0')))
 
 
-def program(cmdline: str) -> str:
-    """The command's name of a command line."""
-    return cmdline.partition('\0')[0].rpartition('/')[2]
+def programs(words: Sequence[str]) -> frozenset[str]:
+    """What a command line may be called: of a script, the interpreter is
+    the first word and the script the second."""
+    return frozenset(word.rpartition('/')[2] for word in words[:2])
 
 
 def carries(argv: Sequence[str], name: str, marks: Sequence[str]) -> bool:
     """Whether a command line is of a program and has all these words."""
-    return bool(argv) and bool(marks) and (
-        argv[0].rpartition('/')[2] == name
-        and all(mark in argv[1:] for mark in marks))
+    return bool(marks) and name in programs(argv) and all(
+        mark in argv[1:] for mark in marks)

@@ -11,13 +11,13 @@
 #    under the License.
 """Network block devices: each verified by its cookie before it is touched."""
 
-from collections.abc import Callable
 import mmap
 import os
 import socket
+from typing import Protocol
 
 from os_brick_healer import exception
-from os_brick_healer.nbd import kernel
+from os_brick_healer.nbd import kernel, parse
 from os_brick_healer.privileged import bounded, check, command
 from os_brick_healer.privileged import tree as trees
 from os_brick_healer.sysfs import nbd
@@ -27,8 +27,19 @@ REATTACH_S_MAX = 30 * 86400
 _PAGE_BYTES = 4096
 _MODPROBE_S = 20.0
 
-#: Gives the kernel a connection; see :mod:`os_brick_healer.nbd.kernel`.
-Connect = Callable[..., int]
+
+
+class Kernel(Protocol):
+    """The driver; see :mod:`os_brick_healer.nbd.kernel`."""
+
+    def connect(self, fd: int, *, size_bytes: int, server_flags: int,
+                cookie: str, reattach_s: int, timeout_s: float) -> int: ...
+
+    def reconfigure(self, fd: int, index: int, *, size_bytes: int,
+                    cookie: str, reattach_s: int, timeout_s: float
+                    ) -> None: ...
+
+    def disconnect(self, index: int, *, timeout_s: float) -> None: ...
 
 
 def verify(tree: trees.Tree, device: object, volume: object) -> int:
@@ -61,7 +72,8 @@ def load_driver(run: command.Runner = command.run) -> None:
 
 def connect(tree: trees.Tree, link: socket.socket, *, volume: object,
             size_bytes: object, server_flags: object, reattach_s: object,
-            timer_ms: object, timeout_s: float) -> tuple[str, int]:
+            timer_ms: object, timeout_s: float,
+            driver: Kernel = kernel) -> tuple[str, int]:
     """A new device on a connection; its name, and its timer before.
 
     :raises NotOurs: the volume has a device already.
@@ -72,7 +84,7 @@ def connect(tree: trees.Tree, link: socket.socket, *, volume: object,
     if there is not None:
         raise exception.NotOurs(
             f'cannot connect {cookie}: {there} is connected with it already')
-    index = kernel.connect(
+    index = driver.connect(
         link.fileno(), cookie=cookie, size_bytes=_size(size_bytes),
         server_flags=check.number(server_flags, 0, 65535, 'flags'),
         reattach_s=check.number(reattach_s, 1, REATTACH_S_MAX, 'seconds'),
@@ -92,7 +104,7 @@ def _size(value: object) -> int:
 
 def reconnect(tree: trees.Tree, link: socket.socket, *, device: object,
               volume: object, size_bytes: object, reattach_s: object,
-              timeout_s: float) -> None:
+              timeout_s: float, driver: Kernel = kernel) -> None:
     """A new connection for a device whose old one is dead.
 
     :raises NotOurs: the device is another volume's, or would shrink.
@@ -105,14 +117,15 @@ def reconnect(tree: trees.Tree, link: socket.socket, *, device: object,
         raise exception.NotOurs(
             f'cannot reconnect nbd{index}: what is served has {size} bytes, '
             f'the device {found and found.size_bytes}')
-    kernel.reconfigure(
+    driver.reconfigure(
         link.fileno(), index, size_bytes=size, cookie=check.volume(volume),
         reattach_s=check.number(reattach_s, 1, REATTACH_S_MAX, 'seconds'),
         timeout_s=timeout_s)
 
 
 def disconnect(tree: trees.Tree, *, device: object, volume: object,
-               timer_ms: object, timeout_s: float) -> bool:
+               timer_ms: object, timeout_s: float,
+               driver: Kernel = kernel) -> bool:
     """End a device, and give its timer back; whether there was one.
 
     The timer goes first: it outlives the device, and the next to be
@@ -131,7 +144,7 @@ def disconnect(tree: trees.Tree, *, device: object, volume: object,
             f'cannot disconnect {name}: {", ".join(holders)} holds it')
     set_timer(tree, device=name, volume=volume, timer_ms=timer_ms,
               timeout_s=timeout_s)
-    kernel.disconnect(index, timeout_s=timeout_s)
+    driver.disconnect(index, timeout_s=timeout_s)
     return True
 
 
@@ -148,17 +161,30 @@ def set_timer(tree: trees.Tree, *, device: object, volume: object,
     return True
 
 
-def flows(tree: trees.Tree, *, device: object, volume: object,
-          timeout_s: float) -> bool:
-    """Whether one block can be read, past every cache, in time.
+#: How requests stood when a read that has not come back was begun.
+_before: dict[str, parse.Requests | None] = {}
 
+
+def flows(tree: trees.Tree, *, device: object, volume: object,
+          timeout_s: float) -> str:
+    """Read one block, past every cache: what came of it in time.
+
+    A request that waits for a connection is not under way for the block
+    layer (nbd_handle_cmd() waits before it begins the request), one that a
+    server was sent is. So a read that does not come back tells slow storage
+    from a connection that is not there.
+
+    :returns: ``read``; ``sent``: requests have moved since, or one more is
+        under way; ``unsent``: none.
     :raises OSError: it is read with an error.
     """
     verify(tree, device, volume)
-    path = tree.path(f'/dev/{check.nbd(device)}')
+    name = check.nbd(device)
+    path = tree.path(f'/dev/{name}')
 
     def read() -> int:
         # The first open() reads the table of partitions: it may hang, too.
+        _before[path] = _requests(tree, name)
         fd = os.open(path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
         try:
             with mmap.mmap(-1, _PAGE_BYTES) as page:
@@ -166,4 +192,15 @@ def flows(tree: trees.Tree, *, device: object, volume: object,
         finally:
             os.close(fd)
 
-    return bounded.run(read, timeout_s, f'read {path}').done
+    if bounded.run(read, timeout_s, f'read {path}').done:
+        return 'read'
+    before, now = _before.get(path), _requests(tree, name)
+    moved = before is None or now is None or (
+        now.completed != before.completed
+        or now.in_flight > before.in_flight)
+    return 'sent' if moved else 'unsent'
+
+
+def _requests(tree: trees.Tree, name: str) -> parse.Requests | None:
+    found = nbd.device(tree, name)
+    return None if found is None else found.requests

@@ -101,8 +101,8 @@ def set_timer(*, device: str, volume: str, timer_ms: int,
 
 
 @privileged.entrypoint
-def flows(*, device: str, volume: str, timeout_s: float) -> bool:
-    """Whether one block can be read in time."""
+def flows(*, device: str, volume: str, timeout_s: float) -> str:
+    """Read one block: ``read``, or it is ``sent``, or ``unsent``."""
     return blocks.flows(tree.Tree(), device=device, volume=volume,
                         timeout_s=check.timeout(timeout_s))
 

@@ -41,6 +41,8 @@ LOG_DIRECTORY = '/var/log/os-brick-healer'
 #: A log that is longer when a server starts is set aside once.
 LOG_BYTES_MAX = 16777216
 WORDS_BYTES_MAX, WORDS_LINES = 1000, 2
+ENV = '/usr/bin/env'
+ASKED_TO_END = ('HUP', 'INT', 'QUIT', 'TERM')
 UNIT_PREFIX = 'os-brick-healer-map-'
 SYSTEMD_RUNS = '/run/systemd/system'
 CGROUP = '/sys/fs/cgroup/system.slice'
@@ -141,7 +143,10 @@ class Starter:
             raise exception.CommandError(
                 f'cannot run {server.argv[0]}: not found in {self.path}',
                 hint='install it')
-        return [program, *server.argv[1:]]
+        # A signal that is blocked stays so across execve(2), whatever
+        # handler the program installs (env(1) of coreutils 8.31).
+        ears = [ENV, f'--block-signal={",".join(ASKED_TO_END)}', '--']
+        return [*(ears if server.deaf else ()), program, *server.argv[1:]]
 
     def _log(self, volume: str) -> str:
         os.makedirs(self.log_directory, mode=0o750, exist_ok=True)
@@ -191,7 +196,8 @@ class Starter:
         unit = (f'{UNIT_PREFIX}{wanted.order.volume}-'
                 f'{secrets.token_hex(4)}.service')
         result = command.run(
-            unit_argv(unit, uid, gid, log, argv),
+            unit_argv(unit, uid, gid, log, argv,
+                      'SIGKILL' if server.deaf else 'SIGTERM'),
             max(0.1, until_s - time.monotonic()))
         if result.code != 0:
             raise exception.CommandError(
@@ -224,8 +230,10 @@ def last_words(volume: object, directory: str = LOG_DIRECTORY) -> str:
 
 
 def unit_argv(unit: str, uid: int, gid: int, log: str,
-              argv: Sequence[str]) -> list[str]:
+              argv: Sequence[str], end_by: str) -> list[str]:
     """The command that starts a server as a unit.
+
+    :param end_by: the signal with which systemd stops it.
 
     OOMScoreAdjust: a guest loses its disk when this dies.
     """
@@ -234,7 +242,7 @@ def unit_argv(unit: str, uid: int, gid: int, log: str,
             '--description=serves a volume, kept by os-brick-healer',
             *(f'--property={p}' for p in (
                 'Type=exec', 'OOMScoreAdjust=-900', 'LimitNOFILE=65536',
-                'UMask=0077', 'WorkingDirectory=/',
+                'UMask=0077', 'WorkingDirectory=/', f'KillSignal={end_by}',
                 f'StandardOutput=append:{log}',
                 f'StandardError=append:{log}')),
             '--', *argv]

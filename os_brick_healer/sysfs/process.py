@@ -45,7 +45,7 @@ def of_programs(tree: reader.Tree,
         if not name.isdigit():
             continue
         line = tree.read(f'{PROC}/{name}/cmdline', COMMAND_BYTES_MAX)
-        if line and parse.program(line) in programs:
+        if line and programs & parse.programs(line.split('\0', 2)):
             found = running(tree, int(name))
             if found is not None:
                 yield found
