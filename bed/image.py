@@ -36,10 +36,10 @@ from bed import chroot, initramfs
 SUITE = 'bookworm'
 KERNEL_PACKAGE = 'linux-image-cloud-amd64'
 GUEST_PACKAGES = (
-    'ca-certificates', 'dbus', 'iproute2', 'kmod', 'mdadm', 'mount',
-    'nbdkit', 'nftables', 'nvme-cli', 'openssl', 'procps', 'python3',
-    'python3-venv',
-    'sudo', 'systemd-sysv', 'udev', 'util-linux', 'uuid-runtime',
+    'ca-certificates', 'dbus', 'e2fsprogs', 'iproute2', 'kmod', 'mdadm',
+    'mount', 'nbdkit', 'nftables', 'nvme-cli', 'openssl', 'procps',
+    'python3', 'python3-venv', 'sudo', 'systemd-sysv', 'udev', 'util-linux',
+    'uuid-runtime',
     KERNEL_PACKAGE)
 # What the scenarios need beside the project's own requirements. The exact
 # os-brick is the one that the documentation's figures were measured with.

@@ -74,10 +74,16 @@ class Ground:
         (self.root / f'proc/{pid}').rmdir()
 
 
+class Killed(BaseException):
+    """The agent that called ended in the middle of it."""
+
+
 class Root:
     """The privileged side: what it was told, and its effects.
 
+    :ivar left: who calls is killed after so many more calls.
     :ivar refuses: what it raises, by the call's name.
+    :ivar linked: to whom the kernel's connection leads.
     :ivar mute: the server that it starts does not listen.
     :ivar dies: it ends at once, with these last words.
     """
@@ -92,8 +98,14 @@ class Root:
         self.size_bytes = world.SIZE
         self.answer = 'read'
         self.next_pid = 200
+        self.left: int | None = None
+        self.linked = 100
 
     def _asked(self, name: str) -> None:
+        if self.left is not None:
+            if not self.left:
+                raise Killed
+            self.left -= 1
         self.did.append(name)
         if name in self.refuses:
             raise self.refuses[name]
@@ -144,6 +156,7 @@ class Root:
         del handover, size_bytes, reattach_s, timeout_s
         self._asked('reconnect')
         assert (device, volume) == ('nbd3', world.KEY)
+        self.linked = max(self.servers)
 
     def disconnect(self, *, device: str, volume: str, timer_ms: int,
                    timeout_s: float) -> bool:
@@ -167,7 +180,8 @@ class Root:
     def flows(self, *, device: str, volume: str, timeout_s: float) -> str:
         del device, volume, timeout_s
         self._asked('flows')
-        return self.answer
+        there = (self.ground.root / f'proc/{self.linked}').exists()
+        return self.answer if there else 'unsent'
 
     def close(self) -> None:
         for server in self.servers.values():

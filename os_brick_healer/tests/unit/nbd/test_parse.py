@@ -76,5 +76,6 @@ class RunningTest(base.TestCase):
                 (False, ('/usr/bin/vi', *marks)),
                 (False, ('nbdkit', '--unix /run/a.sock')), (False, ())):
             self.assertEqual(expected,
-                             parse.carries(argv, 'nbdkit', marks), argv)
+                             parse.carries(argv, 'nbdkit', marks),
+                             str(argv))
         self.assertFalse(parse.carries(('nbdkit',), 'nbdkit', ()))
