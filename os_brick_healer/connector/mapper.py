@@ -64,22 +64,26 @@ class Mapper:
         :raises HealerError: it cannot be mapped; nothing is left of it.
         """
         key = volume_id(volume)
+        wanted = self._wanted(key, mounter, source)
+        with self.hands.locks.hold(key, self.settings().lock_s):
+            there = self._there(key, wanted)
+            return there or self._map(key, alias, wanted)
+
+    def _wanted(self, key: str, mounter: str,
+                source: Mapping[str, object]) -> model.Mapping:
         settings = self.settings()
         plugin = self.mounters.get(mounter)
         if plugin is None:
             raise exception.ConfigError(
                 f'cannot map {key}: because mounter {mounter} is not '
                 'installed', hint='see the log')
-        wanted = model.Mapping(
+        return model.Mapping(
             mounter=mounter, abilities=plugin.abilities, size_bytes=0,
             timer_ms=settings.timer_ms, timer_before_ms=act.TIMER_MS,
             order=base.Order(
                 volume=key, source=plugin.normalize(source),
                 socket=locks.socket_path(settings.run_path, key),
                 reattach_s=settings.reattach_s))
-        with self.hands.locks.hold(key, settings.lock_s):
-            there = self._there(key, wanted)
-            return there or self._map(key, alias, wanted)
 
     def _there(self, key: str, wanted: model.Mapping) -> str | None:
         """The device that a volume has already.
@@ -149,8 +153,12 @@ class Mapper:
                     hint='does udev run?')
             time.sleep(_POLL_S)
 
-    def unmap(self, volume: str) -> None:
+    def unmap(self, volume: str, mounter: str,
+              source: Mapping[str, object]) -> None:
         """Unmap a volume, by its device; also with a dead server.
+
+        What is written down counts; the caller's words are for a volume of
+        which nothing is (the journal could not be written).
 
         :raises HealerError: the device could not be ended; the row stays.
         """
@@ -158,7 +166,13 @@ class Mapper:
         with self.hands.locks.hold(key, self.settings().lock_s):
             mapping = self._known(key)
             if mapping is None:
-                return
+                device = nbd.with_cookie(self.tree, key)
+                if device is None:
+                    return
+                mapping = self._wanted(key, mounter, source)
+                mapping = dataclasses.replace(
+                    mapping, order=dataclasses.replace(
+                        mapping.order, device=device))
             self.records.detach_begin(key)
             self.hands.unmap(mapping, self._server(mapping))
             self.records.detach_done(key)

@@ -46,8 +46,7 @@ class HealingNBDConnector(brick.BaseLinuxConnector):  # type: ignore[misc]
         try:
             path = self._mapper().map(
                 volume, str(connection_properties.get('alias') or volume),
-                str(connection_properties.get('mounter')
-                    or DEFAULT_MOUNTER),
+                _mounter(connection_properties),
                 mapper.source_of(connection_properties))
         except exception.HealerError as e:
             raise brick.refusal(str(e)) from e
@@ -61,7 +60,10 @@ class HealingNBDConnector(brick.BaseLinuxConnector):  # type: ignore[misc]
         """Unmap, by the device that is written down."""
         del device_info, force
         try:
-            self._mapper().unmap(str(connection_properties['volume_id']))
+            self._mapper().unmap(
+                str(connection_properties['volume_id']),
+                _mounter(connection_properties),
+                mapper.source_of(connection_properties))
         except exception.HealerError as e:
             if not ignore_errors:
                 raise brick.refusal(str(e)) from e
@@ -95,3 +97,7 @@ class HealingNBDConnector(brick.BaseLinuxConnector):  # type: ignore[misc]
                 str(connection_properties['volume_id']))
         except exception.HealerError as e:
             raise brick.refusal(str(e)) from e
+
+
+def _mounter(properties: Mapping[str, Any]) -> str:
+    return str(properties.get('mounter') or DEFAULT_MOUNTER)

@@ -35,7 +35,8 @@ class HandsTest(base.TestCase):
         self.locks = ground_lib.FreeLocks()
         self.hands = act.Hands(
             tree=self.ground.tree, locks=self.locks, nbd=self.root,
-            mounter={'nbd': self.ground.mounter}.get, policy=lambda: self.policy)
+            mounter={'nbd': self.ground.mounter}.get,
+            policy=lambda: self.policy)
         self.policy = world.POLICY
         self.started: list[model.Process] = []
         self.at = world.seen(server=None,
