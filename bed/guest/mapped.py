@@ -16,7 +16,7 @@ connector is os-brick's factory's, with our package installed; the processes
 are nbdkit's, on a real kernel.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 import contextlib
 import dataclasses
 import importlib
@@ -24,6 +24,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 from typing import Any
 import uuid
@@ -145,12 +146,16 @@ class MappedHost:
         return module.InitiatorConnector.factory('NBD', host.ROOT_HELPER)
 
     def attach(self, alias: str = 'vol1', size_mib: int = 32, *,
-               directory: pathlib.Path = DIRECTORY) -> Served:
-        """Make a file, and map it through os-brick's factory."""
+               on: pathlib.Path | None = None) -> Served:
+        """Make a file, and map it through os-brick's factory.
+
+        :param on: a block device in place of a file.
+        """
         volume = Served(id=str(uuid.uuid4()), alias=alias, device_path='',
-                        file=directory / f'{alias}.img')
-        with volume.file.open('wb') as file:
-            file.truncate(size_mib << 20)
+                        file=on or DIRECTORY / f'{alias}.img')
+        if on is None:
+            with volume.file.open('wb') as file:
+                file.truncate(size_mib << 20)
         return self.connect(volume)
 
     def connect(self, volume: Served) -> Served:
@@ -237,31 +242,39 @@ class MappedHost:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """A file system that can be made to hang: storage that is slow."""
+    """Storage that can be made slow: a device whose server is ours alone."""
 
-    directory: pathlib.Path
+    server: 'subprocess.Popen[bytes]'
+    path: pathlib.Path
+
+    @classmethod
+    def lay(cls, stage: Stage, size_mib: int = 8) -> 'Ground':
+        """Connects a device by hand: no agent knows of it."""
+        handshake = importlib.import_module('os_brick_healer.nbd.handshake')
+        kernel = importlib.import_module('os_brick_healer.nbd.kernel')
+        image, place = DIRECTORY / 'ground.img', DIRECTORY / 'ground.sock'
+        with image.open('wb') as file:
+            file.truncate(size_mib << 20)
+        host.command('modprobe', 'nbd')
+        server = subprocess.Popen(['nbdkit', '--foreground', '--unix',
+                                   str(place), 'file', str(image)])
+        stage.at_exit('end the ground', server.kill)
+        stage.wait_until('the ground is laid', place.exists)
+        with socket.socket(socket.AF_UNIX) as link:
+            link.connect(str(place))
+            export = handshake.negotiate(link, '', 20.0)
+            index = kernel.connect(
+                link.fileno(), size_bytes=export.size_bytes,
+                server_flags=export.flags, cookie='ground', reattach_s=600,
+                timeout_s=20.0)
+        return cls(server=server, path=pathlib.Path(f'/dev/nbd{index}'))
 
     def freeze(self) -> None:
-        """Every write waits from now on."""
-        host.command('fsfreeze', '--freeze', str(self.directory))
+        """Every request waits from now on."""
+        self.server.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        host.command('fsfreeze', '--unfreeze', str(self.directory))
-
-
-@contextlib.contextmanager
-def frozen_ground(stage: Stage) -> Iterator[Ground]:
-    """A small file system of its own, on a loop device."""
-    image, directory = pathlib.Path('/tmp/ground.img'), pathlib.Path('/mnt')
-    with image.open('wb') as file:
-        file.truncate(48 << 20)
-    host.command('mkfs.ext4', '-q', str(image))
-    host.command('mount', '-o', 'loop', str(image), str(directory))
-    ground = Ground(directory=directory)
-    stage.at_exit('thaw the file system', lambda: subprocess.run(
-        ['fsfreeze', '--unfreeze', str(directory)], check=False,
-        capture_output=True, timeout=20))
-    yield ground
+        self.server.send_signal(signal.SIGCONT)
 
 
 def connected() -> dict[str, str]:

@@ -13,7 +13,7 @@
 
 import signal
 
-from bed.guest.mapped import connected, frozen_ground, MappedHost
+from bed.guest.mapped import connected, Ground, MappedHost
 from bed.guest.scenario import scenario, Stage
 
 #: Three times what the design promises (1.3 s): the guest is emulated.
@@ -89,22 +89,28 @@ def nbd_hangs(stage: Stage) -> None:
 def nbd_slow_storage(stage: Stage) -> None:
     """Storage that hangs behind a server that lives: it is left alone."""
     mapped = MappedHost.build(stage, mapping_hang_time='1')
-    with frozen_ground(stage) as ground:
-        volume = mapped.attach(directory=ground.directory, size_mib=8)
-        mapped.start_agent()
-        writer = mapped.write_to(volume)
-        old = volume.server
-        stage.note('the file system of the data is frozen')
-        ground.freeze()
-        mapped.until_says(volume, 'the storage behind it is slow')
-        stage.stays('the server is left alone',
-                    lambda: volume.servers() == [old], 8)
-        ground.thaw()
-        mapped.until_flowing(volume, writer)
-        mapped.until_well(volume)
-        stage.check('it was never replaced', volume.server == old)
-        mapped.prove(volume, writer)
-        mapped.detach(volume)
+    ground = Ground.lay(stage)
+    volume = mapped.attach(on=ground.path)
+    mapped.start_agent()
+    writer = mapped.write_to(volume)
+    old = volume.server
+    stage.note('the storage of the data does not answer any more')
+    ground.freeze()
+    mapped.until_says(volume, 'the storage behind it is slow')
+    stage.stays('the server is left alone',
+                lambda: volume.servers() == [old], 8)
+    stage.note('a new agent does not take it for dead either')
+    mapped.agent.kill()
+    mapped.agent.start()
+    mapped.until_says(volume, 'has not come back')
+    stage.stays('the server is left alone',
+                lambda: volume.servers() == [old], 10)
+    ground.thaw()
+    mapped.until_flowing(volume, writer)
+    mapped.until_well(volume)
+    stage.check('it was never replaced', volume.server == old)
+    mapped.prove(volume, writer)
+    mapped.detach(volume)
 
 
 @scenario(name='nbd-many-killed', item='m5', timeout_s=300)
