@@ -196,8 +196,10 @@ class MappedHost:
 
     # The guest's I/O ------------------
 
-    def write_to(self, volume: Served, *, pause_s: float = 0.005) -> Writer:
-        writer = Writer(volume.device_path, pause_s=pause_s)
+    def write_to(self, volume: Served, *, pause_s: float = 0.005,
+                 span_mib: int | None = None) -> Writer:
+        writer = Writer(volume.device_path, pause_s=pause_s,
+                        span_mib=span_mib)
         self.stage.at_exit('end the writer', writer.close)
         self.stage.wait_until(f'the guest writes to {volume.device_path}',
                               lambda: writer.writes >= WARM_UP_WRITES)

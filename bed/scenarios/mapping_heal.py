@@ -11,9 +11,12 @@
 # under the License.
 """The process behind a mapped volume dies or hangs, and is brought back."""
 
+import mmap
+import os
 import signal
+import threading
 
-from bed.guest.mapped import connected, Ground, MappedHost
+from bed.guest.mapped import connected, Ground, MappedHost, Served
 from bed.guest.scenario import scenario, Stage
 
 #: Three times what the design promises (1.3 s): the guest is emulated.
@@ -92,10 +95,11 @@ def nbd_slow_storage(stage: Stage) -> None:
     ground = Ground.lay(stage)
     volume = mapped.attach(on=ground.path)
     mapped.start_agent()
-    writer = mapped.write_to(volume)
+    writer = mapped.write_to(volume, span_mib=2)
     old = volume.server
     stage.note('the storage of the data does not answer any more')
     ground.freeze()
+    reader = read_at_the_end(volume)
     mapped.until_says(volume, 'the storage behind it is slow')
     stage.stays('the server is left alone',
                 lambda: volume.servers() == [old], 8)
@@ -106,10 +110,50 @@ def nbd_slow_storage(stage: Stage) -> None:
     stage.stays('the server is left alone',
                 lambda: volume.servers() == [old], 10)
     ground.thaw()
+    stage.wait_until('the read comes back', lambda: not reader.is_alive())
     mapped.until_flowing(volume, writer)
     mapped.until_well(volume)
     stage.check('it was never replaced', volume.server == old)
     mapped.prove(volume, writer)
+    mapped.detach(volume)
+
+
+def read_at_the_end(volume: Served) -> threading.Thread:
+    """A guest's read of what no cache has."""
+    def read() -> None:
+        fd = os.open(volume.device_path, os.O_RDONLY | os.O_DIRECT)
+        try:
+            size = os.lseek(fd, 0, os.SEEK_END)
+            with mmap.mmap(-1, 4096) as page:
+                os.preadv(fd, [page], size - 4096)
+        finally:
+            os.close(fd)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    return thread
+
+
+@scenario(name='nbd-hangs-in-flush', item='m3', timeout_s=240)
+def nbd_hangs_in_flush(stage: Stage) -> None:
+    """Only a flush waits, which the block layer does not count."""
+    mapped = MappedHost.build(stage)
+    volume = mapped.attach()
+    mapped.start_agent()
+    fd = os.open(volume.device_path, os.O_RDWR | os.O_DIRECT)
+    with mmap.mmap(-1, 4096) as page:
+        for number in range(400):
+            os.pwritev(fd, [page], 4096 * number)
+    old = volume.signal(signal.SIGSTOP)
+    flusher = threading.Thread(target=os.fdatasync, args=(fd,), daemon=True)
+    flusher.start()
+    began_s = stage.now_s()
+    stage.wait_until('the flush comes back',
+                     lambda: not flusher.is_alive(), 60)
+    stage.figure('nbd_flush_stall_s', stage.now_s() - began_s)
+    stage.check('another process serves', volume.server != old)
+    os.close(fd)
+    mapped.until_well(volume)
     mapped.detach(volume)
 
 

@@ -246,8 +246,9 @@ def explain(told: Mapping[str, Any], *, width: int = 100,
                                       with_key=False)])
 
 
-_SHOWN = frozenset(('kind', 'key', 'alias', 'array', 'device', 'waiting', 'phase', 'since_s',
-                    'law', 'sentence', 'action', 'intent', 'sync', 'legs'))
+_SHOWN = frozenset(('kind', 'key', 'alias', 'array', 'device', 'waiting',
+                    'phase', 'since_s', 'law', 'sentence', 'action',
+                    'intent', 'sync', 'legs'))
 
 
 def history(rows: Iterable[Mapping[str, Any]], *, when: When,

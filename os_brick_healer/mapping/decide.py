@@ -13,7 +13,8 @@
 
 The rooms are asked in order, and the first that has something to say
 decides: *gone, a connector at work, not our device, no server, a server that
-hangs, one that is cut off, one that is not proven, the timer*. The order is
+hangs, one that is cut off, one that is not proven, one that is silent, the
+timer*. The order is
 the safety argument: what must not be touched is settled before anything is
 done to keep requests moving.
 """
@@ -208,6 +209,28 @@ def _unproven(seen: model.Seen, memory: model.Memory,
                     server=server.process))
 
 
+def _silent(seen: model.Seen, memory: model.Memory,
+            policy: model.Policy) -> Verdict | None:
+    """It was asked, since its device fell silent, and says nothing.
+
+    Nobody is known to wait for it: a guest may wait for a flush, which the
+    block layer does not count. A read of ours makes it a hang, or none.
+    """
+    server, answer = seen.server, seen.answer
+    assert server is not None
+    if answer is None or answer.alive is not False or seen.waiting or (
+            seen.now_s - answer.asked_s > ANSWER_KEPT_S):
+        return None
+    if seen.unread_s is not None and seen.unread_s >= answer.asked_s:
+        return None
+    return _say(
+        Phase.DEGRADED, memory, policy.answer_s,
+        f'{server} of {_name(seen)} does not answer ({answer.sentence}): '
+        'seeing whether it serves',
+        model.Prove(volume=seen.key, device=_name(seen),
+                    server=server.process))
+
+
 def _timer(seen: model.Seen, memory: model.Memory,
            policy: model.Policy) -> Verdict | None:
     assert seen.device is not None
@@ -224,7 +247,8 @@ def _timer(seen: model.Seen, memory: model.Memory,
 
 _Room = Callable[[model.Seen, model.Memory, model.Policy], Verdict | None]
 _ROOMS: tuple[_Room, ...] = (
-    _gone, _nova, _not_ours, _no_server, _hangs, _cut_off, _unproven, _timer)
+    _gone, _nova, _not_ours, _no_server, _hangs, _cut_off, _unproven, _silent,
+    _timer)
 
 
 def _linked(seen: model.Seen, memory: model.Memory) -> bool:

@@ -101,6 +101,7 @@ class _Track:
     completed: int = -1
     waiting: int = 0
     moved_s: float = 0.0
+    ended_s: float | None = None
 
 
 class Motion:
@@ -127,12 +128,34 @@ class Motion:
             track = self._tracks.get(key)
             if track is None or track.device != device:
                 track = self._tracks[key] = _Track(device=device)
+            if track.completed not in (-1, requests.completed):
+                track.ended_s = self._clock()
             if (requests.completed != track.completed
                     or not requests.in_flight or not track.waiting):
                 track.moved_s = self._clock()
             track.completed = requests.completed
             track.waiting = requests.in_flight
             return track.moved_s
+
+    def silent_s(self, key: str) -> float | None:
+        """For how long no request has ended that was there to be seen,
+        since one last did; None: none was seen to end, or it was told.
+
+        The block layer does not count a flush as under way: a device whose
+        guest waits for nothing but a flush looks like one that is idle.
+        """
+        with self._lock:
+            track = self._tracks.get(key)
+            if track is None or track.ended_s is None or track.waiting:
+                return None
+            return self._clock() - track.ended_s
+
+    def told(self, key: str) -> None:
+        """It has been looked into why the device is silent."""
+        with self._lock:
+            track = self._tracks.get(key)
+            if track is not None:
+                track.ended_s = None
 
     def forget(self, key: str) -> None:
         """The volume is no longer here."""

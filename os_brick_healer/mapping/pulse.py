@@ -12,8 +12,8 @@
 """Samples whether requests move: the hot path of this wing.
 
 One open file for each device, one read of it every few seconds, more often
-while requests wait. Who is dead is not found here (the kernel tells), only
-who lives and does not serve.
+while requests come and go. Who is dead is not found here (the kernel tells),
+only who lives and does not serve.
 """
 
 from collections.abc import Callable
@@ -67,22 +67,32 @@ class Pulse:
         if known is not None:
             os.close(known[1])
 
-    def sample(self, hang_s: float) -> list[str]:
-        """One tick; volumes whose requests have not moved for too long."""
+    def sample(self, hang_s: float) -> tuple[list[str], list[str]]:
+        """One tick.
+
+        :returns: volumes whose requests have not moved for too long; and
+            those that were busy and have fallen silent, each once.
+        """
         self._tick = (self._tick + 1) % TURNS
-        stuck = []
+        stuck, silent = [], []
         for key in self._turns[self._tick] | self._uneasy:
             found = self._read(key)
             if found is None:
                 continue
             moved_s = self._motion.sample(key, self._files[key][0], found)
-            if not found.in_flight:
+            quiet_s = self._motion.silent_s(key)
+            if found.in_flight:
+                self._uneasy.add(key)
+                if self._clock() - moved_s >= hang_s:
+                    stuck.append(key)
+            elif quiet_s is None:
                 self._uneasy.discard(key)
-                continue
-            self._uneasy.add(key)
-            if self._clock() - moved_s >= hang_s:
-                stuck.append(key)
-        return stuck
+            elif quiet_s < hang_s:
+                self._uneasy.add(key)
+            else:
+                self._motion.told(key)
+                silent.append(key)
+        return stuck, silent
 
     def _read(self, key: str) -> parse.Requests | None:
         device_fd = self._files.get(key)

@@ -228,20 +228,28 @@ class MappingWing:
         assert self._engine is not None
         if self._seen:
             self._heard.hear()
-        self._engine.touch(self, self._pulse.sample(self.policy.hang_s))
+        stuck, silent = self._pulse.sample(self.policy.hang_s)
+        self._engine.touch(self, stuck)
+        for key in silent:
+            # Idle, or waiting for what the block layer does not count.
+            seen = self._seen.get(key)
+            if seen is not None:
+                self._inquire(key, seen)
 
     def _question(self, key: str, seen: model.Seen) -> None:
         """Ask a server that seems to hang whether it lives."""
+        if seen.stuck_s >= self.policy.hang_s and (
+                seen.answer is None or seen.now_s - seen.answer.asked_s
+                >= _ASK_AGAIN_S):
+            self._inquire(key, seen)
+
+    def _inquire(self, key: str, seen: model.Seen) -> None:
         assert self._engine is not None
         server, attachment = seen.server, seen.attachment
         if (server is None or attachment is None
-                or attachment.mapping is None or key in self._asking
-                or seen.stuck_s < self.policy.hang_s):
+                or attachment.mapping is None or key in self._asking):
             return
-        if seen.answer is not None and (
-                seen.now_s - seen.answer.asked_s < _ASK_AGAIN_S):
-            return
-        path, asked_s = attachment.mapping.order.socket, seen.now_s
+        path, asked_s = attachment.mapping.order.socket, self._clock()
         who = server.process
         self._asking.add(key)
         self._engine.submit(

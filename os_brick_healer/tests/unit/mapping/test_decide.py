@@ -151,6 +151,15 @@ class HangTest(base.TestCase):
                                                         alive=None)))
         self.assertEqual((Phase.STALLED, None), (found.phase, found.action))
 
+    def test_who_is_silent_and_keeps_nobody_waiting_has_to_prove_itself(
+            self) -> None:
+        self.assertIsInstance(judge(world.seen(answer=self.silent)).action,
+                              model.Prove)
+        for nothing in (world.seen(answer=self.speaks),
+                        world.seen(answer=self.silent, unread_s=999.5),
+                        world.seen(answer=self.silent, now_s=1010.0)):
+            self.assertIsNone(judge(nothing).action)
+
     def test_an_answer_from_before_the_wait_does_not_count(self) -> None:
         old = dataclasses.replace(self.silent, asked_s=989.0)
         self.assertIsNone(judge(world.waiting(answer=old)).action)

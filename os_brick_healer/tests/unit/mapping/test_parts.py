@@ -142,12 +142,15 @@ class PulseTest(base.TestCase):
                                      observe.Motion(self.clock))
         self.addCleanup(self.pulse.close)
         self.pulse.watch('k', 'nbd3')
+        self.silent: list[str] = []
 
     def run_for(self, seconds: float) -> set[str]:
         found: set[str] = set()
         for _ in range(int(seconds / pulse_lib.TICK_S)):
             self.clock.now_s += pulse_lib.TICK_S
-            found |= set(self.pulse.sample(2.0))
+            stuck, silent = self.pulse.sample(2.0)
+            found |= set(stuck)
+            self.silent += silent
         return found
 
     def test_requests_that_stand_still_are_noticed_in_bounded_time(
@@ -163,6 +166,17 @@ class PulseTest(base.TestCase):
     def test_an_idle_device_is_not(self) -> None:
         self.ground.requests('nbd3', 5, 0)
         self.assertEqual(set(), self.run_for(60.0))
+        self.assertEqual([], self.silent)
+
+    def test_a_busy_device_that_falls_silent_is_told_once(self) -> None:
+        for burst in range(1, 4):
+            for number in range(20):
+                self.ground.requests('nbd3', 100 * burst + number, 0)
+                self.run_for(0.5)
+            self.run_for(8.0)
+            self.assertEqual(['k'] * burst, self.silent)
+            self.run_for(60.0)
+            self.assertEqual(['k'] * burst, self.silent)
 
     def test_what_is_forgotten_is_closed(self) -> None:
         before = len(os.listdir('/proc/self/fd'))

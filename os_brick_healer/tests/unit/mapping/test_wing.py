@@ -205,6 +205,29 @@ class WingTest(base.TestCase):
                          self.root.did[:4])
         self.assertLess(agent.time.now_s, 1008.0)
 
+    def test_a_server_that_hangs_in_a_flush_alone_is_found_out(
+            self) -> None:
+        self.ground.process(100)
+        agent = self.agent()
+        agent.alive = False
+        turns: list[int] = []
+
+        def story() -> bool:
+            if agent.phase() == 'healthy' and len(turns) < 40:
+                turns.append(1)
+                self.ground.requests('nbd3', 100 + len(turns), 0)
+            elif len(turns) == 40 and self.root.did.count('flows') == 2:
+                self.root.answer = 'sent'
+                self.ground.requests('nbd3', 140, 1)    # our own read
+            if 'kill' in self.root.did:
+                self.root.answer = 'read'
+                self.ground.requests('nbd3', 200, 0)
+            return 'reconnect' in self.root.did
+
+        agent.run(90.0, story)
+        self.assertEqual(['flows', 'flows', 'kill', 'start', 'reconnect'],
+                         self.root.did[:5])
+
     def test_slow_storage_is_told_and_nobody_is_killed(self) -> None:
         self.ground.process(100)
         agent = self.agent()

@@ -192,7 +192,7 @@ class Host:
                     return verdict.Outcome(changed=False, error='no')
                 self.pid += 1
                 self.alive, self.linked = True, True
-                self.stopped = False
+                self.stopped, self.answer = False, None
                 return verdict.Outcome(changed=True)
             case model.Kill():
                 self.die()
