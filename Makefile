@@ -102,6 +102,13 @@ soak: $(STAMP) ## the simulator with fresh seeds (SECONDS=how long)
 	PYTHONHASHSEED=0 $(PY) -W ignore -m os_brick_healer.tests.simulation \
 	    soak --seconds $(or $(SECONDS),60)
 
+.PHONY: fuzz
+fuzz: $(STAMP) ## hostile input, guided by coverage (SECONDS= each, TARGET=)
+	$(PY) -c 'import atheris' 2>/dev/null || $(PY) -m pip install --quiet \
+	    --disable-pip-version-check --editable '.[fuzz]'
+	$(PY) -W ignore -m os_brick_healer.tests.fuzz \
+	    --seconds $(or $(SECONDS),60) $(addprefix --target ,$(TARGET))
+
 .PHONY: cover
 cover: $(STAMP) ## unit tests with branch coverage; report in cover/
 	$(BIN)/coverage erase
@@ -110,6 +117,18 @@ cover: $(STAMP) ## unit tests with branch coverage; report in cover/
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage html -q -d cover
 	$(BIN)/coverage report
+
+# A few examples of each property: what is reached only by many is not
+# reached by a test that means it.
+.PHONY: cover-pure
+cover-pure: export HYPOTHESIS_PROFILE := quick
+cover-pure: export COVERAGE_FILE := $(CURDIR)/.coverage.pure
+cover-pure: $(STAMP) ## every line and branch of the pure rooms has its test
+	rooms=$$($(PY) -W ignore -m os_brick_healer.tests.pure rooms); \
+	$(BIN)/coverage run --branch -m unittest --quiet \
+	    $$($(PY) -W ignore -m os_brick_healer.tests.pure tests); \
+	$(BIN)/coverage report --include="$$rooms" --show-missing \
+	    --fail-under=100
 
 .PHONY: wheel
 wheel: $(STAMP) ## build the wheel; check what it would put beside os-brick

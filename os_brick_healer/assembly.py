@@ -147,6 +147,7 @@ def build(conf: cfg.ConfigOpts, *, run_mode: str,
                                  listener=waker, clock=clock)
     engine = loop.Engine(
         (wing, mapped), journal=journal, waits=waker, clock=clock,
+        paused=conf[opts.GROUP].paused,
         runs=threads.Threads(waker.post, {
             'flow': FLOW_THREADS, 'network': NETWORK_THREADS,
             'kernel': policy.heals_max, 'ask': 1,
@@ -155,8 +156,6 @@ def build(conf: cfg.ConfigOpts, *, run_mode: str,
     engine.reload_hooks.append(functools.partial(_reload, conf, wing, truth))
     engine.reload_hooks.append(
         functools.partial(_reload_mapping, conf, mapped))
-    if conf[opts.GROUP].paused and journal.setting('paused') is None:
-        journal.set_setting('paused', 'by the configuration')
     LOG.info('the agent runs (%s, profile %s)', run_mode,
              conf[opts.GROUP].profile)
     return engine

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import dataclasses
 import json
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -56,6 +57,7 @@ class Agent:
         VENDOR_CONFIG.parent.mkdir(parents=True, exist_ok=True)
         VENDOR_CONFIG.write_text(world.kumoscale.vendor_config())
         VENDOR_CONFIG.chmod(0o640)
+        shutil.chown(VENDOR_CONFIG, group='nova')
         write_config({**SETTINGS, **settings,
                       'kumoscale_ca_file': str(world.kumoscale.pki.ca)})
         agent = cls(world)

@@ -60,6 +60,11 @@ class Patient:
         return patient
 
     @property
+    def cast(self) -> tuple[World, Agent, Attachment, Writer]:
+        """All of it, for a scenario that goes its own way from here."""
+        return self.world, self.agent, self.attachment, self.writer
+
+    @property
     def md(self) -> str:
         return self.attachment.md
 
@@ -147,7 +152,7 @@ class Patient:
 
     def check_replacements(self, count: int) -> None:
         found = self.world.kumoscale.count('add_replica')
-        self.stage.check(f'{count or "no"} replacements were requested',
+        self.stage.check(f'replacements requested: {count or "none"}',
                          found == count, found)
 
     def check_rules(self) -> None:

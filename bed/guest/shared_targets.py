@@ -43,10 +43,6 @@ class SharedTargets(plain.NvmetArray):
         return target_nqn('array' if self._one_for_all
                           else self._homes[replica])
 
-    def vanish(self, replica: str) -> None:
-        """The namespace goes; its target, with the others, lives on."""
-        plain.write(self._namespace(replica) / 'enable', '0')
-
     def delete(self, replica: str) -> None:
         with self._lock:
             known = self._known(replica)

@@ -94,9 +94,8 @@ class Victim:
         self.world.array.cut(leg, Cut.CLOSED)
 
     def take_namespace(self, leg: str) -> None:
-        """Its controller lives on, but leads to somebody else's data."""
-        self.world.array.masquerade(
-            leg, '0badcafe' + leg.removeprefix(leg[:8]))
+        """Its controller lives on, but leads to no data any more."""
+        self.world.array.vanish(leg)
 
     # When to kill ------------------
 
@@ -123,7 +122,7 @@ class Victim:
                 return self._is_new(fresh) and (
                     host.device_of(fresh) or '-') in host.legs(md)
             case 'copy':
-                return self._is_new(fresh) and (copied(md) or 0.0) > 0.3
+                return self._is_new(fresh) and (copied(md) or 0.0) > 0.05
             case 'disconnect':
                 return (self._is_new(fresh) and host.is_whole(md)
                         and len(host.controllers()) == 2)
@@ -143,9 +142,10 @@ class Victim:
     def kill_when(self, what: str, moment: Callable[[], bool]) -> None:
         """-9 as soon as the moment has come; systemd does the rest."""
         self.stage.doing = f'waiting for the moment: {what}'
-        deadline_s = self.stage.now_s() + STEP_DEADLINE_S
+        deadline_s = (self.stage.now_s()
+                      + STEP_DEADLINE_S * self.stage.patience)
         while not moment():
-            if self.stage.now_s() > deadline_s * self.stage.patience:
+            if self.stage.now_s() > deadline_s:
                 self.stage.check(f'the moment came: {what}', False,
                                  self.agent.volume(self.attachment.volume.id))
             time.sleep(POLL_S)
@@ -267,10 +267,14 @@ def agent_killed_after_each_step(stage: Stage) -> None:
     """Killed when each step's effect is there and is not written down."""
     victim = Victim.prepare(stage)
     victim.lose(victim.close)
+    # However long systemd takes, it must find the copy under way.
+    copy_speed(victim.attachment.md, SLOWEST)
     for step in ('break', 'report', 'request', 'publish', 'connect',
                  'add', 'copy', 'confirm'):
         victim.kill_when(f'{step} is done',
                          functools.partial(victim.done, step))
+        if step == 'copy':
+            copy_speed(victim.attachment.md, SLOWLY)
     victim.expect_healed()
     stage.note('a leg whose controller lives on')
     victim.lose(victim.take_namespace)

@@ -16,6 +16,7 @@ import pathlib
 from bed.guest import host, superblock
 from bed.guest.agent import Agent
 from bed.guest.host import Attachment
+from bed.guest.patient import Patient
 from bed.guest.scenario import scenario, Stage
 from bed.guest.storage import Cut
 from bed.guest.world import World
@@ -28,15 +29,10 @@ SLOW_SYNC = '512'
 @scenario(name='detach-during-heal', item='14', core=True, timeout_s=420)
 def during_heal(stage: Stage) -> None:
     """Detached in the middle of a copy, attached again with old legs."""
-    world = World.build(stage, backends=3)
-    agent = Agent.configure(world, provisioner_interval='1')
-    agent.start()
-    attachment = world.attach(size_mib=32)
+    patient = Patient.admit(stage, provisioner_interval='1')
+    world, agent, attachment, writer = patient.cast
     volume, md = attachment.volume, attachment.md
     lost, kept = volume.legs
-    stage.wait_until('the agent finds all legs in sync',
-                     lambda: agent.phase(volume.id) == 'healthy', 30)
-    writer = world.write_to(attachment)
     slow_sync(md)
     world.array.cut(lost, Cut.CLOSED)
     stage.wait_until('the copy to the new leg is under way', lambda:
@@ -128,16 +124,11 @@ def leg_missing(stage: Stage) -> None:
 @scenario(name='attach-stale-only', item='14', timeout_s=300)
 def stale_only(stage: Stage) -> None:
     """Only a leg that missed writes can be reached: refused and said."""
-    world = World.build(stage, backends=3)
-    agent = Agent.configure(world, provisioner_interval='1',
+    patient = Patient.admit(stage, size_mib=16, provisioner_interval='1',
                             grace_period='600')
-    agent.start()
-    attachment = world.attach(size_mib=16)
+    world, agent, attachment, writer = patient.cast
     volume, md = attachment.volume, attachment.md
     stale, good = volume.legs
-    stage.wait_until('the agent finds all legs in sync',
-                     lambda: agent.phase(volume.id) == 'healthy', 30)
-    writer = world.write_to(attachment)
     world.array.cut(stale, Cut.CLOSED)
     stage.wait_until('MD has dropped the leg', lambda:
                      host.md_attribute(md, 'degraded') == '1', 30)
@@ -180,15 +171,10 @@ def stale_only(stage: Stage) -> None:
 @scenario(name='extend-and-heal', item='14', timeout_s=420)
 def extend(stage: Stage) -> None:
     """Extended during a heal and after it: every leg grows with it."""
-    world = World.build(stage, backends=3)
-    agent = Agent.configure(world, provisioner_interval='1')
-    agent.start()
-    attachment = world.attach(size_mib=32)
+    patient = Patient.admit(stage, provisioner_interval='1')
+    world, _, attachment, writer = patient.cast
     volume, md = attachment.volume, attachment.md
     lost, kept = volume.legs
-    stage.wait_until('the agent finds all legs in sync',
-                     lambda: agent.phase(volume.id) == 'healthy', 30)
-    writer = world.write_to(attachment)
     slow_sync(md)
     world.array.cut(lost, Cut.CLOSED)
     stage.wait_until('the copy to the new leg is under way', lambda:

@@ -26,7 +26,7 @@ from bed.guest.storage import Cut
 from bed.guest.world import World
 
 STOCK = 'os_brick.initiator.connectors.nvmeof.NVMeOFConnector'
-LOCAL_FILE = pathlib.Path('/etc/os-brick-healer/volumes.json')
+LOCAL_FILE = pathlib.Path('/var/lib/os-brick-healer/volumes.json')
 
 
 @scenario(name='hook-only', item='hook', timeout_s=300)

@@ -18,6 +18,7 @@ from bed.guest import host
 from bed.guest.agent import Agent
 from bed.guest.host import Attachment
 from bed.guest.kumoscale import Fault
+from bed.guest.patient import Patient
 from bed.guest.scenario import scenario, Stage
 from bed.guest.storage import Cut
 from bed.guest.world import World
@@ -42,46 +43,33 @@ CHANGES = ('add_replica', 'mark_replica', 'confirm_deletion',
 @scenario(name='provisioner-misbehaves', item='9', core=True, timeout_s=420)
 def misbehaves(stage: Stage) -> None:
     """Whatever ails the provisioner, I/O flows and nothing is changed."""
-    world = World.build(stage, backends=3)
-    agent = Agent.configure(
-        world, grace_period=f'{GRACE_S:g}', provisioner_interval='1',
-        kumoscale_connect_timeout='2', kumoscale_read_timeout='4')
-    agent.start()
-    attachment = world.attach(size_mib=16)
-    volume, md = attachment.volume, attachment.md
-    lost, kept = volume.legs
-    stage.wait_until('the agent finds all legs in sync',
-                     lambda: agent.phase(volume.id) == 'healthy', 30)
-    writer = world.write_to(attachment)
-    writer.forget_stalls()
+    patient = Patient.admit(
+        stage, size_mib=16, grace_period=f'{GRACE_S:g}',
+        provisioner_interval='1', kumoscale_connect_timeout='2',
+        kumoscale_read_timeout='4')
+    world, agent, attachment, writer = patient.cast
+    lost, kept = patient.legs
     world.kumoscale.break_down(Fault.DOWN)
     stage.wait_until('the agent misses the provisioner',
                      lambda: trouble(agent), 30)
     world.kumoscale.forget_requests()
     stage.note('losing a leg while nobody answers')
-    world.array.cut(lost, Cut.CLOSED)
-    stage.wait_until('MD has dropped the leg', lambda:
-                     host.md_attribute(md, 'degraded') == '1', 30)
+    patient.lose(lost, Cut.CLOSED)
     for fault, word in FAULTS:
         endure(world, agent, attachment, writer, fault, word)
     contradict(world, agent, attachment, writer)
     stage.figure('stall_s', writer.worst_stall_s)
     stage.note('the provisioner is mended')
     world.kumoscale.mend()
-    stage.wait_until('the array is whole again',
-                     lambda: host.is_whole(md), 120)
+    patient.becomes_whole()
     stage.wait_until('the lost replica is gone',
-                     lambda: lost not in volume.legs, 60)
-    stage.wait_until('the agent says that all is well',
-                     lambda: agent.phase(volume.id) == 'healthy', 30)
-    stage.check('the replacement was asked for exactly once',
-                world.kumoscale.count('add_replica') == 1)
-    stage.check('the provisioner saw no breach of its rules',
-                not world.provisioner.violations,
-                world.provisioner.violations)
+                     lambda: lost not in patient.legs, 60)
+    patient.becomes_well()
+    patient.check_replacements(1)
+    patient.check_rules()
     stage.check('the token is in no log and no status',
                 not told_the_token(world, agent))
-    world.prove_data(attachment, writer, in_sync=[kept, volume.legs[-1]])
+    world.prove_data(attachment, writer, in_sync=[kept, patient.legs[-1]])
 
 
 def endure(world: World, agent: Agent, attachment: Attachment,

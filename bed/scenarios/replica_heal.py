@@ -12,10 +12,9 @@
 """A leg is lost for good, and the volume heals under a running guest."""
 
 from bed.guest import host
-from bed.guest.agent import Agent
+from bed.guest.patient import Patient
 from bed.guest.scenario import scenario, Stage
 from bed.guest.storage import Cut
-from bed.guest.world import World
 
 
 @scenario(name='leg-lost-closed', item='1', core=True, timeout_s=240)
@@ -42,35 +41,19 @@ def leg_lost_silent_fast(stage: Stage) -> None:
     heal(stage, Cut.SILENT, profile='fast')
 
 
-def heal(stage: Stage, how: Cut, **settings: str) -> None:
-    world = World.build(stage, backends=3)
-    agent = Agent.configure(world, **settings)
-    agent.start()
-    attachment = world.attach(size_mib=64)
-    volume, md = attachment.volume, attachment.md
-    lost, kept = volume.legs
-    stage.wait_until('the agent finds all legs in sync',
-                     lambda: agent.phase(volume.id) == 'healthy', 60)
-    writer = world.write_to(attachment)
-    writer.forget_stalls()
+def heal(stage: Stage, how: Cut, profile: str = 'default') -> None:
+    patient = Patient.admit(stage, size_mib=64, profile=profile)
+    lost, kept = patient.legs
     stage.note('losing a leg for good')
-    world.array.cut(lost, how)
-    stage.wait_until('MD has dropped the leg', lambda:
-                     host.md_attribute(md, 'degraded') == '1', 60)
-    stage.check('the guest goes on', writer.flowing(2))
-    stage.figure('stall_s', writer.worst_stall_s)
-    stage.wait_until('the array is whole again',
-                     lambda: host.is_whole(md), 120)
+    patient.lose(lost, how)
+    stage.figure('stall_s', patient.writer.worst_stall_s)
+    patient.becomes_whole()
     stage.wait_until('the lost replica is gone',
-                     lambda: lost not in volume.legs, 60)
-    stage.wait_until('the agent says that all is well',
-                     lambda: agent.phase(volume.id) == 'healthy', 60)
-    stage.check('the replacement was asked for exactly once',
-                world.kumoscale.count('add_replica') == 1)
-    stage.check('the provisioner saw no breach of its rules',
-                not world.provisioner.violations,
-                world.provisioner.violations)
-    fresh = volume.legs[-1]
+                     lambda: lost not in patient.legs, 60)
+    patient.becomes_well()
+    patient.check_replacements(1)
+    patient.check_rules()
     stage.check('the lost leg is gone from the host',
                 host.device_of(lost) is None)
-    world.prove_data(attachment, writer, in_sync=[kept, fresh])
+    patient.world.prove_data(patient.attachment, patient.writer,
+                             in_sync=[kept, patient.legs[-1]])

@@ -14,6 +14,7 @@
 from bed.guest import host
 from bed.guest.agent import Agent
 from bed.guest.host import Attachment
+from bed.guest.patient import Patient
 from bed.guest.provisioner import Host as ProvisionerHost
 from bed.guest.scenario import scenario, Stage
 from bed.guest.storage import Cut
@@ -30,16 +31,11 @@ CHANGES = ('add_replica', 'mark_replica', 'confirm_deletion')
 @scenario(name='two-hosts', item='13', timeout_s=420)
 def two_hosts(stage: Stage) -> None:
     """While a second host has the volume nothing heals; then all does."""
-    world = World.build(stage, backends=3)
-    agent = Agent.configure(world, provisioner_interval='1',
+    patient = Patient.admit(stage, size_mib=16, provisioner_interval='1',
                             grace_period='3')
-    agent.start()
-    attachment = world.attach(size_mib=16)
+    world, agent, attachment, writer = patient.cast
     volume, md = attachment.volume, attachment.md
     lost, kept = volume.legs
-    stage.wait_until('the agent finds all legs in sync',
-                     lambda: agent.phase(volume.id) == 'healthy', 30)
-    writer = world.write_to(attachment)
 
     stage.note('live migration: the volume is shown to a second host')
     begin(world, agent, attachment)

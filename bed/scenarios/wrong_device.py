@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 import contextlib
 import dataclasses
 import hashlib
+import logging
 import pathlib
 
 from bed.guest import host
@@ -84,18 +85,31 @@ def wrong_device(stage: Stage) -> None:
     healed(cast, right, cast.lost)
     stage.check('the agent itself asked for one replacement only',
                 world.kumoscale.count('add_replica') == 1)
-    last = another_volumes(cast, right)
+    stage.wait_until(
+        'what was refused and then withdrawn is disconnected',
+        lambda: set(host.controllers()) == {
+            name for leg in (cast.kept, right)
+            for name in connected(cast, leg)}, 150)
+    masked, last = another_volumes(cast, right)
     world.prove_data(cast.attachment, cast.writer,
                      in_sync=[cast.kept, last])
-    world.host.disconnect(cast.attachment)
-    stage.check('no connection is left, not to the refused ones either',
-                not host.controllers(), host.controllers())
+    # Whose namespace it is that the masked target shows, nobody here can
+    # prove: its controller is kept, and nova's log says so.
+    with logged('os_brick_healer.connector') as log:
+        world.host.disconnect(cast.attachment)
+    kept = connected(cast, masked)
+    stage.check('no other connection is left, not to the refused ones either',
+                set(host.controllers()) == kept, host.controllers())
+    stage.check('the log says which one stays connected, and why', all(
+        any(f'{name} stays connected: ' in line for line in log)
+        for name in kept), log)
 
 
-def another_volumes(cast: Cast, lost: str) -> str:
+def another_volumes(cast: Cast, lost: str) -> tuple[str, str]:
     """The target of the replacement shows another volume's namespace.
 
     Nothing at the provisioner mends that: the agent asks for another one.
+    Answers both.
     """
     world, volume = cast.world, cast.attachment.volume
     stage, provisioner = world.stage, world.provisioner
@@ -126,7 +140,26 @@ def another_volumes(cast: Cast, lost: str) -> str:
     healed(cast, volume.legs[-1], lost)
     stage.wait_until('the wrong one is given back',
                      lambda: wrong not in volume.legs, 60)
-    return volume.legs[-1]
+    return wrong, volume.legs[-1]
+
+
+def connected(cast: Cast, leg: str) -> set[str]:
+    """The controllers to a leg's target."""
+    return set(host.controllers(cast.world.array.nqn(leg)))
+
+
+@contextlib.contextmanager
+def logged(name: str) -> Iterator[list[str]]:
+    """What a logger of this process says meanwhile."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(  # type: ignore[method-assign]
+        record.getMessage())
+    logging.getLogger(name).addHandler(handler)
+    try:
+        yield lines
+    finally:
+        logging.getLogger(name).removeHandler(handler)
 
 
 def healed(cast: Cast, right: str, lost: str) -> None:

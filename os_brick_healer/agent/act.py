@@ -11,24 +11,30 @@
 #    under the License.
 """The hands of the launcher: one way to start an agent for each mode."""
 
+from collections.abc import Callable
+import itertools
 import os
 import subprocess
 import sys
 import threading
+import time
 from typing import IO
 
 from oslo_config import cfg
 from oslo_log import log as logging
 
 from os_brick_healer import exception, privileged
-from os_brick_healer.agent import service
+from os_brick_healer.agent import lacks, service
 from os_brick_healer.conf import files, opts
+from os_brick_healer.engine import pacing
 from os_brick_healer.privileged import nvme, unit
 
 LOG = logging.getLogger(__name__)
 
 SYSTEMD_RUNS = '/run/systemd/system'
 COMMAND_S = 10.0
+#: Pauses between two attempts to start the privileged helper, seconds.
+HELPER_FIRST_S, HELPER_LAST_S = 10.0, 600.0
 OUTPUT = 'agent.log'
 OUTPUT_BYTES_MAX = 10485760
 #: They say to which unit a process belongs: nova-compute's, not the agent's.
@@ -54,31 +60,54 @@ def start(conf: cfg.ConfigOpts) -> str:
                 f'cannot start an agent: because launch is {launch}')
 
 
-def start_helper(conf: cfg.ConfigOpts) -> None:
+def start_helper(conf: cfg.ConfigOpts,
+                 told: Callable[[str | None], None]) -> None:
     """Start the privileged process, without waiting for it.
 
     It takes as long to come up as the agent itself, so both come up at
-    once. An agent without it still tells; each action tries again to start
-    it, and says why it could not.
+    once. An agent without it still tells, and tells that, too.
+
+    :param told: see :func:`start_until_it_runs`.
     """
     helper = conf[opts.GROUP].root_helper
     privileged.prepare(helper)
-    threading.Thread(target=_start_helper, args=(helper,),
-                     name='start-helper', daemon=True).start()
+
+    def _work() -> None:
+        start_until_it_runs(lambda: privileged.start(helper), told)
+        _warm_up()
+
+    threading.Thread(target=_work, name='start-helper', daemon=True).start()
 
 
-def _start_helper(helper: str) -> None:
-    """Start it, and have the kernel load what the first cut will need.
+def start_until_it_runs(start: Callable[[], None],
+                        told: Callable[[str | None], None],
+                        wait: Callable[[float], None] = time.sleep) -> None:
+    """Try again and again: what is wrong is mended on a live host.
+
+    :param told: why it does not run, after each attempt; None: it runs.
+    """
+    for tries in itertools.count(1):
+        try:
+            start()
+        except Exception as e:  # noqa: BLE001 - privsep raises anything
+            told(str(e))
+        else:
+            told(None)
+            return
+        wait(pacing.backoff_s(tries, first_s=HELPER_FIRST_S,
+                              last_s=HELPER_LAST_S))
+
+
+def _warm_up() -> None:
+    """Have the kernel load what the first cut will need.
 
     The first question to sock_diag makes the kernel load its modules, for a
     second or two: too late while a guest waits.
     """
     try:
-        privileged.start(helper)
         problem = nvme.warm_up()
     except Exception as e:  # noqa: BLE001 - privsep raises anything
-        LOG.error('%s; the agent can watch and tell, but change nothing', e)
-        return
+        problem = str(e)
     if problem:
         LOG.warning('a silent leg is noticed by its keep-alive only: '
                     'because sock_diag cannot be used: %s', problem)
@@ -172,7 +201,7 @@ def start_thread(conf: cfg.ConfigOpts) -> str:
     """Let the agent be a thread of this process."""
     files.share_lock_path(conf)
     agent = service.Service(conf, service.build_engine, run_mode='thread',
-                            own_process=False)
+                            own_process=False, lacks=lacks.of(conf).now)
     threading.Thread(target=agent.run, name='os-brick-healer',
                      daemon=True).start()
     return 'the agent runs as a thread of this process'

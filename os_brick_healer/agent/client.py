@@ -51,11 +51,15 @@ class Client:
     """Asks the agent; a connection for each call.
 
     :param timeout_s: for one call as a whole.
+    :param answer_bytes_max: longer answers are not read to their end.
     """
 
-    def __init__(self, path: str, timeout_s: float = 5.0) -> None:
+    def __init__(
+            self, path: str, timeout_s: float = 5.0, *,
+            answer_bytes_max: int = control.ANSWER_BYTES_MAX) -> None:
         self.path = path
         self.timeout_s = timeout_s
+        self._answer_bytes_max = answer_bytes_max
 
     def call(self, verb: str, **args: Any) -> Any:
         """Ask, wait, and give back the result.
@@ -108,12 +112,14 @@ class Client:
             if not data:
                 raise ConnectionResetError(None, 'closed by the agent')
             received += data
+            if len(received) > self._answer_bytes_max:
+                raise ConnectionAbortedError(None, 'its answer has no end')
         return bytes(received)
 
     def _judge(self, verb: str, answer: bytes) -> Any:
         try:
             reply = json.loads(answer)
-        except ValueError:
+        except (ValueError, RecursionError):
             reply = None
         match reply:
             case {'ok': True, 'result': result}:

@@ -45,6 +45,8 @@ PATH_MAX = 107
 _UCRED = struct.Struct('=iII')
 _CHUNK = 65536
 _ACCEPT_AGAIN_S = 1.0
+#: The status of some ten thousand volumes.
+ANSWER_BYTES_MAX = 67108864
 
 Verb = Callable[[Mapping[str, Any]], object]
 
@@ -58,7 +60,7 @@ class Limits:
     """
 
     request_bytes_max: int = 65536
-    answer_bytes_max: int = 67108864
+    answer_bytes_max: int = ANSWER_BYTES_MAX
     peers_max: int = 64
     idle_s: float = 30.0
     answer_s: float = 30.0
@@ -202,17 +204,21 @@ class Server:
 
     def _next(self, peer: _Peer) -> bool:
         """Answer the next whole request, if there is one."""
-        line, newline, rest = peer.received.partition(b'\n')
-        if len(line) > self._limits.request_bytes_max:
+        end = peer.received.find(b'\n')
+        length = len(peer.received) if end < 0 else end
+        if length > self._limits.request_bytes_max:
             peer.received.clear()
             self._answer(peer, _error(
                 'cannot read this request: because it is longer than '
                 f'{self._limits.request_bytes_max} bytes'), closing=True)
             return True
-        if not newline:
+        if end < 0:
             return False
-        peer.received = rest
-        self._answer(peer, self._serve_one(bytes(line)))
+        # Cut off at the front, which copies nothing: a peer that sends
+        # thousands of lines at once must not keep the others waiting.
+        line = bytes(peer.received[:end])
+        del peer.received[:end + 1]
+        self._answer(peer, self._serve_one(line))
         return True
 
     def _serve_one(self, line: bytes) -> bytes:

@@ -139,7 +139,8 @@ def _is_at(fd: int, path: str) -> bool:
 
 def _read_holder(path: str) -> Holder:
     note: Any = None
-    with contextlib.suppress(OSError, ValueError), open(path, 'rb') as f:
+    with contextlib.suppress(OSError, ValueError, RecursionError), open(
+            path, 'rb') as f:
         note = json.loads(f.read(NOTE_MAX))
     if not isinstance(note, dict):
         return Holder(pid=None, launch=None)

@@ -18,6 +18,7 @@ $NOTIFY_SOCKET names ('@' stands for the abstract namespace's NUL).
 from collections.abc import Mapping
 import contextlib
 import os
+import re
 import socket
 import time
 
@@ -81,8 +82,8 @@ def _watchdog_s(environ: Mapping[str, str]) -> float | None:
     """The time within which systemd expects a sign of life, or None."""
     if environ.get('WATCHDOG_PID', str(os.getpid())) != str(os.getpid()):
         return None
-    try:
-        usec = int(environ.get('WATCHDOG_USEC', ''))
-    except ValueError:
+    text = environ.get('WATCHDOG_USEC', '')
+    # The kernel's u64 is what systemd has it in.
+    if not re.fullmatch('[0-9]{1,20}', text) or int(text) == 0:
         return None
-    return usec / 1e6 if usec > 0 else None
+    return int(text) / 1e6

@@ -48,12 +48,15 @@ class Engine(Protocol):
         """Look at a volume, or at everything, now."""
         ...
 
-    def pause(self, reason: str) -> None:
-        """Watch and tell, change nothing."""
+    def pause(self, reason: str) -> str | None:
+        """Watch and tell, change nothing.
+
+        :returns: why it will not outlive the agent; None: it will.
+        """
         ...
 
-    def resume(self) -> None:
-        """Heal again."""
+    def resume(self) -> str | None:
+        """Heal again. :returns: as :meth:`pause`."""
         ...
 
     def reload(self) -> None:

@@ -14,6 +14,7 @@
 from collections.abc import Sequence
 import contextlib
 import faulthandler
+import functools
 import logging as pylogging
 import os
 import resource
@@ -24,7 +25,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from os_brick_healer import exception, version
-from os_brick_healer.agent import act, notify, ports, service
+from os_brick_healer.agent import act, lacks, notify, ports, service
 from os_brick_healer.conf import files
 
 LOG = logging.getLogger(__name__)
@@ -57,8 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return service.EXIT_CONFIG
     allow_open_files()
     run_mode = conf.run_mode or ('systemd' if notifier.speaks else 'process')
-    agent = service.Service(conf, build, run_mode=run_mode,
-                            notifier=notifier)
+    lacking = lacks.of(conf)
+    agent = service.Service(conf, functools.partial(build, lacking),
+                            run_mode=run_mode, notifier=notifier,
+                            lacks=lacking.now)
     code = agent.run()
     if code != service.EXIT_CLEAN and agent.crash is not None:
         print(f'{PROG}: {agent.crash}', file=sys.stderr)  # noqa: T201
@@ -66,12 +69,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def build(conf: cfg.ConfigOpts, *, run_mode: str) -> ports.Engine:
+def build(lacking: lacks.Lacks, conf: cfg.ConfigOpts, *,
+          run_mode: str) -> ports.Engine:
     """The engine, with its privileged helper running.
 
     In the engine's thread, after the lock: a second agent starts nothing.
     """
-    act.start_helper(conf)
+    act.start_helper(conf, lacking.helper)
     return service.build_engine(conf, run_mode=run_mode)
 
 
@@ -84,6 +88,7 @@ def configure(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
     conf.register_cli_opts(_CLI_OPTS)
     files.load(conf, argv, prog=PROG)
     set_up_log(conf, argv)
+    files.warn_unknown(conf)
     files.share_lock_path(conf)
 
 

@@ -19,6 +19,7 @@ it, and the agent takes its count over into its metrics.
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import tempfile
 import time
@@ -28,6 +29,7 @@ from os_brick_healer.metrics import catalogue
 
 NAME = 'last-launch.json'
 _BYTES_MAX = 65536
+_FAILURES_MAX = 1 << 53
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +45,14 @@ class LastLaunch:
 def read(state_path: str) -> LastLaunch | None:
     """The record, None when there is none or it cannot be read."""
     note: Any = None
-    with contextlib.suppress(OSError, ValueError), open(
+    with contextlib.suppress(OSError, ValueError, RecursionError), open(
             os.path.join(state_path, NAME), 'rb') as f:
         note = json.loads(f.read(_BYTES_MAX))
     match note:
         case {'wall_s': float(wall_s), 'launch': str(launch),
-              'error': str(error), 'failures': int(failures)}:
+              'error': str(error), 'failures': int(failures)} if (
+                  math.isfinite(wall_s) and type(failures) is int
+                  and 0 <= failures <= _FAILURES_MAX):
             return LastLaunch(wall_s=wall_s, launch=launch, error=error,
                               failures=failures)
         case _:

@@ -16,7 +16,7 @@ serve signals and can see that the engine no longer turns: systemd then gets
 no sign of life and restarts the unit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import contextlib
 import os
 import selectors
@@ -54,7 +54,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 BEAT_S = 1.0
 #: Options that are read once; a reload says that they wait for a restart.
 FIXED = ('launch', 'state_path', 'run_path', 'root_helper', 'provisioner',
-         'profile')
+         'profile', 'paused', 'history_max')
 
 
 class Build(Protocol):
@@ -71,11 +71,13 @@ class Service:
     :param run_mode: systemd, process or thread: how it was launched.
     :param own_process: whether signals and the configuration are ours;
         in a thread of nova-compute they are nova's.
+    :param lacks: what this host lacks for healing (see ``lacks``).
     """
 
     def __init__(self, conf: cfg.ConfigOpts, build: Build, *, run_mode: str,
                  notifier: notify.Notifier | None = None,
-                 own_process: bool = True) -> None:
+                 own_process: bool = True,
+                 lacks: Callable[[], Mapping[str, str]] = dict) -> None:
         self.conf = conf
         self.run_mode = run_mode
         self.crash: BaseException | None = None
@@ -83,6 +85,7 @@ class Service:
         self._run_path: str = self._group.run_path
         self._build = build
         self._own_process = own_process
+        self._lacks = lacks
         self._notifier = notifier or notify.Notifier({})
         self._engine: ports.Engine | None = None
         self._state = threading.Lock()
@@ -235,6 +238,7 @@ class Service:
     def _facts(self) -> Mapping[str, Any]:
         return {'pid': os.getpid(), 'version': version.version_string(),
                 'launch': self.run_mode, 'started_wall': self._started_wall,
+                'lacks': dict(self._lacks()),
                 'provisioner': {'name': self._group.provisioner}}
 
     # Reload -----------------------------------------------

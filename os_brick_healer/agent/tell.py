@@ -64,10 +64,11 @@ class Teller:
         if now_s < self._next_s:
             return
         self._next_s = now_s + self._settings.metrics_interval
-        if not (self._notifier.speaks or self._settings.metrics_textfile):
-            return
         try:
-            self._tell(verbs.whole_status(engine, facts), now_s)
+            known = facts()     # what has changed in it is logged
+            if self._notifier.speaks or self._settings.metrics_textfile or (
+                    self._written is not None):
+                self._tell(verbs.whole_status(engine, lambda: known), now_s)
         except Exception as e:  # noqa: BLE001 - the edge: it goes on
             self._complain(f'cannot tell how the volumes are: {e!r}')
 
@@ -88,6 +89,8 @@ class Teller:
             self._sentence = sentence
             self._notifier.status(sentence)
         path = self._settings.metrics_textfile
+        if path != self._written:
+            self.close()        # a reload has named another one, or none
         if not path:
             return
         catalogue.INFO.replace({
@@ -112,6 +115,7 @@ class Teller:
         if self._written is not None:
             with contextlib.suppress(OSError):
                 os.unlink(self._written)
+        self._written = None
 
 
 def summary(status: Mapping[str, Any]) -> str:
@@ -120,8 +124,10 @@ def summary(status: Mapping[str, Any]) -> str:
     agent = status.get('agent') or {}
     phases = Counter(str(v.get('phase')) for v in volumes)
     parts = [f'{count} {phase}' for phase, count in sorted(phases.items())]
-    text = f'{len(volumes)} volumes' + (
+    text = f'{len(volumes)} volume{"s"[len(volumes) == 1:]}' + (
         f': {", ".join(parts)}' if parts else '')
+    if agent.get('lacks'):
+        text += f'; nothing can be healed: {", ".join(agent["lacks"])}'
     if agent.get('paused') is not None:
         text += f'; paused: {agent["paused"]}'
     error = (agent.get('provisioner') or {}).get('error')

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 import os
 import pwd
+import re
 from typing import Any
 
 from os_brick_healer import exception, version
@@ -25,6 +26,8 @@ REASON_MAX = 1000
 HISTORY_MAX = 10000
 HISTORY_DEFAULT = 100
 HISTORY_OF_EXPLAIN = 20
+#: A user that is named by its id.
+_NUMERIC = re.compile('[0-9]{1,10}')
 
 
 def table(engine: ports.Engine, facts: Callable[[], Mapping[str, Any]],
@@ -57,12 +60,11 @@ def table(engine: ports.Engine, facts: Callable[[], Mapping[str, Any]],
 
     def pause(request: Mapping[str, Any]) -> object:
         reason = _text_or_none(request, 'reason', REASON_MAX)
-        engine.pause(reason or 'paused by an operator')
-        return 'paused'
+        return _lasting('paused', engine.pause(
+            reason or 'paused by an operator'))
 
     def resume(_: Mapping[str, Any]) -> object:
-        engine.resume()
-        return 'resumed'
+        return _lasting('resumed', engine.resume())
 
     def release(request: Mapping[str, Any]) -> object:
         key = _text(request, 'key', KEY_MAX)
@@ -80,6 +82,14 @@ def table(engine: ports.Engine, facts: Callable[[], Mapping[str, Any]],
             'wake': wake, 'pause': pause, 'resume': resume,
             'release': release, 'ping': ping, 'version': ping,
             'reload': reread}
+
+
+def _lasting(what: str, problem: str | None) -> str:
+    """What was done, and whether the next agent will know of it."""
+    if problem is None:
+        return what
+    return (f'{what}; an agent that is started from now on may not know of '
+            f'it: {problem}')
 
 
 def whole_status(engine: ports.Engine,
@@ -147,12 +157,10 @@ def permitted(users: Iterable[str]) -> tuple[frozenset[int], list[str]]:
     """User ids that may ask, and the names that nobody here has."""
     ids, unknown = {0, os.geteuid()}, []
     for user in users:
-        if user.isascii() and user.isdigit():
-            ids.add(int(user))
-            continue
         try:
-            ids.add(pwd.getpwnam(user).pw_uid)
-        except KeyError:
+            ids.add(int(user) if _NUMERIC.fullmatch(user)
+                    else pwd.getpwnam(user).pw_uid)
+        except (KeyError, ValueError):      # ValueError: a NUL in a name
             unknown.append(user)
     return frozenset(ids), unknown
 
@@ -166,9 +174,9 @@ def socket_group(users: Iterable[str]) -> int | None:
         return None
     for user in users:
         try:
-            entry = (pwd.getpwuid(int(user)) if user.isdigit()
+            entry = (pwd.getpwuid(int(user)) if _NUMERIC.fullmatch(user)
                      else pwd.getpwnam(user))
-        except (KeyError, OverflowError):
+        except (KeyError, OverflowError, ValueError):
             continue
         if entry.pw_uid != 0:
             return entry.pw_gid
@@ -180,11 +188,24 @@ def _text_or_none(request: Mapping[str, Any], name: str,
     value = request.get(name)
     if value is None:
         return None
+    if isinstance(value, str) and not _is_text(value):
+        raise exception.HealerError(
+            f'cannot read this request: because {name} is not UTF-8',
+            hint='say it in ASCII, or in a UTF-8 terminal')
     if not isinstance(value, str) or not 0 < len(value) <= length_max:
         raise exception.HealerError(
             f'cannot read this request: because {name} is no text of 1 to '
             f'{length_max} characters')
     return value
+
+
+def _is_text(value: str) -> bool:
+    """JSON can spell half of a surrogate pair; no file can hold it."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text(request: Mapping[str, Any], name: str, length_max: int) -> str:

@@ -11,52 +11,40 @@
 #    under the License.
 """Does this host have what healing needs? Looks, and changes nothing."""
 
-from collections.abc import Iterable, Iterator, Sequence
-
-from oslo_config import cfg
+from collections.abc import Iterable, Sequence
 
 from os_brick_healer.cli import (
     check_agent,
+    check_config,
     check_files,
     check_host,
-    finding,
+    check_provisioner,
     render,
+    settings,
 )
 from os_brick_healer.cli.finding import Finding, Host, Level
 
 EXIT = {Level.OK: 0, Level.WARN: 1, Level.FAIL: 2}
 
 
-def everything(conf: cfg.ConfigOpts, config_error: str | None, *,
-               host: Host | None = None,
-               probe: check_agent.Probe | None = None) -> list[Finding]:
+def everything(read: settings.Configuration, *, host: Host | None = None,
+               probe: check_provisioner.Probe | None = None,
+               ) -> list[Finding]:
     """All findings, in the order in which to mend them.
 
-    :param config_error: why the configuration could not be used; the
-        defaults are looked at then.
+    :param read: with an error in it, the defaults are looked at.
     """
-    host = host or Host()
-    return [*_config(conf, config_error), *check_host.commands(host),
+    host, conf = host or Host(), read.conf
+    return [*check_config.configuration(read), *check_host.commands(host),
             *check_host.kernel(host), *check_host.host_nqn(host),
             *check_files.lock_path(host, conf),
             *check_files.directories(host, conf),
             *check_files.journal(host, conf),
-            *check_files.privilege(host, conf), *check_agent.hook(),
-            *check_agent.provisioner(conf, probe),
+            *check_files.privilege(host, conf,
+                                   check_agent.runs_as(host, conf)),
+            *check_agent.hook(),
+            *check_provisioner.provisioner(host, conf, probe),
             *check_agent.launch(host, conf)]
-
-
-def _config(conf: cfg.ConfigOpts, error: str | None) -> Iterator[Finding]:
-    if error is not None:
-        yield finding.fail('configuration', error,
-                           'what follows looks at the defaults')
-        return
-    read = [*(conf.config_file or ()), *(conf.config_dir or ())]
-    if read:
-        yield finding.ok('configuration', ', '.join(read))
-    else:
-        yield finding.warn('configuration', 'no file was found or readable',
-                           'run this as root, or name one: --config-file')
 
 
 def text(findings: Iterable[Finding]) -> str:

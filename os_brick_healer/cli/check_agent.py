@@ -9,12 +9,13 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""The hook in os-brick, the provisioner's plugin, and the agent itself."""
+"""The hook in os-brick, and the agent itself."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 import importlib
 from importlib import metadata
 import importlib.util
+import re
 import warnings
 
 from oslo_config import cfg
@@ -27,15 +28,11 @@ from os_brick_healer.conf import opts
 from os_brick_healer.connector import registration
 
 HOOK = 'os_brick.initiator.connectors.nvmeof_agent'
-PLUGINS = 'os_brick_healer.provisioners'
 UNIT = 'os-brick-healer.service'
 UNIT_PLACES = ('/etc/systemd/system', '/run/systemd/system',
                '/usr/local/lib/systemd/system', '/usr/lib/systemd/system',
                '/lib/systemd/system')
 WANTS = f'/etc/systemd/system/multi-user.target.wants/{UNIT}'
-
-#: Asks the configured provisioner who it is; raises HealerError.
-Probe = Callable[[cfg.ConfigOpts], str]
 
 
 def hook() -> Iterator[Finding]:
@@ -67,44 +64,6 @@ def hook() -> Iterator[Finding]:
             'is a second package replacing it, or this one half installed?')
 
 
-def provisioner(conf: cfg.ConfigOpts, probe: Probe | None,
-                ) -> Iterator[Finding]:
-    """The plugin; with ``probe`` it is asked as well."""
-    name = conf[opts.GROUP].provisioner
-    known = metadata.entry_points(group=PLUGINS)
-    if name not in known.names:
-        yield finding.fail(
-            'provisioner', f'there is no plugin {name!r}; there are: '
-            + (', '.join(sorted(known.names)) or 'none'),
-            'install the package that brings it')
-        return
-    try:
-        known[name].load()
-    except Exception as e:  # noqa: BLE001 - a foreign module may raise all
-        yield finding.fail(
-            'provisioner', f'plugin {name} cannot be loaded: '
-            f'{type(e).__name__}: {e}', 'mend or reinstall it')
-        return
-    yield finding.ok('provisioner', f'plugin {name}')
-    if conf[opts.GROUP].kumoscale_insecure:
-        yield finding.warn(
-            'provisioner', 'its certificate is not verified '
-            '(kumoscale_insecure)', 'set kumoscale_ca_file instead')
-    if probe is not None:
-        yield _probe(conf, probe)
-
-
-def _probe(conf: cfg.ConfigOpts, probe: Probe) -> Finding:
-    try:
-        return finding.ok('provisioner online', probe(conf))
-    except exception.HealerError as e:
-        return finding.fail('provisioner online', e.sentence,
-                            e.hint or 'see its log and this host\'s network')
-    except Exception as e:  # noqa: BLE001 - a foreign module may raise all
-        return finding.fail('provisioner online', f'{type(e).__name__}: {e}',
-                            'a plugin raises only ProvisionerError')
-
-
 def launch(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:
     """How the agent comes to run, and whether it does."""
     match conf[opts.GROUP].launch:
@@ -126,7 +85,7 @@ def launch(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:
             yield finding.warn(
                 'launch', f'{mode}: a connector never starts the agent',
                 'launch = systemd, or see to it yourself')
-    yield _running(conf)
+    yield _running(host, conf)
 
 
 def _unit(host: Host) -> Iterator[Finding]:
@@ -135,7 +94,8 @@ def _unit(host: Host) -> Iterator[Finding]:
     if not found:
         yield finding.fail(
             'systemd unit', f'{UNIT} is not installed', 'copy it to '
-            '/etc/systemd/system, then systemctl daemon-reload')
+            '/etc/systemd/system, then systemctl daemon-reload; where there '
+            'is no systemd, launch = process')
         return
     yield finding.ok('systemd unit', found[0])
     if host.tree.readlink(WANTS) is None:
@@ -147,7 +107,20 @@ def _unit(host: Host) -> Iterator[Finding]:
         yield finding.ok('at boot', 'the agent is started')
 
 
-def _running(conf: cfg.ConfigOpts) -> Finding:
+def runs_as(host: Host, conf: cfg.ConfigOpts) -> int | None:
+    """The user id of the agent that runs, None: none does, or not told."""
+    try:
+        holder = lock.holder(conf[opts.GROUP].run_path)
+    except exception.HealerError:       # the line of the agent says it
+        return None
+    if holder is None or holder.pid is None:
+        return None
+    status = host.tree.read(f'/proc/{holder.pid}/status') or ''
+    found = re.search(r'^Uid:\s+\d+\s+(\d+)', status, re.MULTILINE)
+    return None if found is None else int(found[1])
+
+
+def _running(host: Host, conf: cfg.ConfigOpts) -> Finding:
     group = conf[opts.GROUP]
     try:
         holder = lock.holder(group.run_path)
@@ -159,4 +132,6 @@ def _running(conf: cfg.ConfigOpts) -> Finding:
     return finding.warn(
         'agent', 'does not run' if last is None else
         f'does not run; {last.failures} attempts failed, the last: '
-        f'{last.error}', f'systemctl start {UNIT}')
+        f'{last.error}', f'systemctl start {UNIT}'
+        if host.tree.exists('/run/systemd/system')
+        else 'systemd does not run here: start os-brick-healer-agent')

@@ -24,6 +24,7 @@ from os_brick_healer import exception
 from os_brick_healer.cli import finding
 from os_brick_healer.cli.finding import Finding, Host, Level
 from os_brick_healer.conf import opts
+from os_brick_healer.provisioner import local_file
 
 CONTEXT = 'os_brick_healer.privileged.context'
 FREE_BYTES_MIN = 16777216
@@ -60,7 +61,7 @@ def _directory(host: Host, conf: cfg.ConfigOpts, subject: str, path: str, *,
     except FileNotFoundError:
         make = finding.warn if missing_is_ok else finding.fail
         yield make(subject, f'{path} does not exist',
-                   f'start the agent once, or: install -d -o nova {path}')
+                   f'start the agent once, or: {_make(conf, path)}')
         return
     except OSError as e:
         yield finding.warn(subject, f'{path} cannot be looked at: '
@@ -75,12 +76,29 @@ def _directory(host: Host, conf: cfg.ConfigOpts, subject: str, path: str, *,
         yield _writable(host, conf, subject, path, found)
 
 
+def _make(conf: cfg.ConfigOpts, path: str) -> str:
+    """The command that makes a directory as the unit makes it."""
+    users = [u for u in conf[opts.GROUP].control_users if u != 'root']
+    owner = users[0] if users else 'root'
+    mode = '0770' if path == conf[opts.GROUP].state_path else '0755'
+    return f'install -d -o {owner} -g {owner} -m {mode} {path}'
+
+
+def _barred(host: Host, conf: cfg.ConfigOpts, found: os.stat_result,
+            wanted: int) -> list[str]:
+    """Those who attach volumes or run the agent, and may not do this.
+
+    :param wanted: bits as of "others", such as S_IWOTH.
+    """
+    return [u for u in conf[opts.GROUP].control_users
+            if (who := host.user(u)) is not None
+            and not _may(found, who, wanted)]
+
+
 def _writable(host: Host, conf: cfg.ConfigOpts, subject: str, path: str,
               found: os.stat_result) -> Finding:
     """By everybody who attaches volumes or runs the agent."""
-    barred = [u for u in conf[opts.GROUP].control_users
-              if (who := host.user(u)) is not None
-              and not _may_write(found, who)]
+    barred = _barred(host, conf, found, stat.S_IWOTH)
     if not barred:
         return finding.ok(subject, path)
     return finding.fail(
@@ -88,14 +106,44 @@ def _writable(host: Host, conf: cfg.ConfigOpts, subject: str, path: str,
         f'chown {barred[0]} {path}; chmod u+rwx {path}')
 
 
-def _may_write(found: os.stat_result, who: Any) -> bool:
+def _may(found: os.stat_result, who: Any, wanted: int) -> bool:
     if who.pw_uid == 0:
         return True
     if who.pw_uid == found.st_uid:
-        return bool(found.st_mode & stat.S_IWUSR)
-    if found.st_gid in os.getgrouplist(who.pw_name, who.pw_gid):
-        return bool(found.st_mode & stat.S_IWGRP)
-    return bool(found.st_mode & stat.S_IWOTH)
+        wanted <<= 6
+    elif found.st_gid in os.getgrouplist(who.pw_name, who.pw_gid):
+        wanted <<= 3
+    return found.st_mode & wanted == wanted
+
+
+def readable(host: Host, conf: cfg.ConfigOpts, subject: str,
+             path: str) -> Iterator[Finding]:
+    """Whether everybody who needs a file can read it; silent if so."""
+    try:
+        found = os.stat(host.tree.path(path))
+    except OSError:
+        return      # whoever reads it says what is wrong
+    barred = _barred(host, conf, found, stat.S_IROTH)
+    if barred:
+        yield finding.fail(
+            subject, f'{path} cannot be read by {", ".join(barred)}',
+            f'chgrp {barred[0]} {path}; chmod g+r {path}')
+
+
+def replaceable(host: Host, conf: cfg.ConfigOpts, subject: str,
+                path: str) -> Iterator[Finding]:
+    """Whether a file can be renamed over: the local provisioner's is."""
+    yield from readable(host, conf, subject, path)
+    real = os.path.realpath(host.tree.path(path))
+    shown = os.path.dirname(path)
+    told = [_writable(host, conf, subject, shown,
+                      os.stat(os.path.dirname(real)))]
+    lock = f'{real}{local_file.LOCK_SUFFIX}'
+    if os.path.exists(lock):
+        told.append(_writable(host, conf, subject,
+                              f'{path}{local_file.LOCK_SUFFIX}',
+                              os.stat(lock)))
+    yield from (one for one in told if one.level is not Level.OK)
 
 
 def journal(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:
@@ -129,8 +177,15 @@ def _room(host: Host, path: str) -> Iterator[Finding]:
         yield finding.ok('journal', f'{path} has {free >> 20} MiB left')
 
 
-def privilege(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:
-    """How the agent gets its privileged helper when it is not root."""
+def privilege(host: Host, conf: cfg.ConfigOpts,
+              runs_as: int | None = None) -> Iterator[Finding]:
+    """How the agent gets its privileged helper when it is not root.
+
+    :param runs_as: the user id of the agent that runs, None: not known.
+    """
+    if runs_as == 0:
+        yield finding.ok('root_helper', 'not needed: the agent runs as root')
+        return
     helper = conf[opts.GROUP].root_helper
     words = shlex.split(helper)
     if not words or host.which(words[0]) is None:

@@ -69,9 +69,9 @@ def _which(name: str) -> str | None:
 
 def _user(name: str) -> pwd.struct_passwd | None:
     try:
-        return (pwd.getpwuid(int(name)) if name.isdigit()
+        return (pwd.getpwuid(int(name)) if name.isdecimal()
                 else pwd.getpwnam(name))
-    except (KeyError, OverflowError):
+    except (KeyError, OverflowError, ValueError):
         return None
 
 

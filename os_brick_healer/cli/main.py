@@ -19,7 +19,10 @@ import argparse
 from collections.abc import Callable, Sequence
 import contextlib
 import datetime
+import io
 import json
+import math
+import os
 import shutil
 import sys
 import time
@@ -29,8 +32,8 @@ from oslo_config import cfg
 
 from os_brick_healer import exception, version
 from os_brick_healer.agent import client, lock
-from os_brick_healer.cli import check, offline, render
-from os_brick_healer.conf import files, opts
+from os_brick_healer.cli import check, offline, render, settings
+from os_brick_healer.conf import opts
 from os_brick_healer.provisioner import loader
 from os_brick_healer.sysfs import reader
 
@@ -40,6 +43,8 @@ EXIT_OTHER = 4
 
 TIMEOUT_S = 5.0
 WATCH_S = 1.0
+#: Bounds of what is given in seconds; the least is also the fastest watch.
+SECONDS_MIN, SECONDS_MAX = 0.1, 86400.0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,6 +53,15 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(EXIT_OTHER, f'{self.prog}: {message}\n')
+
+
+def seconds(text: str) -> float:
+    """A number of seconds that can be waited for."""
+    value = float(text)
+    if not (math.isfinite(value) and SECONDS_MIN <= value <= SECONDS_MAX):
+        raise argparse.ArgumentTypeError(
+            f'{text} is not from {SECONDS_MIN:g} to {SECONDS_MAX:g}')
+    return value
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,8 +74,11 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument('--config-file', action='append', metavar='PATH',
                      help="read this instead of nova's and our own files")
     top.add_argument('--config-dir', action='append', metavar='DIR')
-    top.add_argument('--timeout', type=float, default=TIMEOUT_S,
+    top.add_argument('--timeout', type=seconds, default=TIMEOUT_S,
                      metavar='SECONDS', help='for one question to the agent')
+    top.add_argument('--version', action='version',
+                     version=f'%(prog)s {version.version_string()}',
+                     help="of this command; see also the command 'version'")
     verbs = top.add_subparsers(dest='verb', required=True, metavar='COMMAND',
                                parser_class=_Parser)
 
@@ -73,8 +90,9 @@ def parser() -> argparse.ArgumentParser:
 
     one = add('status', run_status, 'volumes, legs, what is being done, why')
     one.add_argument('--json', action='store_true')
-    one.add_argument('--watch', nargs='?', type=float, const=WATCH_S,
-                     metavar='SECONDS', help='again and again')
+    one.add_argument('--watch', nargs='?', type=seconds, const=WATCH_S,
+                     metavar='SECONDS', help='again and again; with --json '
+                     'one document a line')
     one.add_argument('--verbose', '-v', action='store_true',
                      help='details of healthy volumes, too')
     one = add('explain', run_explain, 'all that is known about one volume')
@@ -101,17 +119,27 @@ def parser() -> argparse.ArgumentParser:
 class Session:
     """What a subcommand works with."""
 
-    def __init__(self, args: argparse.Namespace, conf: cfg.ConfigOpts,
-                 config_error: str | None) -> None:
+    def __init__(self, args: argparse.Namespace, read: settings.Configuration,
+                 ) -> None:
         self.args = args
-        self.conf = conf
-        self.config_error = config_error
-        self.settings = conf[opts.GROUP]
+        self.conf = read.conf
+        self.read = read
+        self.settings = read.conf[opts.GROUP]
 
     def ask(self, verb: str, **more: Any) -> Any:
         """One question to the agent."""
         path = client.socket_path(self.settings.run_path)
-        return client.Client(path, self.args.timeout).call(verb, **more)
+        try:
+            return client.Client(path, self.args.timeout).call(verb, **more)
+        except client.AgentDown:
+            if self.read.unread is None:
+                raise
+            raise exception.ConfigError(
+                'cannot tell whether an agent runs: because nobody listens '
+                f'on {path}, and {self.read.unread}, which cannot be read, '
+                'may name another run_path',
+                hint='mend it, or run this as a user who may read it'
+                ) from None
 
     def why_down(self, down: client.AgentDown) -> str:
         """An agent that starts or stops holds the lock and does not serve."""
@@ -129,46 +157,45 @@ class Session:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. :returns: the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):    # whatever LANG says
+            stream.reconfigure(errors='backslashreplace')
     args = parser().parse_args(argv)
     try:
-        conf, error = read_config(args)
-        if error is not None and args.verb != 'check':
-            complain(error)
-        return int(args.run(Session(args, conf, error)))
+        code = run(args)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return EXIT_OTHER
+    except OSError as e:
+        return give_up(e)
+    return code
+
+
+def run(args: argparse.Namespace) -> int:
+    """One command; what is expected to go wrong is said."""
+    try:
+        read = settings.read(args.config_file or (), args.config_dir or (),
+                             whole=args.verb == 'check')
+        if args.verb != 'check' and read.error is not None:
+            complain(read.error)
+        return int(args.run(Session(args, read)))
     except client.AgentDown as e:
         complain(str(e))
         return EXIT_NO_AGENT
     except exception.HealerError as e:
         complain(str(e))
         return EXIT_OTHER
-    except BrokenPipeError:     # | head
+
+
+def give_up(e: OSError) -> int:
+    """Nobody takes what is printed: a closed pipe, a full disk."""
+    if not isinstance(e, BrokenPipeError):      # | head
         with contextlib.suppress(OSError):
-            sys.stdout.close()
-        return EXIT_OTHER
-    except KeyboardInterrupt:
-        return EXIT_OTHER
-
-
-def read_config(args: argparse.Namespace) -> tuple[cfg.ConfigOpts,
-                                                   str | None]:
-    """The configuration; with a wrong one the defaults, and what is wrong."""
-    argv = []
-    for name in args.config_file or ():
-        argv += ['--config-file', name]
-    for name in args.config_dir or ():
-        argv += ['--config-dir', name]
-    conf = cfg.ConfigOpts()
-    try:
-        files.load(conf, argv, prog='os-brick-healer')
-        files.share_lock_path(conf)
-    except exception.HealerError as e:
-        plain = cfg.ConfigOpts()
-        opts.register(plain)
-        plain(args=[], project=files.PROJECT, default_config_files=[],
-              default_config_dirs=[])
-        files.share_lock_path(plain)
-        return plain, str(e)
-    return conf, None
+            complain(f'cannot print: because {e.strerror or e}')
+    with contextlib.suppress(OSError, ValueError):
+        # Python flushes once more when it ends, and must not fail then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_OTHER
 
 
 def complain(sentence: str) -> None:
@@ -185,9 +212,13 @@ def when(wall_s: float) -> str:
         return str(wall_s)
 
 
-def dump(value: object) -> None:
+def as_json(value: object, indent: int | None = 2) -> str:
     """JSON with ASCII only: nothing in it can move a cursor."""
-    print(json.dumps(value, indent=2, sort_keys=True, default=str))
+    return json.dumps(value, indent=indent, sort_keys=True, default=str)
+
+
+def dump(value: object) -> None:
+    print(as_json(value))
 
 
 def width() -> int:
@@ -208,24 +239,25 @@ def run_status(session: Session) -> int:
             text, code = status_once(session)
             print(f'{clear}{text}' if session.args.json
                   else f'{clear}{when(time.time())}\n{text}', flush=True)
-            time.sleep(max(0.1, session.args.watch))
+            time.sleep(session.args.watch)
     return code
 
 
 def status_once(session: Session) -> tuple[str, int]:
     """The status and its exit code; from the journal if no agent runs."""
-    as_json = session.args.json
+    args = session.args
+    indent = 2 if args.watch is None else None      # one document a line
     try:
         told = session.ask('status')
     except client.AgentDown as e:
         found = session.offline()
-        return (json.dumps(offline.as_json(found), indent=2, default=str)
-                if as_json else offline.text(found, session.why_down(e),
-                                             when=when),
+        return (as_json(offline.as_json(found), indent)
+                if args.json else offline.text(found, session.why_down(e),
+                                               when=when),
                 EXIT_NO_AGENT)
-    text = (json.dumps(told, indent=2, sort_keys=True) if as_json
+    text = (as_json(told, indent) if args.json
             else render.status(told, width=width(), now_wall=time.time(),
-                               verbose=session.args.verbose))
+                               verbose=args.verbose))
     return text, render.exit_code(told)
 
 
@@ -282,7 +314,7 @@ def run_reload(session: Session) -> int:
 def run_check(session: Session) -> int:
     """Each line says what is wrong and the way out."""
     findings = check.everything(
-        session.conf, session.config_error,
+        session.read,
         probe=probe_provisioner if session.args.online else None)
     if session.args.json:
         dump([f.as_dict() for f in findings])
@@ -291,13 +323,13 @@ def run_check(session: Session) -> int:
     return check.exit_code(findings)
 
 
-def probe_provisioner(conf: cfg.ConfigOpts) -> str:
-    """Register this host and check access, as the agent does."""
+def probe_provisioner(conf: cfg.ConfigOpts) -> tuple[str, object]:
+    """Register this host and ask for its volumes, as the agent does."""
     from os_brick_healer import assembly  # noqa: PLC0415 - seldom, slow
     host = assembly.identify(conf, reader.Tree())
     provisioner = loader.load(conf, host)
     try:
-        return provisioner.probe()
+        return provisioner.probe(), provisioner.volumes()
     finally:
         provisioner.close()
 

@@ -19,7 +19,7 @@ from typing import Any
 from os_brick_healer import exception
 from os_brick_healer.agent import record
 from os_brick_healer.cli import render
-from os_brick_healer.engine import journal
+from os_brick_healer.engine import journal, pausing
 
 #: assembly.JOURNAL, without importing the whole agent for its name.
 JOURNAL = 'journal.sqlite'
@@ -51,7 +51,7 @@ def look(state_path: str, *, key: str | None = None,
         return Found(attachments=book.attachments(),
                      intents=book.open_intents(),
                      history=book.history(key, limit),
-                     paused=book.setting('paused'), launch=launch)
+                     paused=pausing.reason(book), launch=launch)
     except exception.HealerError as e:
         return Found(launch=launch, error=str(e))
     finally:

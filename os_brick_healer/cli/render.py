@@ -46,7 +46,8 @@ def exit_code(status: Mapping[str, Any]) -> int:
     """How the host is: see the exit codes of the command."""
     phases = {str(v.get('phase')) for v in status.get('volumes') or ()}
     agent = status.get('agent') or {}
-    if phases & _ATTENTION or agent.get('journal_error'):
+    if (phases & _ATTENTION or agent.get('journal_error')
+            or agent.get('lacks')):
         return EXIT_ATTENTION
     troubled = (phases - _CALM or agent.get('paused') is not None
                 or (agent.get('provisioner') or {}).get('error') is not None)
@@ -119,6 +120,8 @@ def agent(about: Mapping[str, Any], now_wall: float) -> list[str]:
     provisioner = about.get('provisioner') or {}
     if provisioner:
         lines.append(f'provisioner  {_provisioner(provisioner)}')
+    lines += [f'{safe(what).upper():<12} {safe(why)}'
+              for what, why in (about.get('lacks') or {}).items()]
     if about.get('paused') is not None:
         lines.append(f'PAUSED       {safe(about["paused"])}: nothing is '
                      'changed until os-brick-healer resume')

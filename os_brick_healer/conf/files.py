@@ -15,7 +15,8 @@ nova's own files come first (the lock directory must be the one that
 nova-compute uses), then ours; later files win.
 """
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Iterable, Sequence
 import logging
 import os
 import socket
@@ -23,13 +24,14 @@ import socket
 from oslo_config import cfg
 
 from os_brick_healer import exception
-from os_brick_healer.conf import opts
+from os_brick_healer.conf import judge, opts
 
 LOG = logging.getLogger(__name__)
 
 PROJECT = 'nova'
 OUR_FILE = '/etc/os-brick-healer/os-brick-healer.conf'
 OUR_DIR = '/etc/os-brick-healer/os-brick-healer.conf.d'
+_WHY_MAX = 1000
 
 
 def default_files() -> list[str]:
@@ -38,22 +40,40 @@ def default_files() -> list[str]:
     nova-compute.conf is where distributions keep the compute node's part.
     """
     found = cfg.find_config_files(project=PROJECT, prog='nova-compute')
-    return [f for f in _once([*found, OUR_FILE]) if os.access(f, os.R_OK)]
+    return [f for f in _once([*found, OUR_FILE]) if _readable(f)]
 
 
 def default_dirs() -> list[str]:
     """The directories to read when none is named."""
     found = cfg.find_config_dirs(project=PROJECT, prog='nova-compute')
     return [d for d in _once([*found, OUR_DIR])
-            if os.access(d, os.R_OK | os.X_OK) and os.path.isdir(d)]
+            if _readable(d) and os.path.isdir(d)]
 
 
-def load(conf: cfg.ConfigOpts, args: Sequence[str], *, prog: str) -> None:
+def unreadable(our_file: str = OUR_FILE,
+               our_dir: str = OUR_DIR) -> list[str]:
+    """What would be read, is there, and is not for this user to read."""
+    found = [*cfg.find_config_files(project=PROJECT, prog='nova-compute'),
+             *cfg.find_config_dirs(project=PROJECT, prog='nova-compute'),
+             our_file, our_dir]
+    return [f for f in _once(found)
+            if os.path.lexists(f) and not _readable(f)]
+
+
+def _readable(path: str) -> bool:
+    return os.access(path, os.R_OK | (
+        os.X_OK if os.path.isdir(path) else 0))
+
+
+def load(conf: cfg.ConfigOpts, args: Sequence[str], *, prog: str,
+         judged: Iterable[str] | None = None) -> None:
     """Parse arguments and files; whatever is wrong becomes ConfigError.
 
     nova's ``host`` is this host's name for the provisioner.
 
     :param conf: of a process of ours; nova registers its ``host`` itself.
+    :param judged: the options whose values must be right, None: all of
+        ours. Another one that is wrong raises when it is used.
     """
     opts.register(conf)
     conf.register_opt(cfg.StrOpt('host', default=socket.gethostname()))
@@ -61,16 +81,31 @@ def load(conf: cfg.ConfigOpts, args: Sequence[str], *, prog: str) -> None:
         conf(args=list(args), project=PROJECT, prog=prog,
              default_config_files=default_files(),
              default_config_dirs=default_dirs())
-        read_all(conf)
-    except (cfg.Error, ValueError) as e:
-        raise _wrong(e) from e
+        judge.values(conf, judged)
+    except judge.WRONG as e:
+        raise _wrong(e, _asked_for(args)) from e
 
 
-def read_all(conf: cfg.ConfigOpts) -> None:
-    """Read each of our options once: oslo.config judges values lazily."""
-    group = conf[opts.GROUP]
-    for opt in opts.ALL_OPTS:
-        getattr(group, opt.dest)
+def _asked_for(args: Sequence[str]) -> list[str]:
+    """The files that arguments name; without any, those that are there."""
+    reads = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    reads.add_argument('--config-file', action='append')
+    reads.add_argument('--config-dir', action='append')
+    found, _ = reads.parse_known_args(list(args))
+    return judge.every_file(
+        default_files() if found.config_file is None else found.config_file,
+        default_dirs() if found.config_dir is None else found.config_dir)
+
+
+def unknown(conf: cfg.ConfigOpts) -> list[str]:
+    """What was meant for us in the files and is read by nobody."""
+    return judge.unknown(judge.every_file(*named_files(conf)))
+
+
+def warn_unknown(conf: cfg.ConfigOpts) -> None:
+    """Say in the log what was meant for us and is read by nobody."""
+    for sentence in unknown(conf):
+        LOG.warning('%s', sentence)
 
 
 def reload(conf: cfg.ConfigOpts) -> None:
@@ -87,13 +122,14 @@ def reload(conf: cfg.ConfigOpts) -> None:
         trial(args=[], project=PROJECT, prog='os-brick-healer-agent',
               default_config_files=list(conf.config_file or ()),
               default_config_dirs=list(conf.config_dir or ()))
-        read_all(trial)
-    except (cfg.Error, ValueError) as e:
-        raise _wrong(e) from e
+        judge.values(trial)
+    except judge.WRONG as e:
+        raise _wrong(e, judge.every_file(*named_files(conf))) from e
     if not conf.reload_config_files():
         raise exception.ConfigError(
             'cannot reload the configuration: because oslo.config refused '
             'it', hint='the log says why')
+    warn_unknown(conf)
 
 
 def beside(conf: cfg.ConfigOpts, *, our_file: str = OUR_FILE,
@@ -119,9 +155,11 @@ def beside(conf: cfg.ConfigOpts, *, our_file: str = OUR_FILE,
         merged(args=[], project=PROJECT, prog='os-brick-healer',
                default_config_files=[*names, *more],
                default_config_dirs=[*directories, *more_dirs])
-        read_all(merged)
-    except (cfg.Error, ValueError) as e:
-        LOG.error('%s; only the files of this service count', _wrong(e))
+        judge.values(merged)
+    except judge.WRONG as e:
+        read = judge.every_file([*names, *more], [*directories, *more_dirs])
+        LOG.error('%s; only the files of this service count',
+                  _wrong(e, read))
         return conf
     for opt in opts.ALL_OPTS:
         where = conf.get_location(opt.dest, group=opts.GROUP)
@@ -161,8 +199,16 @@ def named_files(conf: cfg.ConfigOpts) -> tuple[list[str], list[str]]:
         return [], []
 
 
-def _wrong(e: Exception) -> exception.ConfigError:
-    return exception.ConfigError(f'cannot use the configuration: because {e}')
+def _wrong(e: Exception, read: Iterable[str]) -> exception.ConfigError:
+    """:param read: the files, one of which may not be text."""
+    said = str(e)
+    if isinstance(e, UnicodeDecodeError):
+        said = judge.not_text(read) or said
+    why = ' '.join(said.split())        # it may quote a value as it stands
+    if len(why) > _WHY_MAX:
+        why = f'{why[:_WHY_MAX]}...'
+    return exception.ConfigError(
+        f'cannot use the configuration: because {why}')
 
 
 def _once(names: list[str]) -> list[str]:

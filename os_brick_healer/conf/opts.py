@@ -53,7 +53,8 @@ agent_opts: list[cfg.Opt] = [
     cfg.StrOpt(
         'metrics_textfile',
         help="File for the textfile collector of Prometheus' node_exporter "
-             '(its name must end in .prom). Default: none is written.'),
+             '(which reads only names that end in .prom). Default: none is '
+             'written.'),
     cfg.FloatOpt(
         'metrics_interval', default=15.0, min=1.0, max=3600.0,
         help='Seconds between two writes of metrics_textfile.'),
@@ -157,8 +158,10 @@ kumoscale_opts: list[cfg.Opt] = [
 
 local_opts: list[cfg.Opt] = [
     cfg.StrOpt(
-        'local_file', default='/etc/os-brick-healer/volumes.json',
-        help='File of the local provisioner: volumes and spare replicas.'),
+        'local_file', default='/var/lib/os-brick-healer/volumes.json',
+        help='File of the local provisioner: volumes and spare replicas. '
+             "The agent changes it: its user must be able to write the "
+             "file's directory."),
 ]
 
 connect_opts: list[cfg.Opt] = [

@@ -169,7 +169,7 @@ class Detach(flow.Flow):
         for controller in self.host.controllers_of(self.legs):
             why = host_lib.in_the_way(controller, self.legs)
             if why is not None:
-                LOG.debug('%s stays: %s', controller.name, why)
+                LOG.warning('%s stays connected: %s', controller.name, why)
                 continue
             try:
                 self.disconnect(controller)

@@ -20,6 +20,7 @@ provisioner says, decide.
 
 from collections.abc import Iterable, Mapping
 import dataclasses
+from typing import assert_never
 
 from os_brick_healer.connector import legs as legs_lib
 
@@ -223,8 +224,7 @@ def _whose(present: tuple[Present, ...], known: Known,
 
 def _stale(one: Present, known: Known) -> str | None:
     """Why a leg is known to have missed writes, None when it is not."""
-    if not isinstance(one.content, Super):
-        return 'carries no superblock'
+    assert isinstance(one.content, Super)   # its UUID is the array's
     events = one.content.events
     behind = (known.events is not None and events is not None
               and events < known.events - EVENT_MARGIN)
@@ -264,6 +264,8 @@ def _told(one: Present) -> str:
             return f'{one.device} carries something else: {what}'
         case Unreadable(why=why):
             return f'{one.device} could not be examined: {why}'
+        case _:
+            assert_never(one.content)
 
 
 def _newest(legs: Iterable[Present]) -> int | None:

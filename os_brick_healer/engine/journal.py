@@ -30,9 +30,17 @@ from typing import Any
 import uuid
 
 from os_brick_healer import exception
+from os_brick_healer.engine import columns
 
 VERSION = 1
 TEXT_MAX = 4096
+#: Settings: why healing is paused (see ``pausing``), and what became of a
+#: damaged journal.
+PAUSED = 'paused'
+DAMAGED = 'damaged'
+#: What SQLite raises for a statement, and Python for a value that SQLite
+#: cannot hold: text with half of a surrogate pair, more than 64 bits.
+_UNFIT = (sqlite3.Error, UnicodeEncodeError, OverflowError)
 
 _SCHEMA = """
 CREATE TABLE attachment (
@@ -171,6 +179,8 @@ class Journal:
             db = sqlite3.connect(uri, uri=True, timeout=busy_s,
                                  isolation_level=None,
                                  check_same_thread=False)
+            # One byte that is not UTF-8 must not hide every other row.
+            db.text_factory = _lenient
             try:
                 self._prepare(db, read_only)
             except BaseException:
@@ -209,7 +219,7 @@ class Journal:
             db.execute(f'PRAGMA user_version={VERSION}')
         db.execute('COMMIT')
 
-    def _error(self, what: str, e: sqlite3.Error) -> exception.JournalError:
+    def _error(self, what: str, e: Exception) -> exception.JournalError:
         return exception.JournalError(
             f'cannot {what} the journal {self.path}: because {e}',
             hint='check that its directory is writable by this user and '
@@ -231,14 +241,14 @@ class Journal:
                     with contextlib.suppress(sqlite3.Error):
                         self._db.execute('ROLLBACK')
                     raise
-            except sqlite3.Error as e:
+            except _UNFIT as e:
                 raise self._error('write', e) from e
 
     def _read(self, sql: str, args: tuple[object, ...] = ()) -> list[Any]:
         with self._lock:
             try:
                 return self._db.execute(sql, args).fetchall()
-            except sqlite3.Error as e:
+            except _UNFIT as e:
                 raise self._error('read', e) from e
 
     def damage(self) -> str | None:
@@ -329,14 +339,28 @@ class Journal:
         rows = self._read('SELECT volume, alias, state, pid, pid_start, '
                           'connection, wall_s FROM attachment '
                           'ORDER BY volume')
-        return tuple(map(_attach_row, rows))
+        return tuple(map(self._attach_row, rows))
 
     def attachment(self, volume: str) -> AttachRow | None:
         """One attachment as it is written down now, None if it is not."""
         rows = self._read('SELECT volume, alias, state, pid, pid_start, '
                           'connection, wall_s FROM attachment '
                           'WHERE volume=?', (volume,))
-        return _attach_row(rows[0]) if rows else None
+        return self._attach_row(rows[0]) if rows else None
+
+    def _attach_row(self, r: Any) -> AttachRow:
+        """Nova's own word: a row that is damaged is not guessed at."""
+        volume, alias, state, pid, start, connection, wall_s = r
+        if not all(isinstance(x, str) for x in (volume, alias, state, start)
+                   ) or type(pid) is not int:
+            raise exception.JournalError(
+                f'cannot read the journal {self.path}: because the '
+                f'attachment of {columns.text(volume)[:80]} is damaged',
+                transient=False)
+        return AttachRow(volume=volume, alias=alias, state=state, pid=pid,
+                         pid_start=start,
+                         connection=columns.mapping(connection),
+                         wall_s=columns.number(wall_s))
 
     # Memory ----------
 
@@ -344,8 +368,9 @@ class Journal:
         """All memories of a wing, by key."""
         rows = self._read('SELECT key, boot_id, value FROM memory '
                           'WHERE kind=?', (kind,))
-        return {r[0]: Remembered(value=json.loads(r[2]),
-                                 same_boot=r[1] == self._boot_id)
+        return {columns.text(r[0]): Remembered(
+                    value=columns.mapping(r[2]),
+                    same_boot=r[1] == self._boot_id)
                 for r in rows}
 
     def save_memory(self, kind: str, key: str,
@@ -409,9 +434,11 @@ class Journal:
         """Actions of which no result is known (the agent died in them)."""
         rows = self._read('SELECT id, kind, key, text, detail, wall_s '
                           'FROM intent ORDER BY wall_s')
-        return tuple(IntentRow(id=r[0], kind=r[1], key=r[2], text=r[3],
-                               detail=json.loads(r[4]), wall_s=r[5])
-                     for r in rows)
+        return tuple(IntentRow(
+            id=columns.text(r[0]), kind=columns.text(r[1]),
+            key=columns.text(r[2]), text=columns.text(r[3]),
+            detail=columns.mapping(r[4]), wall_s=columns.number(r[5]))
+            for r in rows)
 
     def tell(self, kind: str, key: str, text: str,
              ok: bool | None = None) -> None:
@@ -449,7 +476,8 @@ class Journal:
             'INSERT INTO history (wall_s, kind, key, intent_id, what, text, '
             'ok) VALUES (?,?,?,?,?,?,?)',
             (row.wall_s, row.kind, row.key, row.intent_id, row.what,
-             row.text[:TEXT_MAX], None if row.ok is None else int(row.ok)))
+             columns.readable(row.text[:TEXT_MAX]),
+             None if row.ok is None else int(row.ok)))
         db.execute('DELETE FROM history WHERE seq<=?',
                    ((cursor.lastrowid or 0) - self._history_max,))
 
@@ -463,8 +491,10 @@ class Journal:
                 'ORDER BY seq DESC LIMIT ?2', (key, limit))
             told = [r for r in self._told if key in (None, r.key)]
         written = [
-            HistoryRow(wall_s=r[0], kind=r[1], key=r[2], intent_id=r[3],
-                       what=r[4], text=r[5],
+            HistoryRow(wall_s=columns.number(r[0]), kind=columns.text(r[1]),
+                       key=columns.text(r[2]),
+                       intent_id=None if r[3] is None else columns.text(r[3]),
+                       what=columns.text(r[4]), text=columns.text(r[5]),
                        ok=None if r[6] is None else bool(r[6]))
             for r in reversed(rows)]
         return tuple((written + told)[-limit:]) if limit > 0 else ()
@@ -474,7 +504,7 @@ class Journal:
     def setting(self, name: str) -> str | None:
         """A setting made at run time, None when it is not set."""
         rows = self._read('SELECT value FROM setting WHERE name=?', (name,))
-        return str(rows[0][0]) if rows else None
+        return columns.text(rows[0][0]) if rows else None
 
     def set_setting(self, name: str, value: str | None) -> None:
         """Set it, or with None take it back."""
@@ -498,10 +528,8 @@ def make_directory(path: str) -> None:
                  'the agent') from e
 
 
-def _attach_row(r: Any) -> AttachRow:
-    return AttachRow(volume=r[0], alias=r[1], state=r[2], pid=r[3],
-                     pid_start=r[4], connection=json.loads(r[5]),
-                     wall_s=r[6])
+def _lenient(raw: bytes) -> str:
+    return raw.decode('utf-8', 'replace')
 
 
 def _quote(path: str) -> str:
@@ -512,24 +540,33 @@ def _quote(path: str) -> str:
 def process_start(pid: int, proc: str = '/proc') -> str | None:
     """Start time of a process in clock ticks since boot, None if gone."""
     try:
-        with open(f'{proc}/{pid}/stat') as f:
+        with open(f'{proc}/{pid}/stat', 'rb') as f:
             text = f.read()
     except OSError:
         return None
-    # The command name may hold spaces and brackets: count after the last.
-    return text.rpartition(')')[2].split()[19]
+    # The command name may hold any bytes, spaces and brackets among them:
+    # count after the last.
+    fields = text.rpartition(b')')[2].split()
+    found = fields[19] if len(fields) > 19 else b''
+    return found.decode() if found.isdigit() else None
 
 
 def open_or_set_aside(path: str, **kwargs: Any) -> tuple[Journal, str | None]:
     """Open the agent's journal; a damaged file is set aside, never deleted.
 
+    The new journal has a note of it. A pause is taken over where it can
+    still be read: somebody may be mending arrays by hand.
+
     :returns: the journal, and a sentence if a damaged one was set aside.
     """
+    paused = None
     try:
         journal = Journal(path, **kwargs)
         problem = journal.damage()
         if problem is None:
             return journal, None
+        with contextlib.suppress(exception.JournalError):
+            paused = journal.setting(PAUSED)
         journal.close()
     except exception.JournalError as e:
         if not isinstance(e.__cause__, sqlite3.DatabaseError) or isinstance(
@@ -540,6 +577,14 @@ def open_or_set_aside(path: str, **kwargs: Any) -> tuple[Journal, str | None]:
     for suffix in ('', '-wal', '-shm'):
         with contextlib.suppress(FileNotFoundError):
             os.rename(path + suffix, aside + suffix)
-    return Journal(path, **kwargs), (
-        f'the journal {path} is damaged ({problem}): it was set aside as '
-        f'{aside} and a new one begun')
+    sentence = (f'the journal {path} is damaged ({problem}): it was set aside '
+                f'as {aside} and a new one begun; ' + (
+                    'healing may have been paused and is not now: say pause '
+                    'or resume' if paused is None else
+                    'whether healing is paused was read from it: say pause '
+                    'or resume to confirm that'))
+    journal = Journal(path, **kwargs)
+    journal.set_setting(DAMAGED, sentence)
+    if paused is not None:
+        journal.set_setting(PAUSED, paused)
+    return journal, sentence

@@ -38,6 +38,9 @@ FLOW_RETRY_LAST_S = 5.0
 #: answer that leaves it out must not make us forget what we asked for.
 UNNAMED_KEPT_S = 3600.0
 UNNAMED_MAX = 32
+#: A replica that has not been named for so long is not waited for: what is
+#: still connected of it is disconnected, seconds.
+WITHDRAWN_S = 60.0
 #: Lost back ends below which the brake never acts.
 BRAKE_BACKENDS_MIN = 3
 

@@ -29,7 +29,7 @@ from typing import Any
 from oslo_log import log as logging
 
 from os_brick_healer import exception
-from os_brick_healer.engine import acting, pacing, parts
+from os_brick_healer.engine import acting, pacing, parts, pausing
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.engine import verdict as verdict_lib
 
@@ -48,11 +48,14 @@ NAP_MAX_S = 1.0
 
 
 class Engine:
-    """Runs the wings until it is stopped."""
+    """Runs the wings until it is stopped.
+
+    :param paused: the option: start paused, unless a person has resumed.
+    """
 
     def __init__(self, wings: tuple[Wing, ...], *,
                  journal: journal_lib.Journal, runs: Runs, waits: Waits,
-                 clock: Callable[[], float],
+                 clock: Callable[[], float], paused: bool = False,
                  count: Callable[..., None] = lambda *_a, **_k: None) -> None:
         self.wings = {w.kind: w for w in wings}
         self.journal = journal
@@ -64,8 +67,9 @@ class Engine:
         self._entries: dict[tuple[str, str], acting.Entry] = {}
         self._stopping = False
         self._turned_s = clock()
-        self._paused: str | None = None
         self._notes = acting.Notes(journal, count)
+        self._start_paused = paused
+        self._pause = pausing.Pause(journal, self._notes.attempt)
         self._actions = acting.Actions(
             self._notes, runs, clock, count,
             lambda kind, key, entry: self._look_at(kind, key, entry, 0.0))
@@ -85,21 +89,21 @@ class Engine:
         self._stopping = True
         self._waits.post(lambda: None)
 
-    def pause(self, reason: str) -> None:
-        """Change nothing from now on, also after a restart."""
-        self._set_pause(reason or 'by an operator')
+    def pause(self, reason: str) -> str | None:
+        """Change nothing from now on, also after a restart.
 
-    def resume(self) -> None:
-        """Take a pause back."""
-        self._set_pause(None)
+        :returns: why it will not outlive the agent; None: it will.
+        """
+        return self._set_pause(reason or 'by an operator')
 
-    def _set_pause(self, reason: str | None) -> None:
-        # It holds at once, even if the journal cannot be written.
-        self._paused = reason
-        LOG.info('healing is %s', f'paused: {reason}' if reason
-                 else 'no longer paused')
+    def resume(self) -> str | None:
+        """Take a pause back. :returns: as :meth:`pause`."""
+        return self._set_pause(None)
+
+    def _set_pause(self, reason: str | None) -> str | None:
+        kept = self._pause.set(reason)
         self.wake()
-        self.journal.set_setting('paused', reason)
+        return None if kept else str(self._notes.error)
 
     def reload(self) -> None:
         """Read the configuration again, on the loop's thread."""
@@ -155,8 +159,9 @@ class Engine:
             if entry.found is None:
                 continue
             volumes.append(self._describe(kind, key, entry))
-        about: dict[str, Any] = {'paused': self.paused,
-                                 'journal_error': self._notes.error}
+        about: dict[str, Any] = {
+            'paused': self.paused,
+            'journal_error': self._notes.error or self._pause.damage}
         for wing in self.wings.values():
             about.update(wing.about())
         return {'agent': about, 'volumes': volumes}
@@ -179,7 +184,7 @@ class Engine:
     @property
     def paused(self) -> str | None:
         """Why healing is paused, None when it is not."""
-        return self._paused
+        return self._pause.reason
 
     # For wings, on the loop's thread --------------------
 
@@ -255,7 +260,7 @@ class Engine:
 
     def run(self) -> None:
         """Look, act and wait, until :meth:`stop`."""
-        self._paused = self.journal.setting('paused')
+        self._pause.load(self._start_paused)
         for intent in self.journal.open_intents():
             LOG.warning('the agent ended during "%s" of %s (%s): looking '
                         'at what came of it', intent.text, intent.key,
@@ -282,6 +287,7 @@ class Engine:
         for wing in self.wings.values():
             wing.stop()
         self._notes.flush(self.wings)
+        self._pause.keep()
         self.journal.close()
 
     def _nap(self, seconds: float) -> None:
@@ -374,4 +380,5 @@ class Engine:
 
     def _flush(self) -> None:
         self._notes.flush(self.wings)
+        self._pause.keep()
         self._sched.enter(FLUSH_S, 2, self._flush)

@@ -58,13 +58,17 @@ START_FAILURES = counters.Counter(
 RELOAD_FAILURES = counters.Counter(
     f'{PREFIX}_reload_failures_total',
     'Configurations that were refused at a reload.')
+LACKS = counters.Gauge(
+    f'{PREFIX}_lacks',
+    'What this host lacks for healing, each 1 (helper, commands, lock_path).',
+    ('what',))
 INFO = counters.Gauge(
     f'{PREFIX}_info', 'Always 1; the labels tell.', ('version', 'launch'))
 
 ALL: tuple[counters.Metric, ...] = (
     INFO, VOLUMES, ACTIONS, STALL_SECONDS, STALLED, PROVISIONER_UP,
     PROVISIONER_AGE, LOOP_LAG, LOOK_ERRORS, TASK_ERRORS, JOURNAL_ERRORS,
-    PAUSED, START_FAILURES, RELOAD_FAILURES)
+    PAUSED, LACKS, START_FAILURES, RELOAD_FAILURES)
 
 
 _COUNTERS = {m.name: m for m in ALL if isinstance(m, counters.Counter)}
@@ -97,6 +101,7 @@ def from_status(status: Mapping[str, Any], elapsed_s: float = 0.0) -> None:
     STALLED.set(stalled)
     STALL_SECONDS.add(amount=stalled * max(0.0, elapsed_s))
     PAUSED.set(1.0 if agent.get('paused') is not None else 0.0)
+    LACKS.replace({(str(what),): 1.0 for what in agent.get('lacks') or ()})
     _provisioner(agent.get('provisioner') or {})
 
 

@@ -122,7 +122,9 @@ def _labels(names: tuple[str, ...], values: LabelValues) -> str:
 
 
 def _escape(value: str) -> str:
-    return (value.replace('\\', r'\\').replace('"', r'\"')
+    # Half of a surrogate pair cannot be written to any file.
+    writable = value.encode('utf-8', 'backslashreplace').decode()
+    return (writable.replace('\\', r'\\').replace('"', r'\"')
             .replace('\n', r'\n'))
 
 

@@ -135,8 +135,10 @@ def superblock(run: command.Runner, device: str,
     result = run(('mdadm', '--examine', '--export', f'/dev/{device}'),
                  timeout_s)
     if result.code == 0:
+        # Not splitlines(): that also ends a line where a name that somebody
+        # gave an array holds a vertical tab or the like.
         return dict(line.partition('=')[::2]
-                    for line in result.out.splitlines() if '=' in line)
+                    for line in result.out.split('\n') if '=' in line)
     # Examine.c; a device that cannot be read is another complaint.
     if 'No md superblock detected' in result.err:
         return {}
@@ -167,7 +169,8 @@ def foreign_signatures(run: command.Runner, device: str,
     try:
         entries = json.loads(result.out)['signatures']
         types = [str(entry['type']) for entry in entries]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError,
+            RecursionError) as error:
         raise exception.CommandError(
             f'cannot look for signatures on {device}: wipefs wrote what is '
             f'not understood ({error})') from error

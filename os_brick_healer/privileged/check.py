@@ -33,28 +33,40 @@ NQN_LENGTH_MAX = 223       # NVMe base specification 2.0, 4.7: 223 bytes
 TIMEOUT_S_MAX = 3600.0
 SOCKET_BYTES_MAX = 107     # sun_path of unix(7), without its end
 
-_ARRAY = re.compile(r'md(?:\d{1,7}|_[A-Za-z0-9][A-Za-z0-9_.+-]{0,27})')
-_DEVICE = re.compile(r'nvme\d{1,6}n\d{1,6}')
-_CONTROLLER = re.compile(r'nvme\d{1,6}')
+_ARRAY = re.compile(r'md(?:\d{1,7}|_[A-Za-z0-9][A-Za-z0-9_.+-]{0,27})',
+                    re.ASCII)
+_DEVICE = re.compile(r'nvme\d{1,6}n\d{1,6}', re.ASCII)
+_CONTROLLER = re.compile(r'nvme\d{1,6}', re.ASCII)
 _NQN = re.compile(r'nqn\.[!-~]{1,219}')
 _NBD = re.compile(r'nbd\d{1,7}')
 _PLUGIN = re.compile(r'[a-z][a-z0-9_-]{0,31}')
 _HANDOVER = re.compile(r'os-brick-healer-[0-9a-f]{32}')
 _START = re.compile(r'\d{1,20}')
 _MD_UUID = re.compile(r'[0-9a-f]{32}')
+#: An IP address; behind % the interface of a link-local one. Python takes
+#: anything for that, and nvme writes it between commas for the kernel.
+_ADDRESS = re.compile(r'[0-9A-Fa-f.:]{2,45}(?:%[A-Za-z0-9_.-]{1,15})?')
+_SHOWN_MAX = 80
 
 
 def _whole(pattern: re.Pattern[str], value: object, what: str) -> str:
     if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise exception.NotOurs(f'cannot accept {value!r}: it is not {what}')
+        raise exception.NotOurs(
+            f'cannot accept {_shown(value)}: it is not {what}')
     return value
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_MAX else f'{text[:_SHOWN_MAX]}...'
 
 
 def array(value: object) -> str:
     """A kernel name: md127, md_d0 style names, no path."""
     name = _whole(_ARRAY, value, 'the kernel name of an md array')
     if '..' in name:
-        raise exception.NotOurs(f'cannot accept {value!r} as an array')
+        raise exception.NotOurs(
+            f'cannot accept {_shown(value)} as an array')
     return name
 
 
@@ -75,12 +87,13 @@ def nqn(value: object) -> str:
 
 def address(value: object) -> str:
     """An IP address, written as the kernel writes it back."""
-    if isinstance(value, str):
+    if isinstance(value, str) and _ADDRESS.fullmatch(value):
         try:
             return str(ipaddress.ip_address(value))
         except ValueError:
             pass
-    raise exception.NotOurs(f'cannot accept {value!r}: not an IP address')
+    raise exception.NotOurs(
+        f'cannot accept {_shown(value)}: not an IP address')
 
 
 def number(value: object, low: int, high: int, what: str) -> int:
@@ -88,8 +101,8 @@ def number(value: object, low: int, high: int, what: str) -> int:
     if (isinstance(value, bool) or not isinstance(value, int)
             or not low <= value <= high):
         raise exception.NotOurs(
-            f'cannot accept {value!r} as {what}: not a whole number from '
-            f'{low} to {high}')
+            f'cannot accept {_shown(value)} as {what}: not a whole number '
+            f'from {low} to {high}')
     return value
 
 
@@ -99,8 +112,9 @@ def port(value: object) -> int:
 
 def transport(value: object) -> str:
     if value not in TRANSPORTS:
-        raise exception.NotOurs(f'cannot accept transport {value!r}: only '
-                                f'{", ".join(TRANSPORTS)}')
+        raise exception.NotOurs(
+            f'cannot accept transport {_shown(value)}: only '
+            f'{", ".join(TRANSPORTS)}')
     return str(value)
 
 
@@ -112,7 +126,7 @@ def md_uuid(value: object) -> str:
     """
     plain = value if isinstance(value, str) else ''
     plain = plain.replace(':', '').replace('-', '').lower()
-    _whole(_MD_UUID, plain, f'an array UUID ({value!r})')
+    _whole(_MD_UUID, plain, f'an array UUID ({_shown(value)})')
     if not plain.strip('0'):
         raise exception.NotOurs('cannot accept an array UUID of zeros')
     return plain
@@ -127,21 +141,23 @@ def namespace_uuid(value: object) -> str:
             parsed = uuid.UUID(int=0)
         if parsed.int:
             return str(parsed)
-    raise exception.NotOurs(f'cannot accept {value!r}: not a namespace uuid')
+    raise exception.NotOurs(
+        f'cannot accept {_shown(value)}: not a namespace uuid')
 
 
 def timeout(value: object) -> float:
     """A deadline in seconds."""
     if (isinstance(value, bool) or not isinstance(value, (int, float))
             or not 0 < value <= TIMEOUT_S_MAX):
-        raise exception.NotOurs(f'cannot accept {value!r} as a deadline')
+        raise exception.NotOurs(
+            f'cannot accept {_shown(value)} as a deadline')
     return float(value)
 
 
 def attribute(name: object, value: object) -> tuple[str, int]:
     """One of the tunable attributes of a controller, and its value."""
     if not isinstance(name, str) or name not in ATTRIBUTES:
-        raise exception.NotOurs(f'cannot set attribute {name!r}')
+        raise exception.NotOurs(f'cannot set attribute {_shown(name)}')
     low, high = ATTRIBUTES[name]
     return name, number(value, low, high, name)
 

@@ -17,20 +17,33 @@ CAP_NET_ADMIN and CONFIG_INET_DIAG_DESTROY (Debian has it).
 """
 
 from collections.abc import Iterator
+import errno
 import ipaddress
 import socket
 import struct
+from typing import Any, Protocol
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY, _SOCK_DESTROY = 20, 21
 _REQUEST, _ACK, _DUMP = 1, 4, 0x300
 _ERROR, _DONE = 2, 3
-_ENOENT = 2
 #: TCP_ESTABLISHED and TCP_SYN_SENT.
 _STATES = 1 << 1 | 1 << 2
 _HEADER = struct.Struct('=IHHII')
 _ID_BYTES = 48
+#: struct inet_diag_msg: four bytes, the socket's id, what we do not read.
+_SHORT = 4 + _ID_BYTES
 _RECEIVE_BYTES = 65536
+#: More connections to one portal than any host has (a queue each).
+FOUND_MAX = 1 << 18
+
+
+class Link(Protocol):
+    """A netlink socket, or what stands in for it."""
+
+    def send(self, data: bytes, /) -> Any: ...
+
+    def recv(self, size: int, /) -> bytes: ...
 
 
 def warm_up(timeout_s: float = 10.0) -> None:
@@ -38,7 +51,8 @@ def warm_up(timeout_s: float = 10.0) -> None:
 
     :raises OSError: the kernel has no sock_diag.
     """
-    _find('127.0.0.1', 1, timeout_s)
+    with _open(timeout_s) as link:
+        connections(link, '127.0.0.1', 1)
 
 
 def destroy(address: str, port: int, timeout_s: float) -> int:
@@ -46,9 +60,10 @@ def destroy(address: str, port: int, timeout_s: float) -> int:
 
     :raises OSError: sock_diag refuses, or does not answer in time.
     """
-    found = _find(address, port, timeout_s)
     with _open(timeout_s) as link:
-        return sum(_destroy_one(link, number, family, sock_id)
+        found = connections(link, address, port)
+    with _open(timeout_s) as link:
+        return sum(abort(link, number, family, sock_id)
                    for number, (family, sock_id) in enumerate(found, 1))
 
 
@@ -61,34 +76,44 @@ def _open(timeout_s: float) -> socket.socket:
     return link
 
 
-def _find(address: str, port: int,
-          timeout_s: float) -> list[tuple[int, bytes]]:
+def connections(link: Link, address: str,
+                port: int) -> list[tuple[int, bytes]]:
+    """Family and id of every connection to a portal.
+
+    :raises OSError: sock_diag refuses, or writes what is not understood.
+    """
     ip = ipaddress.ip_address(address)
     family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
     found: list[tuple[int, bytes]] = []
-    with _open(timeout_s) as link:
-        link.send(_request(_SOCK_DIAG_BY_FAMILY, _DUMP, 1, family,
-                           bytes(_ID_BYTES)))
-        for kind, body in _messages(link):
-            if kind == _ERROR:
-                raise _refused(body)
-            # struct inet_diag_msg: four bytes, then the socket's id, which
-            # begins with sport and dport and has dst after 16 bytes of src
-            sock_id = body[4:4 + _ID_BYTES]
-            if (struct.unpack_from('!H', sock_id, 2)[0] == port
-                    and sock_id[20:20 + len(ip.packed)] == ip.packed):
-                found.append((family, sock_id))
+    link.send(_request(_SOCK_DIAG_BY_FAMILY, _DUMP, 1, family,
+                       bytes(_ID_BYTES)))
+    for kind, body in _messages(link):
+        if kind == _ERROR:
+            raise _refused(body)
+        if len(body) < _SHORT:
+            raise _garbled()
+        # The id begins with sport and dport and has dst after 16 bytes of
+        # src.
+        sock_id = body[4:_SHORT]
+        if (struct.unpack_from('!H', sock_id, 2)[0] == port
+                and sock_id[20:20 + len(ip.packed)] == ip.packed):
+            found.append((family, sock_id))
+        if len(found) > FOUND_MAX:
+            raise _garbled()
     return found
 
 
-def _destroy_one(link: socket.socket, number: int, family: int,
-                 sock_id: bytes) -> int:
+def abort(link: Link, number: int, family: int, sock_id: bytes) -> int:
+    """Abort one connection; 0 when it went by itself.
+
+    :raises OSError: sock_diag refuses, or writes what is not understood.
+    """
     link.send(_request(_SOCK_DESTROY, _ACK, number, family, sock_id))
     for _kind, body in _messages(link):
         error = _errno(body)
         if error == 0:
             return 1
-        if error != _ENOENT:    # else it went by itself
+        if error != errno.ENOENT:
             raise _refused(body)
     return 0
 
@@ -102,7 +127,7 @@ def _request(kind: int, flags: int, number: int, family: int,
                         number, 0) + body
 
 
-def _messages(link: socket.socket) -> Iterator[tuple[int, bytes]]:
+def _messages(link: Link) -> Iterator[tuple[int, bytes]]:
     """Messages up to the end of a dump, or up to one acknowledgement."""
     while True:
         data = link.recv(_RECEIVE_BYTES)
@@ -117,8 +142,14 @@ def _messages(link: socket.socket) -> Iterator[tuple[int, bytes]]:
 
 
 def _errno(body: bytes) -> int:
+    if len(body) < 4:
+        raise _garbled()
     return -int(struct.unpack_from('=i', body)[0])
 
 
 def _refused(body: bytes) -> OSError:
     return OSError(_errno(body), 'sock_diag refuses')
+
+
+def _garbled() -> OSError:
+    return OSError(errno.EBADMSG, 'sock_diag writes what no one understands')

@@ -29,7 +29,11 @@ from requests import adapters
 import urllib3
 
 from os_brick_healer import exception
-from os_brick_healer.provisioner import kumoscale_conf, reading
+from os_brick_healer.provisioner import (
+    kumoscale_conf,
+    kumoscale_failure,
+    reading,
+)
 
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 CHUNK_BYTES = 65536
@@ -133,7 +137,9 @@ def _context(access: kumoscale_conf.Access) -> ssl.SSLContext:
         raise exception.ConfigError(
             'cannot verify the KumoScale provisioner: because the '
             f'certificates in {access.ca_file} cannot be used '
-            f'({error.strerror})') from None
+            f'({error.strerror})',
+            hint='ca_file, or kumoscale_ca_file, is a PEM file with the '
+                 'certificates of who signs for the provisioner') from None
     if access.cert_file is not None:
         _present(context, access.cert_file)
     return context
@@ -248,14 +254,16 @@ class Client:
              params: Mapping[str, str] | None = None,
              body: Mapping[str, Any] | None = None,
              once: bool = False) -> tuple[int, reading.Cursor | None]:
-        causes = []
+        causes, hint = [], None
         kind = exception.ProvisionerUnreachable
         for address in self._order:
             try:
                 status, text = self._send(method, address, path,
                                           params, body, once)
-            except _Failure as failure:
-                causes.append(f'{address} {failure.cause}')
+            except kumoscale_failure.Failure as failure:
+                causes.append(f'{_bracketed(address)}:{self._access.port} '
+                              f'{failure.cause}')
+                hint = hint or failure.hint
                 if once and failure.sent:
                     kind = Uncertain
                     break
@@ -266,7 +274,7 @@ class Client:
             self._prefer(address)
             return status, self._read(text, status, what)
         raise kind(self._clean(
-            f'cannot {what}: because ' + '; '.join(causes)))
+            f'cannot {what}: because ' + '; '.join(causes)), hint=hint)
 
     def _read(self, text: bytes, status: int,
               what: str) -> reading.Cursor | None:
@@ -310,7 +318,7 @@ class Client:
                 return response.status_code, self._body(address, response)
         except (requests.RequestException, urllib3.exceptions.HTTPError,
                 OSError, ValueError) as error:
-            raise _failure(error, access) from None
+            raise kumoscale_failure.of(error, access) from None
         finally:
             _deadline.at_s = None
             if once:
@@ -319,7 +327,8 @@ class Client:
     def _body(self, address: str, response: requests.Response) -> bytes:
         status = response.status_code
         if status >= 500:
-            raise _Failure(f'answers with HTTP status {status}', sent=True)
+            raise kumoscale_failure.Failure(
+                f'answers with HTTP status {status}', sent=True)
         if 300 <= status < 400:
             raise exception.ProvisionerNonsense(
                 f'{address} redirects elsewhere, where the token does not '
@@ -346,56 +355,6 @@ class Client:
         session.mount('https://', _Adapter(self._context,
                                            self._access.server_name))
         return session
-
-
-class _Failure(Exception):
-    """One address gave no usable answer.
-
-    :ivar sent: the request may have arrived there.
-    """
-
-    def __init__(self, cause: str, *, sent: bool) -> None:
-        super().__init__(cause)
-        self.cause = cause
-        self.sent = sent
-
-
-def _failure(error: Exception,
-             access: kumoscale_conf.Access) -> _Failure:
-    roots = _roots(error)
-    for kind, cause, sent in (
-            (ssl.SSLCertVerificationError,
-             'shows a certificate that is not accepted', False),
-            (ConnectionRefusedError, 'refuses connections', False),
-            (requests.ConnectTimeout,
-             f'is silent for {access.connect_timeout_s:g} s', False),
-            (urllib3.exceptions.NewConnectionError, 'cannot be reached',
-             False),
-            (TimeoutError, 'does not answer within '
-             f'{access.read_timeout_s:g} s', True),
-            (urllib3.exceptions.TimeoutError, 'does not answer within '
-             f'{access.read_timeout_s:g} s', True),
-            (ssl.SSLError, 'does not agree on TLS', True)):
-        for root in roots:
-            if isinstance(root, kind):
-                told = getattr(root, 'verify_message',
-                               getattr(root, 'reason', None))
-                more = f' ({told})' if isinstance(told, str) else ''
-                return _Failure(cause + more, sent=sent)
-    return _Failure(f'breaks off ({type(error).__name__})', sent=True)
-
-
-def _roots(error: BaseException | None) -> list[BaseException]:
-    """An exception and all that it wraps, the outermost first."""
-    found: list[BaseException] = []
-    queue: list[object] = [error]
-    while queue and len(found) < 32:
-        one = queue.pop(0)
-        if isinstance(one, BaseException) and one not in found:
-            found.append(one)
-            queue += [*one.args, getattr(one, 'reason', None),
-                      one.__cause__, one.__context__]
-    return found
 
 
 def _envelope(cursor: reading.Cursor | None) -> tuple[str, str]:

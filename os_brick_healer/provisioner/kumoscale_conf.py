@@ -152,7 +152,8 @@ def _is_ip(text: str) -> bool:
 
 def _port(path: str, text: str) -> int:
     if not re.fullmatch('[0-9]{1,5}', text) or not 0 < int(text) < 65536:
-        raise _wrong(path, 'prov_port is not a port number')
+        raise _wrong(path, 'prov_port is not a port number',
+                     f'prov_port = {PORT_DEFAULT}')
     return int(text)
 
 
@@ -161,7 +162,8 @@ def _token(path: str, text: str | None) -> str | None:
         return None
     # It becomes a header: no blank, no line end, nothing beyond ASCII.
     if not re.fullmatch('[!-~]{1,8192}', text):
-        raise _wrong(path, 'the token holds a character that no token has')
+        raise _wrong(path, 'the token holds a character that no token has',
+                     'write it again, on one line, without quotes or blanks')
     return text
 
 
@@ -169,7 +171,8 @@ def _insecure(path: str, values: dict[str, str]) -> bool:
     word = values.get('insecure', 'false').lower()
     known = configparser.RawConfigParser.BOOLEAN_STATES
     if word not in known:
-        raise _wrong(path, 'insecure is neither true nor false')
+        raise _wrong(path, 'insecure is neither true nor false',
+                     'take the line away to have certificates verified')
     return known[word]
 
 
@@ -177,7 +180,8 @@ def _tenant(path: str, text: str | None) -> str | None:
     if not text:
         return None
     if not re.fullmatch('[A-Za-z0-9_-]{1,128}', text):
-        raise _wrong(path, 'the tenant is not a name or a UUID')
+        raise _wrong(path, 'the tenant is not a name or a UUID',
+                     'take the line away where there are no tenants')
     return text
 
 

@@ -35,7 +35,6 @@ and an entry that does not even tell its name is counted and left out.
 from collections.abc import Iterator, Mapping
 import contextlib
 import dataclasses
-import ipaddress
 
 from os_brick_healer import exception
 from os_brick_healer.provisioner import base, reading
@@ -290,12 +289,7 @@ def _portal(entry: reading.Cursor) -> base.Portal | None:
     transport = _TRANSPORTS.get(entry.key('transport').text().lower())
     if transport is None:
         return None  # Fibre Channel and the like: not for os-brick
-    address = entry.key('ip')
-    try:
-        ipaddress.ip_address(address.text())
-    except ValueError:
-        raise address.wrong('an IP address') from None
-    return base.Portal(address=address.text(),
+    return base.Portal(address=entry.key('ip').ip(),
                        port=entry.key('port').integer(1, 65535),
                        transport=transport)
 

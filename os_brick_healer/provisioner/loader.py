@@ -88,10 +88,12 @@ def host_identity(
             f'in {hostnqn_file}',
             hint='write the output of "nvme gen-hostnqn" into it; '
                  'nova-compute does so by itself when it starts')
-    return base.HostIdentity(name=_host_name(conf), nqn=found, uuid=uuid())
+    return base.HostIdentity(name=host_name(conf), nqn=found, uuid=uuid())
 
 
-def _host_name(conf: cfg.ConfigOpts) -> str:
+def host_name(conf: cfg.ConfigOpts) -> str:
+    """What nova calls this host; the host's own name where nova is silent.
+    """
     try:
         return conf.host or socket.gethostname()
     except cfg.NoSuchOptError:

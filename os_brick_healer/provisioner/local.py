@@ -46,11 +46,11 @@ class LocalProvisioner(base.Provisioner):
         self._path: str = conf[opts.GROUP].local_file
 
     def probe(self) -> str:
-        document = local_file.load(self._path)
-        spares = document.mapping().get('spares') or ()
-        volumes = document.key('volumes').mapping()
-        return (f'local provisioner: {self._path} with {len(volumes)} '
-                f'volumes and {len(spares)} spare replicas')
+        local_file.load(self._path)
+        # Not only when the first leg is lost: that is too late.
+        local_file.check_changeable(self._path)
+        return (f'local provisioner: {self._path}, read for host '
+                f'{self.host.name}')
 
     def volumes(self) -> Mapping[base.VolumeId, base.Volume]:
         document = local_file.load(self._path)

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 import contextlib
 import errno
 import fcntl
-import ipaddress
 import json
 import os
 import tempfile
@@ -65,9 +64,14 @@ def load(path: str) -> reading.Cursor:
             f'cannot use {path}: because it has more than {FILE_BYTES_MAX} '
             'bytes')
     document = reading.load(text, path)
-    if document.key('format').integer(0, 1000) != FORMAT:
-        raise document.key('format').wrong(f'the format {FORMAT}')
-    document.key('volumes').mapping()
+    told = document.key('format').integer(0, 1000)
+    if told != FORMAT:
+        raise exception.ProvisionerNonsense(
+            f'cannot use {path}: because it is of format {told}, and this '
+            f'version reads format {FORMAT}')
+    for name, entry in document.key('volumes').items():
+        if not (0 < len(name) <= reading.TEXT_MAX and name.isprintable()):
+            raise entry.wrong('called what can be printed')
     for name in ('spares', 'retired'):
         found = document.maybe(name)
         if found is not None:
@@ -143,15 +147,36 @@ def _portal(entry: reading.Cursor) -> base.Portal:
     word = 'tcp' if transport is None else transport.text()
     if transport is not None and word not in _TRANSPORTS:
         raise transport.wrong('one of ' + ', '.join(_TRANSPORTS))
-    try:
-        ipaddress.ip_address(address.text())
-    except ValueError:
-        raise address.wrong('an IP address') from None
-    return base.Portal(address=address.text(),
-                       port=port.integer(1, 65535), transport=word)
+    return base.Portal(address=address.ip(), port=port.integer(1, 65535),
+                       transport=word)
 
 
 # -- writing --
+
+#: What stands beside the file while it is changed, and after.
+LOCK_SUFFIX = '.lock'
+_WRITABLE = ('the agent changes the file of the local provisioner: its '
+             'directory must be writable')
+
+
+def check_changeable(path: str) -> None:
+    """Could this process change the file? Nothing is tried, only looked at.
+
+    :raises ProvisionerUnreachable: it could not, and why.
+    """
+    path = os.path.realpath(path)
+    directory, lock = os.path.dirname(path), f'{path}{LOCK_SUFFIX}'
+    for needed, mode in ((directory, os.W_OK | os.X_OK),
+                         (lock, os.R_OK | os.W_OK)):
+        if needed == lock and not os.path.lexists(lock):
+            continue        # it is made when it is needed
+        if not os.access(needed, mode, effective_ids=True):
+            raise exception.ProvisionerUnreachable(
+                f'cannot change {path}: because the user of this process '
+                f'(id {os.geteuid()}) may not write {needed}',
+                hint=_WRITABLE if needed == directory
+                else f'remove {lock}, or chown it to that user')
+
 
 @contextlib.contextmanager
 def changing(path: str) -> Iterator[reading.Cursor]:
@@ -164,17 +189,22 @@ def changing(path: str) -> Iterator[reading.Cursor]:
     """
     # A rename would replace a symbolic link, not what it leads to.
     path = os.path.realpath(path)
-    with _locked(f'{path}.lock'):
+    with _locked(f'{path}{LOCK_SUFFIX}'):
         document = load(path)
-        before = _text(document.mapping())
+        before = _text(path, document.mapping())
         yield document
-        after = _text(document.mapping())
+        after = _text(path, document.mapping())
         if after != before:
             _written(path, lambda: _replace(path, after))
 
 
-def _text(document: dict[str, Any]) -> bytes:
-    return (json.dumps(document, indent=2) + '\n').encode()
+def _text(path: str, document: dict[str, Any]) -> bytes:
+    try:
+        return (json.dumps(document, indent=2) + '\n').encode()
+    except RecursionError:
+        # json writes less deep than it reads.
+        raise exception.ProvisionerNonsense(
+            f'cannot use {path}: because it is nested too deeply') from None
 
 
 @contextlib.contextmanager
@@ -211,8 +241,7 @@ def _written(path: str, step: Callable[[], _T]) -> _T:
     except OSError as error:
         raise exception.ProvisionerUnreachable(
             f'cannot write {path}: because {error.strerror}',
-            hint='the agent changes the file of the local provisioner: its '
-                 'directory must be writable') from None
+            hint=_WRITABLE) from None
 
 
 def _replace(path: str, text: bytes) -> None:

@@ -17,6 +17,7 @@ answer may carry secrets, and it goes to a log and a terminal.
 """
 
 from collections.abc import Iterator
+import ipaddress
 import json
 import math
 import re
@@ -26,6 +27,7 @@ from os_brick_healer import exception
 
 TEXT_MAX = 1024
 
+_IP = re.compile(r'[0-9A-Fa-f.:]+(?:%[A-Za-z0-9_.-]{1,15})?')
 _UUID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}')
 
 
@@ -36,7 +38,12 @@ def load(text: bytes | str, source: str) -> 'Cursor':
     """
     try:
         value = json.loads(text, parse_constant=_not_a_number,
+                           parse_float=_finite,
                            object_pairs_hook=_no_key_twice)
+    except _Twice as error:
+        raise exception.ProvisionerNonsense(
+            f'cannot read {source}: because one object names the key '
+            f'{_shown(error.key)[1:]} twice') from None
     except (ValueError, RecursionError) as error:
         # UnicodeDecodeError and JSONDecodeError are ValueErrors. Only the
         # place is told: the message of some would quote the text.
@@ -52,11 +59,29 @@ def _not_a_number(_word: str) -> object:
     raise ValueError
 
 
+def _finite(word: str) -> float:
+    # 1e999 is a number in JSON, and infinity for Python, which writes it
+    # back as a word that is not JSON.
+    found = float(word)
+    if math.isinf(found):
+        raise ValueError
+    return found
+
+
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError
+        names = [name for name, _ in pairs]
+        raise _Twice(next(n for n in names if names.count(n) > 1))
     return found
+
+
+class _Twice(ValueError):
+    """Which of the two would count is anybody's guess."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
 
 
 class Cursor:
@@ -156,6 +181,19 @@ class Cursor:
             raise self.wrong('a UUID')
         return found
 
+    def ip(self) -> str:
+        """An IP address, maybe with the interface of a link-local one."""
+        found = self.text()
+        try:
+            ipaddress.ip_address(found)
+        except ValueError:
+            raise self.wrong('an IP address') from None
+        # Python takes anything behind %. It becomes an argument of nvme,
+        # which writes it between commas for the kernel.
+        if not _IP.fullmatch(found):
+            raise self.wrong('an IP address')
+        return found
+
     def integer(self, least: int, most: int) -> int:
         """A whole number; digits in a string are accepted."""
         value = self.value
@@ -176,8 +214,7 @@ class Cursor:
             value = int(value)
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise self.wrong('a number')
-        # 1e999 is a float that JSON can spell: infinity.
-        if not least <= value <= most or math.isnan(value):
+        if not least <= value <= most:
             raise self.wrong(f'between {least} and {most}')
         return float(value)
 

@@ -28,7 +28,14 @@ from os_brick_healer.privileged import md as privileged_md
 from os_brick_healer.privileged import nvme as privileged_nvme
 from os_brick_healer.provisioner import base
 from os_brick_healer.replica import case as case_lib
-from os_brick_healer.replica import learn, model, probe, recheck, tools
+from os_brick_healer.replica import (
+    doubt,
+    learn,
+    model,
+    probe,
+    recheck,
+    tools,
+)
 
 Outcome = verdict.Outcome
 Fresh = Callable[[], model.Seen]
@@ -171,8 +178,7 @@ class Hands:
             return fresh
         owner = self._owner()
         volume = owner.volumes().get(seen.key)
-        peers = (None if volume is None or volume.hosts is None
-                 else volume.hosts - {owner.host.name})
+        peers = doubt.peers(volume, owner.host.name)
 
         def look() -> model.Seen:
             return dataclasses.replace(
@@ -404,6 +410,9 @@ class Hands:
     def _disconnect_paths(self, action: model.DisconnectPaths,
                           fresh: Fresh) -> Outcome:
         with self._locked(action, fresh) as seen:
+            former = seen.former.get(action.replica)
+            if former is not None:
+                return self._delete(former.paths, former.device, idle=True)
             namespace = seen.namespaces.get(action.replica)
             if namespace is not None and namespace.holders:
                 raise recheck.Refused(

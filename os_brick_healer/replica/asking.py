@@ -91,13 +91,9 @@ def _grace_left_s(case: case_lib.Case, leg: case_lib.Leg) -> float | None:
     brought back.
     """
     since_s = leg.memory.unreachable_s
-    if since_s is None:
-        if leg.memory.tries < limits.READD_TRIES_MAX:
-            return None
+    if since_s is None and leg.memory.tries >= limits.READD_TRIES_MAX:
         since_s = leg.memory.lost_s
-    if since_s is None:
-        return None
-    return since_s + case.grace_s - case.now_s
+    return None if since_s is None else since_s + case.grace_s - case.now_s
 
 
 def _held(case: case_lib.Case, leg: case_lib.Leg) -> model.Verdict | None:

@@ -172,6 +172,19 @@ def _truth(case: case_lib.Case) -> model.Verdict | None:
     return _unnamed(case, array)
 
 
+def _frozen(case: case_lib.Case) -> model.Verdict | None:
+    """Who froze it is not known: mdadm at work, or an extend that died."""
+    array = case.seen.array
+    if array is None or not array.frozen:
+        return None
+    return _say(case, Phase.HELD,
+                f'{array.name} is frozen: MD copies nothing to a new leg '
+                f'until whoever froze it writes idle to '
+                f'/sys/block/{array.name}/md/sync_action; if that was an '
+                f'extend that was killed, do it by hand', law=LAW_OURS,
+                look_again_s=1.0)
+
+
 def _unnamed(case: case_lib.Case,
              array: model.Array) -> model.Verdict | None:
     good = {m.device for m in array.members if 'faulty' not in m.flags}
@@ -232,6 +245,7 @@ def _healthy(case: case_lib.Case) -> model.Verdict:
     array = case.seen.array
     assert array is not None
     count = len(case.in_sync)
+    well_s = max(1.0, min(WELL_S, heal.withdrawn_in_s(case)))
     if array.degraded or count < array.raid_disks:
         waiting = ', '.join(x.name for x in case.outside) or 'a leg'
         return _say(case, Phase.DEGRADED,
@@ -240,9 +254,9 @@ def _healthy(case: case_lib.Case) -> model.Verdict:
                     look_again_s=1.0)
     return _say(case, Phase.HEALTHY,
                 f'all {count} legs of {array.name} are in sync', law=None,
-                look_again_s=WELL_S)
+                look_again_s=well_s)
 
 
 _ROOMS: tuple[Callable[[case_lib.Case], model.Verdict | None], ...] = (
     _gone, _not_the_array, _nova, _broken, _two_hosts, flow.keep_flowing,
-    _clear_failfast, _truth, _healing, _sick)
+    _clear_failfast, _frozen, _truth, _healing, _sick)

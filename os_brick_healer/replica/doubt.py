@@ -76,6 +76,13 @@ def answers(volume: model.Volume | None,
     return told
 
 
+def peers(volume: model.Volume | None, us: str) -> frozenset[str] | None:
+    """Names of the other hosts that have a volume; None: not known."""
+    if volume is None or volume.hosts is None:
+        return None
+    return volume.hosts - {us}
+
+
 def brake(known: Iterable[tuple[model.Seen, model.Memory]],
           ratio: float) -> str | None:
     """Whether so many back ends are lost that this host doubts itself."""

@@ -18,6 +18,7 @@ that is new is in sync.
 """
 
 from collections.abc import Callable
+import math
 
 from os_brick_healer.engine import limits, pacing, verdict
 from os_brick_healer.replica import asking, model, saying
@@ -346,6 +347,38 @@ def _superfluous(case: case_lib.Case, leg: case_lib.Leg) -> bool:
         for key, one in case.memory.replicas.items())
 
 
+def withdrawn(case: case_lib.Case) -> model.Verdict | None:
+    """What the provisioner took away before it was ever of use.
+
+    Its controllers would knock at a target that is gone, for months.
+    """
+    for key, former in sorted(case.seen.former.items()):
+        one = case.memory.replicas.get(key)
+        if one is None or one.unnamed_s is None or _waits(case, one) > 0:
+            continue
+        return saying.say(
+            case, Phase.HEALTHY if case.whole else Phase.DEGRADED,
+            f'the provisioner has not named replica {key} for '
+            f'{case.now_s - one.unnamed_s:.0f} s: disconnect it',
+            law=saying.LAW_NAMED_NOW, action=model.DisconnectPaths(
+                volume=case.seen.key, law=saying.LAW_NAMED_NOW,
+                replica=key, paths=former.paths))
+    return None
+
+
+def _waits(case: case_lib.Case, one: model.ReplicaMemory) -> float:
+    since_s = case.now_s if one.unnamed_s is None else one.unnamed_s
+    return max(since_s + limits.WITHDRAWN_S, one.next_try_s) - case.now_s
+
+
+def withdrawn_in_s(case: case_lib.Case) -> float:
+    """When the next of these is due, seconds; nothing else names it."""
+    return max(0.0, min((
+        _waits(case, one) for key in case.seen.former
+        if (one := case.memory.replicas.get(key)) is not None),
+        default=math.inf))
+
+
 HEALERS: tuple[Callable[[case_lib.Case], model.Verdict | None], ...] = (
     report_lost, drop_faulty, wait_for_resync, bring_in, asking.request,
-    report_back, retire)
+    report_back, retire, withdrawn)

@@ -71,7 +71,8 @@ def _special(action: model.Action, seen: model.Seen) -> str | None:
             return _truth(seen) or _successor(action, seen)
         case model.DisconnectPaths():
             return (_truth(seen) or _not_member(action.replica, seen)
-                    or _unshared(action.replica, seen))
+                    or _unshared(action.replica, seen)
+                    or _known(action.replica, seen))
         case model.RequestReplacement():
             return (_truth(seen) or _listed(action.replica, seen)
                     or _still_lost(action.replica, seen))
@@ -168,6 +169,12 @@ def _unshared(replica: model.ReplicaId, seen: model.Seen) -> str | None:
     if not others:
         return None
     return f'its controllers also lead to {", ".join(others)} (law 4)'
+
+
+def _known(replica: model.ReplicaId, seen: model.Seen) -> str | None:
+    if replica in seen.paths or replica in seen.former:
+        return None
+    return f'what is connected of replica {replica} is not its alone (law 4)'
 
 
 def _successor(action: model.ConfirmRemoval, seen: model.Seen) -> str | None:

@@ -144,6 +144,7 @@ class Array:
     :ivar uuid: the array's identity, lower-case hex with hyphens (8-4-...),
         as ``/sys/block/mdX/md/uuid`` prints it.
     :ivar component_bytes: how much of each leg the array uses.
+    :ivar frozen: MD is told to copy nothing, also to a new leg.
     :ivar stuck_s: how long requests have been waiting without a single one
         completing, 0.0 when I/O flows or nothing waits.
     """
@@ -159,6 +160,19 @@ class Array:
     members: tuple[Member, ...]
     sync: Sync | None
     stuck_s: float = 0.0
+    frozen: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Former:
+    """What is still connected of a replica that is not named any more.
+
+    :ivar paths: its controllers; they lead to nothing but it.
+    :ivar device: its block device, which nothing holds; None: there is none.
+    """
+
+    paths: tuple[Path, ...]
+    device: str | None
 
 
 class AttachState(enum.Enum):
@@ -202,6 +216,8 @@ class Seen:
     :ivar answers: what our probes of the replicas' portals say; a portal
         that is not in it has not been probed (or cannot be).
     :ivar shared: by replica: other block devices behind its controllers.
+    :ivar former: by replica: what is connected of replicas that are not
+        named any more.
     :ivar endangered: by replica: who would be hurt if its controllers were
         deleted, in words; a replica that is not in it endangers nobody.
     :ivar paused: why healing is paused, None when it is not.
@@ -220,6 +236,8 @@ class Seen:
     foreign: tuple[str, ...] = ()
     answers: Mapping[Portal, bool] = dataclasses.field(default_factory=dict)
     shared: Mapping[ReplicaId, tuple[str, ...]] = dataclasses.field(
+        default_factory=dict)
+    former: Mapping[ReplicaId, Former] = dataclasses.field(
         default_factory=dict)
     endangered: Mapping[ReplicaId, str] = dataclasses.field(
         default_factory=dict)

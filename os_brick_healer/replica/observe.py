@@ -92,6 +92,7 @@ class Observation:
         the volume is not named at all.
     :ivar sharing: by replica: other block devices behind its controllers.
         Deleting a controller takes these away from whoever uses them.
+    :ivar former: by replica: what is connected of those not named any more.
     """
 
     array: model.Array | None
@@ -102,6 +103,8 @@ class Observation:
     legs: Mapping[str, model.ReplicaId] = dataclasses.field(
         default_factory=dict)
     sharing: Mapping[model.ReplicaId, tuple[str, ...]] = dataclasses.field(
+        default_factory=dict)
+    former: Mapping[model.ReplicaId, model.Former] = dataclasses.field(
         default_factory=dict)
 
 
@@ -139,11 +142,13 @@ class Observer:
             paths=tuple(paths.values()), unreadable=tuple(unreadable))
 
     def look(self, key: model.VolumeId, volume: model.Volume | None,
-             array_uuid: str | None, probes: Probes) -> Observation:
+             array_uuid: str | None, probes: Probes,
+             former: Iterable[model.Replica] = ()) -> Observation:
         """What this host has of one volume, read now.
 
         :param array_uuid: the array remembered as this volume's: then no
             other array is ever taken for it.
+        :param former: replicas that were its and are not named any more.
         :raises HealerError: the kernel says something that cannot be
             understood, or it does not let us read.
         """
@@ -172,7 +177,23 @@ class Observer:
                 m.device for m in array.members if m.device not in legs),
             candidates=candidates, legs=legs,
             sharing={r.id: _sharing(subsystems[r.id], matching[r.id])
-                     for r in replicas})
+                     for r in replicas},
+            former={r.id: found for r in former
+                    if r.nqn not in {x.nqn for x in replicas}
+                    and (found := self._former(r, probes)) is not None})
+
+    def _former(self, replica: model.Replica,
+                probes: Probes) -> model.Former | None:
+        """None: nothing of it is connected, or not of it alone."""
+        subsystems = self._of_nqn(replica.nqn)
+        own = _matching(replica, subsystems)
+        every = [n for s in subsystems for n in s.namespaces]
+        if len(every) > 1 or any(n not in own or n.holders for n in every):
+            return None
+        paths = tuple(self._path(c, probes) for s in subsystems
+                      for c in s.controllers if _is_fabric(c))
+        return None if not paths else model.Former(
+            paths=paths, device=every[0].device if every else None)
 
     def _of_nqn(self, nqn: str | None) -> tuple[nvme.Subsystem, ...]:
         if nqn is None:
@@ -342,7 +363,8 @@ def _array(array: md.Array, stuck_s: float) -> model.Array:
         members=tuple(model.Member(
             device=m.device, flags=m.flags, slot=m.slot,
             recovery_start=m.recovery_start) for m in array.members),
-        sync=_sync(array), stuck_s=stuck_s)
+        sync=_sync(array), stuck_s=stuck_s,
+        frozen=array.sync_action == 'frozen')
 
 
 def _sync(array: md.Array) -> model.Sync | None:

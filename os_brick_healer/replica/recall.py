@@ -69,6 +69,20 @@ def _unnamed(case: case_lib.Case
             if case.now_s - since[key] < limits.UNNAMED_KEPT_S}
 
 
+def former(memory: model.Memory,
+           volume: model.Volume | None) -> tuple[model.Replica, ...]:
+    """Replicas that were this volume's and are not named any more."""
+    if volume is None:
+        return ()
+    named = {replica.id for replica in volume.replicas}
+    return tuple(
+        model.Replica(id=key, nqn=one.nqn, portals=(),
+                      namespace_uuid=one.namespace_uuid,
+                      state=model.ReplicaState.UNKNOWN)
+        for key, one in memory.replicas.items()
+        if key not in named and one.nqn is not None)
+
+
 def _one(case: case_lib.Case, leg: case_lib.Leg,
          first: bool) -> model.ReplicaMemory:
     old = leg.memory

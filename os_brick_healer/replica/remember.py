@@ -11,11 +11,11 @@
 #    under the License.
 """Memory as JSON, and back; what cannot be read back is forgotten. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 from typing import Any
 
-from os_brick_healer.replica import model
+from os_brick_healer.replica import model, plain
 
 
 def dump(memory: model.Memory) -> dict[str, Any]:
@@ -47,31 +47,41 @@ def load(value: Mapping[str, Any]) -> model.Memory:
         older version can read what a newer one wrote.
     """
     try:
-        uuid = value.get('array_uuid')
         return model.Memory(
-            array_uuid=None if uuid is None else str(uuid),
-            tries=int(value.get('tries', 0)),
-            next_try_s=float(value.get('next_try_s', 0.0)),
+            array_uuid=plain.maybe(value.get('array_uuid'), plain.text),
+            tries=plain.count(value.get('tries', 0)),
+            next_try_s=plain.number(value.get('next_try_s', 0.0)),
             replicas={model.ReplicaId(str(key)): _load_one(one)
                       for key, one in value['replicas'].items()})
-    except (AttributeError, KeyError, TypeError) as e:
+    except (AttributeError, KeyError, TypeError, OverflowError) as e:
         raise ValueError(f'not a memory of a volume: {e!r}') from e
 
 
+def _request(value: Any) -> model.Request:
+    arrived = plain.maybe(value.get('arrived'), plain.text)
+    return model.Request(
+        id=plain.text(value['id']), asked_s=plain.number(value['asked_s']),
+        tries=plain.count(value['tries']),
+        state=model.RequestState(value['state']),
+        known=frozenset(map(model.ReplicaId,
+                            plain.each(value['known'], plain.text))),
+        arrived=None if arrived is None else model.ReplicaId(arrived))
+
+
+#: How a field is read, by what it is.
+_KINDS: tuple[tuple[object, Callable[[Any], Any]], ...] = (
+    (float, plain.number), (int, plain.count), (bool, plain.flag),
+    (float | None, lambda v: plain.maybe(v, plain.number)),
+    (str | None, lambda v: plain.maybe(v, plain.text)),
+    (tuple[float, ...], lambda v: plain.each(v, plain.number)),
+    (model.ReplicaState | None,
+     lambda v: plain.maybe(v, model.ReplicaState)),
+    (model.Superblock | None, lambda v: plain.maybe(v, model.Superblock)),
+    (model.Request | None, lambda v: plain.maybe(v, _request)))
+
+
 def _load_one(value: Mapping[str, Any]) -> model.ReplicaMemory:
-    names = {f.name for f in dataclasses.fields(model.ReplicaMemory)}
-    kept = {k: v for k, v in value.items() if k in names}
-    kept['reported'] = (None if kept.get('reported') is None else
-                        model.ReplicaState(kept['reported']))
-    kept['superblock'] = (None if kept.get('superblock') is None else
-                          model.Superblock(kept['superblock']))
-    kept['losses_s'] = tuple(float(t) for t in kept.get('losses_s', ()))
-    request = kept.get('request')
-    if request is not None:
-        kept['request'] = model.Request(
-            id=str(request['id']), asked_s=float(request['asked_s']),
-            tries=int(request['tries']),
-            state=model.RequestState(request['state']),
-            known=frozenset(map(model.ReplicaId, request['known'])),
-            arrived=request.get('arrived'))
-    return model.ReplicaMemory(**kept)
+    return model.ReplicaMemory(**{
+        f.name: next(read for kind, read in _KINDS if kind == f.type)(
+            value[f.name])
+        for f in dataclasses.fields(model.ReplicaMemory) if f.name in value})

@@ -137,9 +137,9 @@ class ReplicaWing:
     def keep(self, key: str, memory: model.Memory) -> None:
         """See ``loop.Wing``."""
         if self._requests(memory) > self._requests(self._memories.get(key)):
-            # The budget is looked at once a second, and many may ask in it.
+            # The budget is read once a second: many may ask in it.
             since_s, brake, left = self._around
-            self._around = (since_s, brake, left - 1)
+            self._around = since_s, brake, left - 1
         self._memories[key] = memory
 
     @staticmethod
@@ -192,22 +192,23 @@ class ReplicaWing:
         engine = self._engine
         memory = self._memories.get(key, model.Memory())
         with self._lock:
-            found = self._observer.look(base.VolumeId(key), volume,
-                                        memory.array_uuid, self._results)
+            found = self._observer.look(
+                base.VolumeId(key), volume, memory.array_uuid, self._results,
+                recall.former(memory, volume))
         now_s = self._clock()
         newer = (heard_s is not None and self._truth.heard_s is not None
                  and heard_s > self._truth.heard_s)
         return model.Seen(
-            key=base.VolumeId(key), now_s=now_s, volume=volume,
+            key=base.VolumeId(key), volume=volume, now_s=now_s,
             volume_age_s=None if heard_s is None else now_s - heard_s,
             provisioner_error=None if newer else self._truth.error,
             attachment=self._attachments.of(key), array=found.array,
             namespaces=found.namespaces, paths=found.paths,
-            peers_hold=(None if volume is None or volume.hosts is None
-                        else volume.hosts - {self._host}),
+            peers_hold=doubt.peers(volume, self._host),
             foreign=found.foreign, answers=doubt.answers(
                 volume, self._results, observe.PROBE_FRESH_S),
-            shared=found.sharing, endangered=self._endangered(found),
+            shared=found.sharing, former=found.former,
+            endangered=self._endangered(found),
             paused=engine.paused if engine is not None else None)
 
     def _endangered(self, found: observe.Observation

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from os_brick_healer.provisioner import base
+from os_brick_healer.replica import plain
 
 
 def dump(volume: base.Volume) -> dict[str, Any]:
@@ -46,24 +47,32 @@ def load(key: str, value: Mapping[str, Any]) -> base.Volume:
     :raises ValueError: it is none.
     """
     try:
-        hosts = value['hosts']
+        hosts = plain.maybe(value['hosts'], _texts)
         return base.Volume(
-            id=base.VolumeId(key), alias=str(value['alias']),
-            size_bytes=value['size_bytes'],
-            replica_count=int(value['replica_count']),
-            replicas=tuple(map(_load_replica, value['replicas'])),
-            hosts=None if hosts is None else frozenset(map(str, hosts)),
-            grace_s=value['grace_s'])
-    except (AttributeError, KeyError, TypeError) as e:
+            id=base.VolumeId(key), alias=plain.text(value['alias']),
+            size_bytes=plain.maybe(value['size_bytes'], plain.count),
+            replica_count=plain.count(value['replica_count']),
+            replicas=plain.each(value['replicas'], _load_replica),
+            hosts=None if hosts is None else frozenset(hosts),
+            grace_s=plain.maybe(value['grace_s'], plain.number))
+    except (AttributeError, KeyError, TypeError, OverflowError) as e:
         raise ValueError(f'not the words about a volume: {e!r}') from e
 
 
-def _load_replica(value: Mapping[str, Any]) -> base.Replica:
+def _texts(value: object) -> tuple[str, ...]:
+    return plain.each(value, plain.text)
+
+
+def _load_replica(value: Any) -> base.Replica:
     return base.Replica(
-        id=base.ReplicaId(str(value['id'])), nqn=value['nqn'],
-        namespace_uuid=value['namespace_uuid'],
-        portals=tuple(
-            base.Portal(address=str(address), port=int(port),
-                        transport=str(transport))
-            for address, port, transport in value['portals']),
+        id=base.ReplicaId(plain.text(value['id'])),
+        nqn=plain.maybe(value['nqn'], plain.text),
+        namespace_uuid=plain.maybe(value['namespace_uuid'], plain.text),
+        portals=plain.each(value['portals'], _load_portal),
         state=base.ReplicaState(value['state']))
+
+
+def _load_portal(value: Any) -> base.Portal:
+    address, port, transport = value
+    return base.Portal(address=plain.text(address), port=plain.count(port),
+                       transport=plain.text(transport))

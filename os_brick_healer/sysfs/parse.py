@@ -227,7 +227,7 @@ def mdstat(text: str) -> tuple[MdstatArray, ...]:
     if len(text) > TEXT_MAX:
         raise ParseError('/proc/mdstat', text)
     arrays: list[MdstatArray] = []
-    for line in text.splitlines():
+    for line in text.split('\n'):
         head = _MDSTAT_HEAD.match(line)
         if head is not None:
             arrays.append(_mdstat_head(head, line))
@@ -270,7 +270,7 @@ def mdstat_marks(text: str) -> dict[str, str]:
         raise ParseError('/proc/mdstat', text)
     marks: dict[str, str] = {}
     name = ''
-    for line in text.splitlines():
+    for line in text.split('\n'):
         if line.startswith('md'):
             name = line.partition(' ')[0]
             marks[name] = line
@@ -284,7 +284,9 @@ def udev_properties(text: str) -> dict[str, str]:
     if len(text) > TEXT_MAX:
         raise ParseError('/run/udev/data', text)
     found = {}
-    for line in text.splitlines():
+    # Not splitlines(): a value may hold a vertical tab, and what follows it
+    # would pass for a property.
+    for line in text.split('\n'):
         if line.startswith('E:'):
             name, _, value = line[2:].partition('=')
             found[name] = value

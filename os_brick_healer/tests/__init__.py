@@ -14,7 +14,8 @@
 
 Properties are checked with the same examples each time, so that the gate
 gives one answer for one tree. ``HYPOTHESIS_PROFILE=explore`` looks for new
-ones; what it finds becomes an ``@example``.
+ones; what it finds becomes an ``@example``. ``quick`` is for those who run
+the same tests again and again.
 """
 
 import os
@@ -23,6 +24,8 @@ import hypothesis
 
 hypothesis.settings.register_profile(
     'gate', deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile(
+    'quick', deadline=None, derandomize=True, database=None, max_examples=10)
 hypothesis.settings.register_profile(
     'explore', deadline=None, max_examples=2000)
 hypothesis.settings.load_profile(

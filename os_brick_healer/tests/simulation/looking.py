@@ -35,6 +35,7 @@ class Observer:
 
     def look(self, key: model.VolumeId, volume: model.Volume | None,
              array_uuid: str | None, probes: observe.Probes,
+             former: Iterable[model.Replica] = (),
              ) -> observe.Observation:
         """What this host has of one volume now."""
         if key in self._world.unreadable:
@@ -56,7 +57,26 @@ class Observer:
             paths=paths,
             foreign=() if array is None or volume is None else tuple(
                 m.device for m in array.members if m.disk not in explained),
-            sharing={r.id: self._sharing(r, disks[r.id]) for r in replicas})
+            sharing={r.id: self._sharing(r, disks[r.id]) for r in replicas},
+            former={r.id: found for r in former
+                    if r.nqn not in {x.nqn for x in replicas}
+                    and (found := self._former(r, probes)) is not None})
+
+    def _former(self, replica: base.Replica,
+                probes: observe.Probes) -> model.Former | None:
+        fabric = self._world.fabric
+        target = fabric.targets.get(replica.nqn or '')
+        controllers = fabric.of_nqn(replica.nqn or '')
+        shown = [] if target is None else [
+            d for d in target.disks if fabric.connected(d)]
+        if (not controllers or len(shown) > 1
+                or any(d.uuid != replica.namespace_uuid
+                       or self._world.md.holder(d) is not None
+                       or self._world.holders.get(d.id) for d in shown)):
+            return None
+        return model.Former(
+            paths=tuple(self._path(c, probes) for c in controllers),
+            device=fabric.device(shown[0]) if shown else None)
 
     def _disk(self, replica: base.Replica) -> parts.Disk | None:
         target = self._world.fabric.targets.get(replica.nqn or '')

@@ -26,7 +26,7 @@ from bed import __main__ as bed_main
 from bed import scenarios
 from os_brick_healer import exception
 from os_brick_healer.cli import main as cli
-from os_brick_healer.conf import files, opts, policy
+from os_brick_healer.conf import judge, opts, policy
 from os_brick_healer.connector import trouble
 from os_brick_healer.engine import verdict
 from os_brick_healer.metrics import catalogue
@@ -90,7 +90,7 @@ class SettingsTest(base.TestCase):
         path = self.write_file(self.temp_dir() / 'a.conf', block.text)
         conf = self.new_conf(path)
         opts.register(conf)
-        files.read_all(conf)
+        judge.values(conf)
         policy.policy(conf)
 
     def _vendors(self, block: shown.Block) -> None:

@@ -44,8 +44,6 @@ LONG_FILES: dict[str, str] = {
         'the vocabulary of a wing is read, and changed, as one',
     'os_brick_healer/provisioner/kumoscale.py':
         'the plugin: each method beside what KumoScale really does',
-    'os_brick_healer/provisioner/kumoscale_client.py':
-        'one connection: its deadlines, its errors, its secrets',
     'os_brick_healer/replica/observe.py':
         'what a look reads must be read in one order, seen as one',
     'os_brick_healer/replica/pulse.py':

@@ -54,6 +54,7 @@ class FakeEngine:
 
     :ivar mute: the loop hangs: it turns no more.
     :ivar deaf: stop() does not end it.
+    :ivar unkept: why a pause cannot be written down.
     """
 
     def __init__(self, volumes: Sequence[dict[str, Any]] = (), *,
@@ -65,6 +66,7 @@ class FakeEngine:
         self.error = error
         self.journal = FakeHistory()
         self.paused: str | None = None
+        self.unkept: str | None = None
         self.woken: list[str | None] = []
         self.reloads = 0
         self.running = threading.Event()
@@ -95,11 +97,13 @@ class FakeEngine:
     def wake(self, key: str | None = None) -> None:
         self.woken.append(key)
 
-    def pause(self, reason: str) -> None:
+    def pause(self, reason: str) -> str | None:
         self.paused = reason
+        return self.unkept
 
-    def resume(self) -> None:
+    def resume(self) -> str | None:
         self.paused = None
+        return self.unkept
 
     def reload(self) -> None:
         self.reloads += 1

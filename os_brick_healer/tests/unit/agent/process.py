@@ -12,7 +12,7 @@
 """An agent with a fake engine, as a process of its own.
 
 Run as ``python -m os_brick_healer.tests.unit.agent.process CONF [WHAT]``;
-WHAT is mute, deaf, raises, slow (it takes 60 s to build) or wrong.
+WHAT is mute, deaf, raises, slow (it takes 60 s to build), wrong or lacking.
 """
 
 import logging
@@ -43,8 +43,10 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     conf = cfg.ConfigOpts()
     files.load(conf, ['--config-file', sys.argv[1]], prog='test')
+    lacks = {'helper': 'sudo says no'} if 'lacking' in sys.argv else {}
     agent = service.Service(conf, build, run_mode='process',
-                            notifier=notify.Notifier(os.environ))
+                            notifier=notify.Notifier(os.environ),
+                            lacks=lambda: lacks)
     return agent.run()
 
 

@@ -122,6 +122,25 @@ class VerbsTest(ControlTestCase):
         self.ask('resume')
         self.assertIsNone(self.ask('status')['agent']['paused'])
 
+    def test_a_pause_that_cannot_be_written_down_is_in_force_and_said(
+            self) -> None:
+        self.serve()
+        self.engine.unkept = 'the disk is full'
+        told = self.ask('pause', reason='maintenance')
+        self.assertTrue(told.startswith('paused; '))
+        self.assertIn('the disk is full', told)
+        self.assertEqual('maintenance', self.engine.paused)
+        self.assertIn('the disk is full', self.ask('resume'))
+
+    def test_words_that_no_file_can_hold_are_refused_and_pause_nothing(
+            self) -> None:
+        self.serve()
+        for verb, name in (('pause', 'reason'), ('history', 'key')):
+            error = self.assertRaises(client.AgentRefused, self.ask, verb,
+                                      **{name: 'caf\udce9'})
+            self.assertIn(f'{name} is not UTF-8', str(error))
+        self.assertIsNone(self.engine.paused)
+
     def test_release_tells_whether_something_is_under_way(self) -> None:
         self.serve()
         key = self.engine.volumes[0]['key']

@@ -188,6 +188,34 @@ class ProcessTest(ServiceTestCase):
         self.assertFalse(path.exists())
 
 
+    def test_a_metrics_file_that_is_named_no_more_is_taken_away(
+            self) -> None:
+        first, second = self.state / 'a.prom', self.state / 'b.prom'
+        self.configure(metrics_textfile=first)
+        child = self.start()
+        self.until(first.exists, 'no metrics')
+        self.configure(metrics_textfile=second)
+        self.ask('reload')
+        self.until(second.exists, 'no metrics after the reload')
+        self.assertFalse(first.exists())
+        self.configure()
+        self.ask('reload')
+        self.until(lambda: not second.exists(), 'it stays')
+        child.terminate()
+        self.assertEqual(0, self.end(child)[0])
+
+    def test_what_the_host_lacks_is_told(self) -> None:
+        path = self.state / 'healer.prom'
+        self.configure(metrics_textfile=path)
+        child = self.start('lacking')
+        self.await_agent(child.pid)
+        about = self.ask('status')['agent']
+        self.assertEqual({'helper': 'sudo says no'}, about['lacks'])
+        self.until(path.exists, 'no metrics')
+        self.assertIn('os_brick_healer_lacks{what="helper"} 1\n',
+                      path.read_text())
+
+
 class SystemdTest(ServiceTestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -215,7 +243,7 @@ class SystemdTest(ServiceTestCase):
                            WATCHDOG_USEC='600000')
         heard = self.hear(1.5)
         self.assertEqual('READY=1', heard[0])
-        self.assertIn('STATUS=1 volumes: 1 healthy', heard)
+        self.assertIn('STATUS=1 volume: 1 healthy', heard)
         self.assertGreater(heard.count('WATCHDOG=1'), 3)
         child.send_signal(signal.SIGHUP)
         heard = self.hear(0.5)

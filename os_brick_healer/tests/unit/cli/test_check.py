@@ -15,9 +15,7 @@ import os
 import pathlib
 import pwd
 
-from oslo_config import cfg
-
-from os_brick_healer import exception
+from os_brick_healer.agent import lock
 from os_brick_healer.cli import (
     check,
     check_agent,
@@ -100,8 +98,9 @@ class HostTest(CheckTestCase):
             f'lib/modules/{RELEASE}/modules.dep':
             'kernel/drivers/md/raid10.ko:\nkernel/x/nvme-tcp-other.ko:\n'})
         found = list(check_host.kernel(self.host))
-        self.assertEqual([Level.FAIL, Level.FAIL],
-                         [f.level for f in found[:2]])
+        self.assertEqual([Level.FAIL, Level.FAIL, Level.WARN],
+                         [f.level for f in found[:3]])
+        self.assertIn('ending silent connections', found[2].sentence)
 
     def test_native_multipath_that_is_off_warns(self) -> None:
         path = 'sys/module/nvme_core/parameters/multipath'
@@ -110,7 +109,7 @@ class HostTest(CheckTestCase):
             self.assertIs(level, list(check_host.kernel(self.host))[-1].level)
 
     def test_the_host_has_a_name(self) -> None:
-        self.assertIs(Level.WARN,
+        self.assertIs(Level.FAIL,
                       self.worst(list(check_host.host_nqn(self.host))))
         self.write_tree(self.root, {'etc/nvme/hostnqn': 'nqn.2014-08.x\n'})
         self.assertIs(Level.OK,
@@ -150,6 +149,13 @@ class FilesTest(CheckTestCase):
         self.assertIs(Level.FAIL, self.lock_path('/mine'))
         found = list(check_files.lock_path(self.host, self.conf))
         self.assertIn('cannot be written by nova', found[0].sentence)
+
+    def test_the_way_out_makes_a_directory_as_the_unit_does(self) -> None:
+        self.set(state_path='/state', run_path='/run/x')
+        hints = [f.hint or '' for f in
+                 check_files.directories(self.host, self.conf)]
+        self.assertIn('install -d -o nova -g nova -m 0770 /state', hints[0])
+        self.assertIn('install -d -o nova -g nova -m 0755 /run/x', hints[1])
 
     def test_a_missing_state_fails_a_missing_run_directory_warns(
             self) -> None:
@@ -193,26 +199,28 @@ class FilesTest(CheckTestCase):
 
 
 class AgentTest(CheckTestCase):
-    def test_a_plugin_that_is_not_there_is_named(self) -> None:
-        self.set(provisioner='no-such')
-        found = list(check_agent.provisioner(self.conf, None))
-        self.assertEqual([Level.FAIL], [f.level for f in found])
-        self.assertIn("'no-such'", found[0].sentence)
+    def test_an_agent_that_runs_as_root_needs_no_sudo(self) -> None:
+        run = self.temp_dir()
+        self.set(run_path=str(run))
+        held = lock.AgentLock(str(run), launch='process')
+        self.addCleanup(held.release)
+        self.missing = {'sudo'}
+        for uid, level in ((0, Level.OK), (1000, Level.FAIL)):
+            self.write_tree(self.root, {
+                f'proc/{os.getpid()}/status':
+                f'Name:\tpython3\nUid:\t7\t{uid}\t7\t7\n'})
+            runs_as = check_agent.runs_as(self.host, self.conf)
+            self.assertEqual(uid, runs_as)
+            self.assertIs(level, self.worst(list(check_files.privilege(
+                self.host, self.conf, runs_as))))
 
-    def test_what_a_probe_says_is_told(self) -> None:
-        def refuses(_: cfg.ConfigOpts) -> str:
-            raise exception.ProvisionerUnreachable(
-                'cannot reach it: because of rain', hint='wait')
-
-        def broken(_: cfg.ConfigOpts) -> str:
-            raise ZeroDivisionError
-
-        self.assertEqual('version 9', check_agent._probe(
-            self.conf, lambda _: 'version 9').sentence)
-        refused = check_agent._probe(self.conf, refuses)
-        self.assertEqual((Level.FAIL, 'wait'), (refused.level, refused.hint))
-        self.assertIs(Level.FAIL,
-                      check_agent._probe(self.conf, broken).level)
+    def test_where_there_is_no_systemd_it_is_not_advised(self) -> None:
+        self.set(run_path=str(self.temp_dir()))
+        for tree, advised in (({}, False),
+                              ({'run/systemd/system/x': ''}, True)):
+            self.write_tree(self.root, tree)
+            hint = check_agent._running(self.host, self.conf).hint or ''
+            self.assertEqual(advised, 'systemctl' in hint)
 
     def launch(self, mode: str) -> list[Level]:
         self.set(launch=mode, run_path=str(self.root / 'run'),

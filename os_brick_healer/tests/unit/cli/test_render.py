@@ -140,6 +140,41 @@ class BarTest(base.TestCase):
             self.assertEqual(text, render.duration(seconds))
 
 
+class PartsTest(base.TestCase):
+    def test_a_copy_is_told_as_far_as_it_is_known(self) -> None:
+        def line(**sync: Any) -> str:
+            text = render.status(
+                told({**healing(), 'sync': {'action': 'recovery', **sync}}),
+                now_wall=4700.0)
+            return next(x.strip() for x in text.split('\n')
+                        if 'recovery' in x)
+
+        self.assertEqual('recovery: progress unknown', line(percent=None))
+        half = f'recovery {render.bar(50.0)}  50.0 %'
+        self.assertEqual(half, line(percent=50.0))
+        self.assertEqual(f'{half}  2.0 MiB/s',
+                         line(percent=50.0, speed_kib_s=2048))
+        self.assertEqual(f'{half}  1m05s left',
+                         line(percent=50.0, eta_s=65.0))
+
+    def test_a_lost_leg_is_told_with_its_time(self) -> None:
+        volume = healing()
+        volume['legs'][0]['lost_for_s'] = 61.0
+        self.assertIn('lost for 1m01s', render.status(
+            told(volume), now_wall=4700.0))
+
+    def test_a_line_of_history_may_name_its_volume(self) -> None:
+        row = {'wall_s': 1.0, 'what': 'result', 'text': 'done', 'key': 'v-1',
+               'intent_id': 'abc', 'ok': True}
+        for ok, mark in ((True, ' ok'), (False, ' FAILED'), (None, '')):
+            one = {**row, 'ok': ok}
+            self.assertEqual(
+                f'1.0  {("result" + mark).ljust(13)}  abc           done',
+                render.history([one], when=str, with_key=False))
+        self.assertEqual('1.0  result ok      abc           v-1  done',
+                         render.history([row], when=str))
+
+
 class ExitCodeTest(base.TestCase):
     def code(self, *phases: str, **agent: Any) -> int:
         return render.exit_code(told(

@@ -52,6 +52,55 @@ class PacingTest(base.TestCase):
             [pacing.flap_delay_s((1.0,) * n, 2.0, world.POLICY)
              for n in (1, 2, 3, 4, 5)])
 
+    def test_a_back_off_doubles_up_to_its_end(self) -> None:
+        self.assertEqual(
+            [0.0, 0.0, 1.0, 2.0, 4.0, 256.0, 300.0, 300.0, 300.0],
+            [pacing.backoff_s(n) for n in (-1, 0, 1, 2, 3, 9, 10, 33, 99)])
+        self.assertEqual([3.0, 6.0, 7.0], [
+            pacing.backoff_s(n, first_s=3.0, last_s=7.0) for n in (1, 2, 3)])
+        # It does not overflow, nor shrink again.
+        self.assertEqual(2.0 ** 32, pacing.backoff_s(
+            10 ** 9, first_s=1.0, last_s=1e300))
+
+    @given(st.text(), st.floats(0, 1e6))
+    def test_a_look_is_spread_but_never_late(self, key: str,
+                                             wait_s: float) -> None:
+        spread_s = pacing.spread_s(key, wait_s)
+        self.assertEqual(spread_s, pacing.spread_s(key, wait_s))
+        self.assertTrue(wait_s / 2 <= spread_s <= wait_s)
+
+    def test_only_what_is_in_no_hurry_is_spread(self) -> None:
+        from_s = pacing.SPREAD_FROM_S
+        keys = [str(n) for n in range(100)]
+        self.assertEqual({from_s - 0.1}, {
+            pacing.spread_s(k, from_s - 0.1) for k in keys})
+        spread = sorted(pacing.spread_s(k, from_s) for k in keys)
+        self.assertGreater(len(set(spread)), 90)
+        self.assertLess(spread[10], 0.6 * from_s)
+        self.assertGreater(spread[-10], 0.9 * from_s)
+
+    def test_a_loss_out_of_the_window_is_forgotten(self) -> None:
+        self.assertEqual((5.0, 10.0, 15.0), pacing.add_loss(
+            (1.0, 4.9, 5.0, 10.0), 15.0, 10.0))
+        many = tuple(float(n) for n in range(limits.LOSSES_MAX))
+        self.assertEqual((*many[1:], 40.0),
+                         pacing.add_loss(many, 40.0, 1e6))
+        window_s = world.POLICY.flap_window_s
+        self.assertEqual(0.0, pacing.flap_delay_s(
+            (0.0, 1.0, 1.0), window_s + 0.1, world.POLICY))
+        self.assertEqual(10.0, pacing.flap_delay_s(
+            (0.0, 1.0, 1.0), window_s, world.POLICY))
+
+    def test_the_brake_says_what_is_lost(self) -> None:
+        self.assertEqual(
+            "3 of 4 back ends are lost together: this host's own network is "
+            'the likelier cause', pacing.brake('abc', 'abcd', 0.5))
+        self.assertIsNone(pacing.brake('abc', 'abcd', 0.75))
+
+    def test_a_request_counts_for_an_hour(self) -> None:
+        self.assertEqual(1, pacing.budget_left(
+            (0.0, 0.1, 3599.0), 3600.0, 3))
+
     def test_the_brake_counts_back_ends(self) -> None:
         for lost, known, brakes in (
                 ('ab', 'ab', False), ('abc', 'abc', True),
@@ -79,3 +128,28 @@ class LimitsTest(base.TestCase):
             e = self.assertRaises(ValueError, dataclasses.replace,
                                   world.POLICY, **{name: value})
             self.assertIn(name, str(e))
+
+    def test_bounds_that_just_fit_are_taken(self) -> None:
+        policy = world.POLICY
+        for name, value in (
+                ('poll_s', policy.idle_break_after_s), ('poll_s', 0.0),
+                ('break_after_s', policy.idle_break_after_s),
+                ('break_after_s', 0.0), ('silence_s', 0.0),
+                ('silence_s', 60.0),
+                ('volume_age_max_s', policy.provisioner_interval_s),
+                ('arrival_s', policy.provisioner_interval_s),
+                ('heals_max', 1), ('flap_losses_max', 1),
+                ('flap_losses_max', limits.LOSSES_MAX)):
+            changed = dataclasses.replace(
+                policy, **{name: value})    # type: ignore[arg-type]
+            self.assertEqual(value, getattr(changed, name))
+
+    def test_the_limits_are_what_the_documentation_says(self) -> None:
+        self.assertEqual(
+            (32, 60.0, 5, 10, 2, 4, 2, 1.0, 300.0, 5.0, 3600.0, 32, 60.0, 3),
+            (limits.LOSSES_MAX, limits.STABLE_S, limits.READD_TRIES_MAX,
+             limits.REQUEST_TRIES_MAX, limits.EXTRA_REPLICAS_MAX,
+             limits.REPLICAS_MAX, limits.COPIES_MIN, limits.RETRY_FIRST_S,
+             limits.RETRY_LAST_S, limits.FLOW_RETRY_LAST_S,
+             limits.UNNAMED_KEPT_S, limits.UNNAMED_MAX, limits.WITHDRAWN_S,
+             limits.BRAKE_BACKENDS_MIN))

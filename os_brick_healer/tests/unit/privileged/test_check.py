@@ -55,7 +55,8 @@ class TestNames(base.TestCase):
         for name in ('nvme0n1p1', 'nvme0c1n1', '/dev/nvme0n1', 'sda',
                      'nvme0n1\n', '', None, 7, b'nvme0n1'):
             self.assertTrue(refused(check.device, name), name)
-        for name in ('md127p1', 'md/x', 'md', 'md_..', 'dm-0', 'md127\n'):
+        for name in ('md127p1', 'md/x', 'md', 'md_..', 'md_a..b', 'dm-0',
+                     'md127\n'):
             self.assertTrue(refused(check.array, name), name)
 
 
@@ -111,3 +112,52 @@ class TestValues(base.TestCase):
     def test_deadlines_are_finite(self) -> None:
         for value in (0, -1, float('inf'), float('nan'), '3', None, True):
             self.assertTrue(refused(check.timeout, value), value)
+
+    def test_a_scope_is_an_interface_and_nothing_else(self) -> None:
+        self.assertEqual('fe80::1%eth0.5', check.address('fe80::1%eth0.5'))
+        for value in ('fe80::1%x,hostnqn=y', 'fe80::1%', 'fe80::1%a b',
+                      'fe80::1%' + 'x' * 16, 'fe80::1%a\n'):
+            self.assertTrue(refused(check.address, value), value)
+
+    def test_only_known_transports_pass(self) -> None:
+        self.assertEqual(['tcp', 'rdma'],
+                         [check.transport(t) for t in ('tcp', 'rdma')])
+        for value in ('fc', '', None, 'TCP', ['tcp']):
+            self.assertTrue(refused(check.transport, value), value)
+
+    def test_a_namespace_uuid_is_written_in_one_form(self) -> None:
+        one = '6a41b2c7-0d3e-4f5a-9b8c-7d6e5f4a3b2c'
+        self.assertEqual(one, check.namespace_uuid(one.upper()))
+        for value in ('', 'x', one[:-1], None, 7):
+            self.assertTrue(refused(check.namespace_uuid, value), value)
+        for value in ('', 'g' * 32, '0' * 31, None, 7):
+            self.assertTrue(refused(check.md_uuid, value), value)
+
+    def test_bounds_belong_to_what_they_bound(self) -> None:
+        self.assertEqual((1, 9), (check.number(1, 1, 9, 'x'),
+                                  check.number(9, 1, 9, 'x')))
+        for value in (0, 10):
+            self.assertTrue(refused(
+                lambda v: check.number(v, 1, 9, 'x'), value))
+        self.assertEqual([1, 65535], [check.port(p) for p in (1, 65535)])
+        most = check.TIMEOUT_S_MAX
+        self.assertEqual([0.1, most],
+                         [check.timeout(t) for t in (0.1, most)])
+        self.assertTrue(refused(check.timeout, most + 0.1))
+        for name, low, high in (('fast_io_fail_tmo', -1, 3600),
+                                ('reconnect_delay', 1, 3600),
+                                ('ctrl_loss_tmo', -1, 86400)):
+            for value in (low, high):
+                self.assertEqual((name, value), check.attribute(name, value))
+            for value in (low - 1, high + 1):
+                self.assertRaises(exception.NotOurs, check.attribute, name,
+                                  value)
+        self.assertRaises(exception.NotOurs, check.attribute, 7, 1)
+
+    def test_what_is_refused_is_shown_up_to_a_length(self) -> None:
+        error = self.assertRaises(exception.NotOurs, check.device, 'x' * 999)
+        self.assertEqual(
+            f"cannot accept '{'x' * 79}...: it is not the kernel name of an "
+            'NVMe namespace', str(error))
+        error = self.assertRaises(exception.NotOurs, check.device, 'x' * 78)
+        self.assertIn(f"'{'x' * 78}':", str(error))

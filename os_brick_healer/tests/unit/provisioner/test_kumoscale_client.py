@@ -212,6 +212,38 @@ class HostileTest(ClientTestCase):
         self.assertIn(TOKEN, server.requests[0].decode())
 
 
+class WayOutTest(ClientTestCase):
+    """Where it is this host that is wrong, the error says what to mend."""
+
+    def test_whoever_refuses_is_named_with_the_port(self) -> None:
+        server = self.serve(scripted.reply(b'{}'))
+        client = self.client(server, port=1)
+        self.assertIn('127.0.0.1:1 refuses connections', str(self.error(
+            client, exception.ProvisionerUnreachable)))
+
+    def test_a_name_that_leads_nowhere_is_told_apart(self) -> None:
+        server = self.serve(scripted.reply(b'{}'))
+        error = self.error(self.client(server, addresses=('ks.invalid',)),
+                           exception.ProvisionerUnreachable)
+        self.assertIn('cannot be resolved', str(error))
+        self.assertIn('prov_ip', error.hint or '')
+
+    def test_a_certificate_leads_to_the_settings_that_judge_it(self) -> None:
+        server = self.serve(scripted.reply(b'{}'))
+        for changes in ({'ca_file': None}, {'server_name': 'other.name'}):
+            error = self.error(self.client(server, **changes),
+                               exception.ProvisionerUnreachable)
+            for setting in ('kumoscale_ca_file', 'server_name'):
+                self.assertIn(setting, error.hint or '')
+
+    def test_certificates_that_cannot_be_read_lead_to_their_setting(
+            self) -> None:
+        server = self.serve(scripted.reply(b'{}'))
+        error = self.assertRaises(
+            exception.ConfigError, self.client, server, ca_file='/none.pem')
+        self.assertIn('kumoscale_ca_file', error.hint or '')
+
+
 class TrustTest(ClientTestCase):
     def test_another_authority_is_not_trusted(self) -> None:
         server = self.serve(scripted.reply(b'{}'))
@@ -272,8 +304,9 @@ class AddressesTest(ClientTestCase):
         server = self.serve(scripted.reply(b'', '503 Busy'))
         client = self.client(server, addresses=('127.0.0.3', '127.0.0.1'))
         self.assertIn(
-            '127.0.0.3 refuses connections; 127.0.0.1 answers with HTTP '
-            'status 503', str(self.error(
+            f'127.0.0.3:{server.port} refuses connections; '
+            f'127.0.0.1:{server.port} answers with HTTP status 503',
+            str(self.error(
                 client, exception.ProvisionerUnreachable)))
 
     def test_a_no_is_an_answer(self) -> None:

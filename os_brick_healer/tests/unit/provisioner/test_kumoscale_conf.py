@@ -92,6 +92,15 @@ class KumoScaleConfTest(base.TestCase):
                 ('#' * 70000, 'longer')):
             self.assertIn(cause, self.error(text))
 
+    def test_a_wrong_setting_comes_with_its_way_out(self) -> None:
+        for line in ('prov_port = abc', 'token = a b', 'insecure = maybe',
+                     'tenant = a/b'):
+            self.path.write_text(f'[DEFAULT]\nprov_ip = ::1\n{line}\n')
+            error = self.assertRaises(
+                exception.ConfigError, kumoscale_conf.load, worlds.new_conf(
+                    kumoscale_config_file=str(self.path)))
+            self.assertIsNotNone(error.hint, line)
+
     def test_a_file_that_is_not_there_says_what_to_do(self) -> None:
         error = self.assertRaises(
             exception.ConfigError, kumoscale_conf.load, worlds.new_conf(

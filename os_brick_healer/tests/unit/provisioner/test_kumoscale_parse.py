@@ -192,6 +192,35 @@ class NonsenseTest(base.TestCase):
         self.assertIsNone(
             volume([away], [{'name': 'nqn.all'}], ways).nonsense)
 
+    def test_a_back_end_without_portals_has_none(self) -> None:
+        self.assertEqual(
+            {'b1': (), 'b2': ()},
+            ks.portals(read([{'persistentID': 'b1'}, {'portals': []},
+                             {'persistentID': 'b2', 'portals': [
+                                 {'transport': 'FC'}]}])))
+
+    def test_a_portal_that_is_listed_twice_is_one(self) -> None:
+        one = {'ip': '192.0.2.1', 'port': 4420, 'transport': 'tcp'}
+        other = {**one, 'transport': 'RoCEv2'}
+        self.assertEqual(
+            {'b1': (provisioner.Portal(address='192.0.2.1', port=4420),
+                    provisioner.Portal(address='192.0.2.1', port=4420,
+                                       transport='rdma'))},
+            ks.portals(read([{'persistentId': 'b1',
+                              'portals': [one, other, one]}])))
+
+    def test_an_odd_host_is_left_out_and_the_others_are_not(self) -> None:
+        self.assertEqual(
+            {'h-1': ks.Host(uuid='h-1', nqn='nqn.h', name='here'),
+             'h-2': ks.Host(uuid='h-2', nqn=None, name=None)},
+            ks.hosts(read([
+                {'uuid': 'H-1', 'nqn': 'nqn.h', 'name': 'here'}, {},
+                {'uuid': 'h-2', 'name': ''}, 7, {'uuid': 'h-3', 'nqn': 7}])))
+
+    def test_a_version_is_told_where_there_is_one(self) -> None:
+        self.assertEqual('3.21', ks.version(read({'version': '3.21'})))
+        self.assertEqual('of unknown version', ks.version(read({})))
+
     def test_a_target_without_an_nqn_spoils_the_list(self) -> None:
         wrong: list[Any] = [[{}], [{'name': 'x'}], [5], {},
                             [{'name': 'nqn.\n'}]]

@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import resource
+import tempfile
 import threading
 from typing import Any
 import unittest
@@ -115,6 +116,51 @@ class SparesTest(LocalTestCase):
         made = self.world.read()['volumes']['v1']['requests']
         self.assertEqual(local.REQUESTS_MAX, len(made))
         self.assertIn('q1', made)
+
+
+class UnwritableTest(base.TestCase):
+    """What the agent may not change is told before the first loss."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        # Root may write everywhere, and another user not below a test's own
+        # directory.
+        place = tempfile.TemporaryDirectory(dir='/tmp')
+        self.addCleanup(place.cleanup)
+        self.place = pathlib.Path(place.name)
+        self.world = worlds.LocalWorld(self.place)
+        self.plugin = self.world.make_provisioner(conformance.HERE)
+        self.lock = self.place / 'volumes.json.lock'
+
+    def probe_as_somebody(self) -> str:
+        self.addCleanup(self.place.chmod, 0o700)
+        if os.geteuid() == 0:
+            self.addCleanup(os.seteuid, 0)      # before the other one
+            os.seteuid(65534)
+        try:
+            return self.plugin.probe()
+        except exception.ProvisionerUnreachable as error:
+            return str(error)
+
+    def test_a_directory_of_somebody_else(self) -> None:
+        self.place.chmod(0o555)
+        self.assertRegex(
+            self.probe_as_somebody(),
+            rf'^cannot change .*volumes.json: .*may not write {self.place} '
+            r'\(.*directory must be writable')
+
+    def test_a_lock_of_somebody_else(self) -> None:
+        self.lock.touch(0o000)
+        self.place.chmod(0o777)
+        self.assertIn(f'may not write {self.lock} (remove',
+                      self.probe_as_somebody())
+
+    def test_what_may_be_changed_is_read_for_this_host(self) -> None:
+        self.place.chmod(0o777)
+        self.assertEqual(
+            f'local provisioner: {self.world.path}, read for host '
+            f'{conformance.HERE.name}', self.probe_as_somebody())
+        self.assertFalse(self.lock.exists())
 
 
 class RetiredTest(LocalTestCase):
@@ -282,6 +328,10 @@ class SchemaTest(LocalTestCase):
                               self.replace, 'r1')
 
     def test_a_file_that_is_wrong_as_a_whole_is_an_error(self) -> None:
+        self.path.write_text('{"format": 2, "volumes": {}}')
+        self.assertIn('is of format 2, and this version reads format 1',
+                      str(self.assertRaises(exception.ProvisionerNonsense,
+                                            self.plugin.volumes)))
         for text in ('', '[]', '{}', '{"format": 2, "volumes": {}}',
                      '{"format": 1}', '{"format": 1, "volumes": []}',
                      '{"format": 1, "volumes": {}, "spares": [5]}'):

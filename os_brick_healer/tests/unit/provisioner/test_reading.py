@@ -51,6 +51,7 @@ class ReadingTest(base.TestCase):
 
     def test_what_json_does_not_know_is_not_json(self) -> None:
         for text in ('NaN', '[Infinity]', '{"a": 1, "a": 2}', '', '{',
+                     '1e999', '{"a": -1e999}',
                      '[' * 100000, '1' * 100000, b'\xff', '"\ud800'):
             self.assertRaises(exception.ProvisionerNonsense,
                               reading.load, text, 'it')
@@ -63,6 +64,14 @@ class ReadingTest(base.TestCase):
         self.assertEqual(
             'cannot use it: because volumes.v1.replicas[0].id is a string, '
             'not a whole number', str(error))
+
+    def test_a_key_that_stands_twice_is_named(self) -> None:
+        for text, key in (('{"a": {"b": 1, "c": 2, "b": "secret"}}', 'b'),
+                          ('{"\\u001b": 1, "\\u001b": 2}', '(odd key)')):
+            error = self.assertRaises(exception.ProvisionerNonsense,
+                                      reading.load, text, 'it')
+            self.assertEqual('cannot read it: because one object names the '
+                             f'key {key} twice', str(error))
 
     def test_a_missing_key_is_named(self) -> None:
         error = self.assertRaises(exception.ProvisionerNonsense,
@@ -90,4 +99,4 @@ class ReadingTest(base.TestCase):
             self.assertRaises(exception.ProvisionerNonsense,
                               read(value).integer, 0, 7)
         self.assertRaises(exception.ProvisionerNonsense,
-                          reading.load('1e999', 'it').number, 0.0, 1e9)
+                          read(1e300).number, 0.0, 1e9)

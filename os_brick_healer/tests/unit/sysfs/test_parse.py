@@ -135,6 +135,23 @@ class MdTest(base.TestCase):
                 members=(('nvme7n1', frozenset('S')),), map=None),
         ), parse.mdstat(_MDSTAT))
 
+    def test_mdstat_that_is_odd_is_refused(self) -> None:
+        for text in ('md1 : active raid1 nvme0n1[0] nvme1n1',
+                     'md1 : active raid1 raid5 nvme0n1[0]',
+                     'md1 : active r\x7fid1 nvme0n1[0]'):
+            error = self.assertRaises(parse.ParseError, parse.mdstat, text)
+            self.assertEqual('/proc/mdstat', error.what)
+        (found,) = parse.mdstat('md1 : active (read-only) (x) raid1 a[0]')
+        self.assertEqual(('raid1', (('a', frozenset()),)),
+                         (found.level, found.members))
+
+    def test_udev_tells_properties_a_line_each(self) -> None:
+        self.assertEqual(
+            {'MD_UUID': 'a:b', 'MD_NAME': 'x=y', 'EMPTY': ''},
+            parse.udev_properties(
+                'S:md/vol\nE:MD_UUID=a:b\nE:MD_NAME=x=y\nE:EMPTY\n'
+                'I:E:NO=no\n'))
+
     def test_marks_change_with_the_picture_and_not_with_progress(self) -> None:
         before = parse.mdstat_marks(_MDSTAT)
         self.assertEqual({'md126', 'md127', 'md5'}, set(before))
@@ -188,6 +205,10 @@ class AddressTest(base.TestCase):
         self.assertEqual(
             parse.Address(traddr='nn-0x1:pn-0x2', trsvcid=None),
             parse.nvme_address('traddr=nn-0x1:pn-0x2,trsvcid=none'))
+
+    def test_an_address_without_an_address_is_refused(self) -> None:
+        for text in ('traddr=,trsvcid=1', 'src_traddr=a'):
+            self.assertRaises(parse.ParseError, parse.nvme_address, text)
 
     def test_a_local_drive_has_no_address(self) -> None:
         self.assertIsNone(parse.nvme_address('0000:3b:00.0'))

@@ -1,0 +1,53 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""The configuration: what was read, and what in it nobody reads."""
+
+from collections.abc import Iterator
+
+from os_brick_healer.cli import finding, settings
+from os_brick_healer.cli.finding import Finding
+from os_brick_healer.conf import files, opts
+
+SUBJECT = 'configuration'
+
+
+def configuration(read: settings.Configuration) -> Iterator[Finding]:
+    """The files, and what in them counts for nothing."""
+    if read.error is not None:
+        yield finding.fail(SUBJECT, read.error,
+                           'what follows looks at the defaults')
+        return
+    yield _files(read)
+    if read.unread is not None:
+        yield finding.warn(
+            SUBJECT, f'{read.unread} cannot be read by this user: what '
+            'follows does without it', 'run this as root')
+    for sentence in files.unknown(read.conf):
+        yield finding.warn(SUBJECT, sentence, 'write it as it is in the '
+                           'configuration reference, or take it away')
+    yield from _metrics(read)
+
+
+def _files(read: settings.Configuration) -> Finding:
+    names, directories = files.named_files(read.conf)
+    if names or directories:
+        return finding.ok(SUBJECT, ', '.join([*names, *directories]))
+    return finding.warn(SUBJECT, 'no file was found or readable',
+                        'run this as root, or name one: --config-file')
+
+
+def _metrics(read: settings.Configuration) -> Iterator[Finding]:
+    path = read.conf[opts.GROUP].metrics_textfile
+    if path and not path.endswith('.prom'):
+        yield finding.warn(
+            SUBJECT, f'metrics_textfile is {path}: node_exporter reads only '
+            'files whose name ends in .prom', f'call it {path}.prom')

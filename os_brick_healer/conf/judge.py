@@ -1,0 +1,131 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""What is wrong with a configuration, in an operator's words.
+
+oslo.config judges a value when it is used, takes nan for a number, and
+says nothing of a name that it does not know.
+"""
+
+from collections.abc import Iterable, Iterator
+import contextlib
+import difflib
+import glob
+import math
+import os
+import re
+import shlex
+from typing import Any
+
+from oslo_config import cfg, iniparser
+
+from os_brick_healer.conf import opts
+
+#: What oslo.config raises; RecursionError: an option that names itself.
+WRONG = (cfg.Error, ValueError, RecursionError)
+
+#: How alike a section's name must be to be a slip of the pen.
+_SECTION_CUTOFF = 0.8
+_VALUE = re.compile(r".*detail='(?P<file>.*?)'\) is not valid: (?P<why>.*)",
+                    re.DOTALL)
+_WORDS = (
+    (r'invalid literal for int\(\) with base 10: (.*)',
+     r'\1 is not a whole number'),
+    (r'could not convert string to float: (.*)', r'\1 is not a number'),
+    (r'Unexpected boolean value (.*)', r'\1 is neither true nor false'),
+)
+
+
+def values(conf: cfg.ConfigOpts,
+           names: Iterable[str] | None = None) -> None:
+    """Read each of our options once.
+
+    :param names: of those to be read, None: all.
+    :raises ValueError: names the option, the file where it is known, and
+        what is wrong.
+    """
+    for name in ((opt.dest for opt in opts.ALL_OPTS) if names is None
+                 else names):
+        try:
+            value = getattr(conf[opts.GROUP], name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"'{value}' is not a number")
+            if name == 'root_helper':
+                shlex.split(value)
+        except WRONG as e:
+            raise ValueError(f'{name}{_plainly(e)}') from e
+
+
+def _plainly(e: Exception) -> str:
+    """Where a value stands and why it is wrong, without oslo's words."""
+    if isinstance(e, RecursionError):
+        return ': it names itself'
+    found = _VALUE.fullmatch(str(e))
+    where = f' in {found["file"]}' if found and found['file'] else ''
+    why = found['why'] if found else str(e)
+    for pattern, words in _WORDS:
+        why = re.sub(pattern, words, why, flags=re.DOTALL)
+    return f'{where}: {why}'
+
+
+def not_text(names: Iterable[str]) -> str | None:
+    """The first file that is not UTF-8, as a sentence; None: all are."""
+    for name in names:
+        with contextlib.suppress(OSError):      # of that others tell
+            try:
+                with open(name, encoding='utf-8') as stream:
+                    for _ in stream:
+                        pass
+            except UnicodeDecodeError:
+                return f'{name} is not UTF-8 text'
+    return None
+
+
+def every_file(names: Iterable[str],
+               directories: Iterable[str]) -> list[str]:
+    """All files that are read, in their order."""
+    return [*names, *(name for one in directories for name in
+                      sorted(glob.glob(os.path.join(one, '*.conf'))))]
+
+
+def unknown(names: Iterable[str]) -> list[str]:
+    """What stands in these files, is read by nobody, and was meant for us.
+
+    Other services' sections stand in the same files: only our own section,
+    and those whose name is nearly ours, are judged.
+
+    :returns: one sentence for each.
+    """
+    return [sentence for name in names for sentence in _unknown(name)]
+
+
+def _unknown(name: str) -> Iterator[str]:
+    sections: dict[str, dict[str, Any]] = {}
+    with contextlib.suppress(OSError, ValueError, cfg.Error,
+                             iniparser.ParseError):
+        # Whoever reads it for its values says that it cannot be read.
+        cfg.ConfigParser(name, sections).parse()
+    ours = {opt.dest for opt in opts.ALL_OPTS}
+    for section, found in sections.items():
+        if section.lower() == opts.GROUP:
+            for key in sorted(found.keys() - ours):
+                yield (f'[{opts.GROUP}] {key} in {name} is no option: '
+                       f'{_nearest(key, ours)}')
+        elif difflib.get_close_matches(section.lower(), [opts.GROUP],
+                                       cutoff=_SECTION_CUTOFF):
+            yield (f'section [{section}] in {name} is read by nobody: did '
+                   f'you mean [{opts.GROUP}]?')
+
+
+def _nearest(key: str, known: Iterable[str]) -> str:
+    found = difflib.get_close_matches(key.lower().replace('-', '_'),
+                                      known, 1)
+    return f'did you mean {found[0]}?' if found else 'nobody reads it'

@@ -1,0 +1,86 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The pure rooms, each with the tests that are its own.
+
+A module that says "Pure." in its docstring is held to three things: it
+imports nothing that reads or does (the contracts), its own tests reach every
+line and branch of it (``make cover-pure``), and they notice when it is
+changed (``make mutation``). ``python -m os_brick_healer.tests.pure`` prints
+what those two need.
+"""
+
+import sys
+
+PACKAGE = 'os_brick_healer'
+UNIT = f'{PACKAGE}.tests.unit'
+
+_HEALING = ('replica.test_flow', 'replica.test_asking',
+            'replica.test_withdrawn', 'replica.test_frozen',
+            'replica.test_recall', 'replica.test_decide',
+            'replica.test_laws')
+
+#: Room -> modules of unit tests, the quickest first.
+ROOMS: dict[str, tuple[str, ...]] = {
+    'cli.render': ('cli.test_render',),
+    'connector.guard': ('connector.test_legs', 'connector.test_guard'),
+    'connector.legs': ('connector.test_legs',),
+    'connector.resolve': ('connector.test_legs', 'connector.test_parts'),
+    'engine.columns': ('engine.test_columns',),
+    'engine.limits': ('engine.test_pacing',),
+    'engine.pacing': ('engine.test_pacing',),
+    'engine.verdict': ('replica.test_learned',),
+    'privileged.check': ('privileged.test_check',),
+    'provisioner.kumoscale_parse': ('provisioner.test_kumoscale_parse',),
+    'replica.asking': ('replica.test_asking', 'replica.test_decide'),
+    'replica.case': _HEALING,
+    'replica.decide': _HEALING,
+    'replica.doubt': ('replica.test_doubt',),
+    'replica.flow': ('replica.test_flow', 'replica.test_decide'),
+    'replica.heal': _HEALING,
+    'replica.laws': ('replica.test_withdrawn', 'replica.test_laws'),
+    'replica.learn': ('replica.test_learned', 'replica.test_learn',
+                      'replica.test_laws'),
+    'replica.model': ('replica.test_learned', *_HEALING),
+    'replica.plain': ('replica.test_plain',),
+    'replica.recall': ('replica.test_doubt', *_HEALING),
+    'replica.remember': ('replica.test_words', 'replica.test_laws'),
+    'replica.saying': _HEALING,
+    'replica.slots': ('replica.test_slots',),
+    'replica.telling': ('replica.test_telling',),
+    'replica.words': ('replica.test_words',),
+    'sysfs.parse': ('sysfs.test_parse',),
+}
+
+
+def path(room: str) -> str:
+    """Where a room is, from the root of the tree."""
+    return f'{PACKAGE}/{room.replace(".", "/")}.py'
+
+
+def tests(*rooms: str) -> list[str]:
+    """The modules of tests of some rooms, each once."""
+    every = (f'{UNIT}.{test}' for room in rooms for test in ROOMS[room])
+    return list(dict.fromkeys(every))
+
+
+def main(argv: list[str]) -> int:
+    """Print the ``rooms`` (with commas), or the ``tests``."""
+    what, *rooms = argv
+    chosen = rooms or list(ROOMS)
+    print(','.join(map(path, chosen)) if what == 'rooms'  # noqa: T201
+          else ' '.join(tests(*chosen)))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,60 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Who says that it is pure is held to it."""
+
+import ast
+import importlib.util
+import pathlib
+import tomllib
+import unittest
+
+from os_brick_healer.tests import base, pure
+
+ROOT = pathlib.Path(__file__).parents[3]
+PYPROJECT = ROOT / 'pyproject.toml'
+
+
+def said_pure() -> set[str]:
+    """Modules whose docstring says so."""
+    found = set()
+    for path in (ROOT / pure.PACKAGE).rglob('*.py'):
+        named = path.relative_to(ROOT / pure.PACKAGE)
+        text = ast.get_docstring(ast.parse(path.read_text())) or ''
+        if named.parts[0] != 'tests' and 'Pure.' in text.split():
+            found.add('.'.join(named.with_suffix('').parts))
+    return found
+
+
+@unittest.skipUnless(PYPROJECT.exists(), 'not run from a source tree')
+class PureTest(base.TestCase):
+
+    def test_who_says_pure_is_measured_and_who_is_measured_says_so(
+            self) -> None:
+        self.assertEqual(said_pure(), set(pure.ROOMS))
+
+    def test_what_the_contracts_call_pure_says_so(self) -> None:
+        contracts = tomllib.loads(PYPROJECT.read_text())['tool'][
+            'importlinter']['contracts']
+        (named,) = (c['source_modules'] for c in contracts
+                    if c['name'].startswith('Pure rooms'))
+        kinds = {name.rpartition('.')[2] for name in named}
+        rooms = {path.stem for path in (ROOT / pure.PACKAGE).rglob('*.py')
+                 if 'tests' not in path.parts} & kinds
+        self.assertEqual(rooms, kinds)
+        self.assertEqual(
+            set(), {r for r in rooms if not any(
+                room.rpartition('.')[2] == r for room in pure.ROOMS)})
+
+    def test_the_tests_of_a_room_are_there(self) -> None:
+        for name in pure.tests(*pure.ROOMS):
+            self.assertIsNotNone(importlib.util.find_spec(name), name)
