@@ -20,65 +20,33 @@ from collections.abc import Callable
 import contextlib
 import dataclasses
 import os
-import socket
 import time
 from typing import assert_never, Protocol
 
 from os_brick_healer import exception
 from os_brick_healer.engine import verdict
 from os_brick_healer.mapping import laws, learn, model
-from os_brick_healer.mounter import base
-from os_brick_healer.nbd import handshake
+from os_brick_healer.mapping import servers as servers_lib
+from os_brick_healer.mounter import asking, base
 from os_brick_healer.privileged import handing
 from os_brick_healer.privileged import nbd as privileged_nbd
-from os_brick_healer.sysfs import process, reader
+from os_brick_healer.sysfs import nbd, reader
 
 Outcome = verdict.Outcome
 Fresh = Callable[[], model.Seen]
 
 #: A volume's lock is waited for so long, seconds.
 LOCK_S = 1.0
-#: A killed process is waited for so long, seconds.
-KILLED_S = 2.0
 #: For one call that only has to ask the kernel, seconds.
 CALL_S = 5.0
 #: For one that may have to load the driver, or to wait for requests.
 CONNECT_S = 30.0
 #: A server that is no longer needed may take so long to end by itself.
 GRACE_S = 5.0
+#: One read of those by which it is seen that a server serves.
+READ_S = 0.25
 #: The block layer's own timer of requests.
 TIMER_MS = 30000
-_POLL_S = 0.01
-
-
-class Nbd(Protocol):
-    """The privileged side; see :mod:`os_brick_healer.privileged.nbd`."""
-
-    def start(self, *, mounter: str, volume: str, source: dict[str, str],
-              socket: str, timeout_s: float) -> tuple[int, str]: ...
-
-    def kill(self, *, mounter: str, volume: str, source: dict[str, str],
-             socket: str, pid: int, start: str, grace_s: float,
-             timeout_s: float) -> bool: ...
-
-    def last_words(self, *, volume: str) -> str: ...
-
-    def connect(self, *, volume: str, handover: str, size_bytes: int,
-                server_flags: int, reattach_s: int, timer_ms: int,
-                timeout_s: float) -> tuple[str, int]: ...
-
-    def reconnect(self, *, device: str, volume: str, handover: str,
-                  size_bytes: int, reattach_s: int, timeout_s: float
-                  ) -> None: ...
-
-    def disconnect(self, *, device: str, volume: str, timer_ms: int,
-                   timeout_s: float) -> bool: ...
-
-    def set_timer(self, *, device: str, volume: str, timer_ms: int,
-                  timeout_s: float) -> bool: ...
-
-    def flows(self, *, device: str, volume: str, timeout_s: float
-              ) -> str: ...
 
 
 class Locks(Protocol):
@@ -86,25 +54,6 @@ class Locks(Protocol):
 
     def hold(self, volume: str, wait_s: float
              ) -> contextlib.AbstractContextManager[None]: ...
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """A server that is agreed with, and the connection to it."""
-
-    server: model.Process
-    link: socket.socket
-    export: handshake.Export
-
-
-class NotServed(exception.HealerError):
-    """A server came, and did not come to serve."""
-
-
-class Gone(exception.HealerError):
-    """The data that was mapped is no longer there, or is another's."""
-
-    transient = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +68,16 @@ class Hands:
     locks: Locks
     mounter: Callable[[str], base.Mounter | None]
     policy: Callable[[], model.Policy]
-    nbd: Nbd = privileged_nbd
+    nbd: servers_lib.Nbd = privileged_nbd
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+
+    @property
+    def servers(self) -> servers_lib.Servers:
+        """The processes, with the same tools."""
+        return servers_lib.Servers(
+            tree=self.tree, mounters=self.mounter, nbd=self.nbd,
+            sleep=self.sleep, clock=self.clock)
 
     def do(self, action: model.Action, fresh: Fresh,
            started: Callable[[model.Process], None]) -> Outcome:
@@ -131,7 +87,7 @@ class Hands:
         """
         try:
             return self._do(action, fresh, started)
-        except Gone as error:
+        except servers_lib.Gone as error:
             return Outcome(changed=False, error=str(error), transient=False,
                            detail=learn.REFUSED)
         except exception.HealerError as error:
@@ -172,27 +128,29 @@ class Hands:
                   f'back in {timeout_s:g} s')
 
     def _kill(self, action: model.Kill, mapping: model.Mapping) -> Outcome:
-        if self._end(mapping, action.server):
+        if self.servers.end(mapping, action.server):
             return Outcome(changed=True, detail='it has ended')
         return Outcome(changed=True, error=f'{action.server} was sent '
                        'SIGKILL, and the kernel does not let it go')
 
-    def _end(self, mapping: model.Mapping, server: model.Process,
-             grace_s: float = 0.0) -> bool:
-        order = mapping.order
-        return self.nbd.kill(
-            mounter=mapping.mounter, volume=order.volume,
-            source=dict(order.source), socket=order.socket, pid=server.pid,
-            start=server.start, grace_s=grace_s, timeout_s=KILLED_S)
-
     def _serve(self, action: model.Serve, mapping: model.Mapping,
                started: Callable[[model.Process], None]) -> Outcome:
         until_s = self.clock() + self.policy().attach_s
-        served = self.bring_up(mapping, until_s)
+        if self.servers.mounter(mapping).style is base.Style.ITSELF:
+            server = self._comes_back(action, mapping, until_s)
+        else:
+            server = self._give(action, mapping, until_s)
+        started(server)
+        return Outcome(changed=True, detail=f'{server} serves')
+
+    def _give(self, action: model.Serve, mapping: model.Mapping,
+              until_s: float) -> model.Process:
+        """A new server, whose connection we give to the kernel."""
+        served = self.servers.bring_up(mapping, until_s)
         with served.link:
             try:
                 if served.export.size_bytes < mapping.size_bytes:
-                    raise Gone(
+                    raise servers_lib.Gone(
                         f'what is served has {served.export.size_bytes} '
                         f'bytes, and {mapping.size_bytes} were mapped')
                 with handing.offer(served.link, CALL_S) as place:
@@ -202,10 +160,25 @@ class Hands:
                         size_bytes=served.export.size_bytes,
                         reattach_s=mapping.order.reattach_s)
             except exception.HealerError:
-                self._end(mapping, served.server)
+                self.servers.end(mapping, served.server)
                 raise
-        started(served.server)
-        return Outcome(changed=True, detail=f'{served.server} serves')
+        return served.server
+
+    def _comes_back(self, action: model.Serve, mapping: model.Mapping,
+                    until_s: float) -> model.Process:
+        """A new server that gives the kernel its connection itself.
+
+        A read tells when it has: until then it is not even sent.
+        """
+        server = self.servers.start(mapping, until_s)
+
+        def serves() -> bool:
+            return self.nbd.flows(
+                device=action.device, volume=action.volume,
+                timeout_s=READ_S) != learn.UNSENT
+
+        self.servers.wait_for(mapping, server, until_s, serves)
+        return server
 
     # For connectors ----------------------------------------------------
 
@@ -214,8 +187,10 @@ class Hands:
 
         :raises HealerError: it failed, and nothing is left of it.
         """
-        served = self.bring_up(
-            mapping, self.clock() + self.policy().attach_s)
+        until_s = self.clock() + self.policy().attach_s
+        if self.servers.mounter(mapping).style is base.Style.ITSELF:
+            return self._map_by_itself(mapping, until_s)
+        served = self.servers.bring_up(mapping, until_s)
         order = mapping.order
         with served.link:
             try:
@@ -227,12 +202,41 @@ class Hands:
                         reattach_s=order.reattach_s,
                         timer_ms=mapping.timer_ms, timeout_s=CONNECT_S)
             except exception.HealerError:
-                self._end(mapping, served.server)
+                self.servers.end(mapping, served.server)
                 raise
         return dataclasses.replace(
             mapping, size_bytes=served.export.size_bytes,
             timer_before_ms=before_ms,
             order=dataclasses.replace(order, device=device))
+
+    def _map_by_itself(self, mapping: model.Mapping,
+                       until_s: float) -> model.Mapping:
+        """The server makes the device; it is found by its cookie."""
+        order = mapping.order
+        self.nbd.prepare(mounter=mapping.mounter, timeout_s=CONNECT_S)
+        server = self.servers.start(mapping, until_s)
+
+        def made() -> bool:
+            return nbd.with_cookie(self.tree, order.volume) is not None
+
+        self.servers.wait_for(mapping, server, until_s, made)
+        name = nbd.with_cookie(self.tree, order.volume)
+        found = None if name is None else nbd.device(self.tree, name)
+        if name is None or found is None:
+            self.servers.end(mapping, server)
+            raise servers_lib.NotServed(
+                'cannot map: because the device has gone')
+        mapped = dataclasses.replace(
+            mapping, size_bytes=found.size_bytes,
+            timer_before_ms=found.timer_ms or TIMER_MS,
+            order=dataclasses.replace(order, device=name))
+        try:
+            self.nbd.set_timer(device=name, volume=order.volume,
+                               timer_ms=mapping.timer_ms, timeout_s=CALL_S)
+        except exception.HealerError:
+            self.unmap(mapped, server)
+            raise
+        return mapped
 
     def unmap(self, mapping: model.Mapping,
               server: model.Process | None) -> None:
@@ -247,7 +251,7 @@ class Hands:
                 timer_ms=mapping.timer_before_ms or TIMER_MS,
                 timeout_s=CONNECT_S)
         if server is not None:
-            self._end(mapping, server, self._grace_s(mapping))
+            self.servers.end(mapping, server, self._grace_s(mapping))
         with contextlib.suppress(FileNotFoundError):
             os.unlink(order.socket)
 
@@ -255,76 +259,6 @@ class Hands:
         mounter = self.mounter(mapping.mounter)
         deaf = mounter is not None and mounter.server(mapping.order).deaf
         return 0.0 if deaf else GRACE_S
-
-    # A server ----------------------------------------------------------
-
-    def bring_up(self, mapping: model.Mapping, until_s: float) -> Served:
-        """Start the server of a volume, and agree with it.
-
-        What has been started and does not come to serve is killed.
-
-        :param until_s: the deadline, by this object's clock.
-        :raises Gone: its data is not there. :raises HealerError: it failed.
-        """
-        mounter = self.mounter(mapping.mounter)
-        if mounter is None:
-            raise exception.HealerError(
-                f'cannot serve: because mounter {mapping.mounter} is not '
-                'installed')
-        order = mapping.order
-        # What a dead server left: bind(2) would fail with EADDRINUSE.
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(order.socket)
-        try:
-            pid, start = self.nbd.start(
-                mounter=mapping.mounter, volume=order.volume,
-                source=dict(order.source), socket=order.socket,
-                timeout_s=max(0.1, until_s - self.clock()))
-        except exception.CommandError as error:
-            raise self._failure(mounter, order, str(error)) from error
-        server = model.Process(pid=pid, start=start)
-        link = None
-        try:
-            link = self._knock(mounter, order, server, until_s)
-            export = handshake.negotiate(
-                link, mounter.export(order),
-                max(0.1, until_s - self.clock()))
-        except BaseException:
-            if link is not None:
-                link.close()
-            self._end(mapping, server)
-            raise
-        return Served(server=server, link=link, export=export)
-
-    def _knock(self, mounter: base.Mounter, order: base.Order,
-               server: model.Process, until_s: float) -> socket.socket:
-        """Connect to a server as soon as it listens."""
-        while True:
-            link = socket.socket(socket.AF_UNIX)
-            try:
-                link.connect(order.socket)
-            except OSError as error:
-                link.close()
-                if process.same(self.tree, server) is None:
-                    raise self._failure(
-                        mounter, order, f'{server} has ended') from error
-                if self.clock() >= until_s:
-                    raise NotServed(
-                        f'cannot serve: because {server} does not listen '
-                        f'({error.strerror})') from error
-            else:
-                return link
-            self.sleep(_POLL_S)
-
-    def _failure(self, mounter: base.Mounter, order: base.Order,
-                 what: str) -> exception.HealerError:
-        """Why a server ended, in its own words."""
-        words = self.nbd.last_words(volume=order.volume)
-        sentence = f'cannot serve: because {what}; it said: {words or "-"}'
-        if mounter.is_gone(order, words):
-            return Gone(sentence)
-        return NotServed(sentence)
-
 
 def _allowed(action: model.Action, seen: model.Seen) -> model.Mapping:
     sentence = laws.permits(action, seen)
@@ -345,16 +279,20 @@ def prepare(mounter: str) -> str:
     return ''
 
 
-def ask(path: str, timeout_s: float) -> tuple[bool, str]:
-    """Whether a server of style SOCKET greets who connects, and what was
-    seen."""
-    with socket.socket(socket.AF_UNIX) as link:
-        link.settimeout(timeout_s)
-        try:
-            link.connect(path)
-            handshake.greets(link, timeout_s)
-        except OSError as error:
-            return False, f'nobody answers ({error.strerror or error})'
-        except exception.HealerError as error:
-            return False, str(error)
-    return True, ''
+def ask(mapping: model.Mapping, mounter: base.Mounter | None,
+        timeout_s: float) -> tuple[bool | None, str]:
+    """Whether a server answers, None: it cannot be asked; what was seen."""
+    order = mapping.order
+    question = None if mounter is None else mounter.question(order)
+    if question is None:
+        return None, 'nobody knows how to ask it'
+    if not question.as_root:
+        return asking.ask(question, timeout_s)
+    try:
+        alive, why = privileged_nbd.answers(
+            mounter=mapping.mounter, volume=order.volume,
+            source=dict(order.source), socket=order.socket,
+            timeout_s=timeout_s)
+    except exception.HealerError as error:
+        return None, str(error)
+    return alive, why

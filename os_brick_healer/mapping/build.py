@@ -65,5 +65,7 @@ def build(conf: cfg.ConfigOpts, *, tree: reader.Tree,
         observer=observe.Observer(tree, clock, mounters.get,
                                   mounters.programs),
         pulse=pulse_lib.Pulse(tree, clock, motion),
-        heard=events.Events(listener, clock), clock=clock)
+        heard=events.Events(listener, clock), clock=clock,
+        ask=lambda mapping, timeout_s: act.ask(
+            mapping, mounters.get(mapping.mounter), timeout_s))
     return built

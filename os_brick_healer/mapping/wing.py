@@ -43,8 +43,8 @@ _ATTACHMENTS_S = 0.25
 _ASK_AGAIN_S = 2.0
 ASK_LANE = 'mapping-ask'
 
-#: Asks a server's socket whether somebody lives there.
-Ask = Callable[[str, float], tuple[bool, str]]
+#: Asks a server whether it lives, None: it cannot be asked.
+Ask = Callable[[model.Mapping, float], tuple[bool | None, str]]
 #: Loads what a heal by a mounter will need; why it cannot, or nothing.
 Prepare = Callable[[str], str]
 
@@ -58,7 +58,7 @@ class MappingWing:
                  rows: attachments.Attachments, observer: observe.Observer,
                  motion: observe.Motion, pulse: pulse_lib.Pulse,
                  heard: events.Events, hands: act.Hands,
-                 clock: Callable[[], float], ask: Ask = act.ask,
+                 clock: Callable[[], float], ask: Ask,
                  prepare: Prepare = act.prepare) -> None:
         self.policy = policy
         self._journal = journal
@@ -249,11 +249,11 @@ class MappingWing:
         if (server is None or attachment is None
                 or attachment.mapping is None or key in self._asking):
             return
-        path, asked_s = attachment.mapping.order.socket, self._clock()
+        mapping, asked_s = attachment.mapping, self._clock()
         who = server.process
         self._asking.add(key)
         self._engine.submit(
-            ASK_LANE, lambda: self._ask(path, self.policy.answer_s),
+            ASK_LANE, lambda: self._ask(mapping, self.policy.answer_s),
             lambda told: self._answered(key, who, asked_s, told))
 
     def _answered(self, key: str, server: model.Process, asked_s: float,
@@ -261,7 +261,7 @@ class MappingWing:
         assert self._engine is not None
         self._asking.discard(key)
         match told:
-            case (bool(alive), str(sentence)):
+            case (bool() | None as alive, str(sentence)):
                 answer = model.Answer(asked_s=asked_s, alive=alive,
                                       sentence=sentence)
             case _:

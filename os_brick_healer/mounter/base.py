@@ -30,6 +30,8 @@ from os_brick_healer import exception
 #: What names the volume's data, in the mounter's own words; strings only.
 Source = Mapping[str, str]
 
+#: Where servers that run as root have sockets of their own; root makes it.
+ROOT_SOCKETS = '/run/os-brick-healer-servers'
 SOURCE_KEYS_MAX = 32
 WORD_CHARACTERS_MAX = 1024
 
@@ -96,6 +98,20 @@ class Server:
     deaf: bool = False
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """How a server is asked whether it lives: any answer says yes.
+
+    :ivar socket: the unix socket that it is asked on.
+    :ivar words: what is sent; nothing, if it speaks first.
+    :ivar as_root: whether only root can connect.
+    """
+
+    socket: str
+    words: bytes = b''
+    as_root: bool = False
+
+
 class Mounter(abc.ABC):
     """One kind of server. Without state: every method is a function."""
 
@@ -127,6 +143,18 @@ class Mounter(abc.ABC):
         """The export's name in NBD's handshake (style SOCKET)."""
         del order
         return ''
+
+    def question(self, order: Order) -> Question | None:
+        """How to ask whether a server lives; None: it cannot be asked."""
+        if self.style is Style.SOCKET:
+            return Question(socket=order.socket)    # NBD's server greets
+        return None
+
+    def obeyed(self, order: Order) -> tuple[str, ...]:
+        """Files that a server that runs as root takes orders from: it is
+        not started if others than root can write them."""
+        del order
+        return ()
 
     def is_gone(self, order: Order, words: str) -> bool:
         """Whether the last words of a server that ended say that the data
@@ -170,3 +198,8 @@ def path(value: str, name: str) -> str:
             f'cannot serve this: because {name} {value!r} is no plain '
             'absolute path')
     return value
+
+
+def root_socket(volume: str, suffix: str) -> str:
+    """A socket of a volume's server that runs as root."""
+    return f'{ROOT_SOCKETS}/{volume}.{suffix}'

@@ -47,14 +47,6 @@ class Export:
     flags: int
 
 
-def greets(link: socket.socket, timeout_s: float) -> None:
-    """Wait for the server's first words: they show that it is alive.
-
-    :raises HealerError: it is no NBD server, or says nothing in time.
-    """
-    _greeting(_Talk(link, timeout_s))
-
-
 def negotiate(link: socket.socket, name: str, timeout_s: float) -> Export:
     """Agree on an export.
 

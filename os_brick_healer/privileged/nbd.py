@@ -13,7 +13,8 @@
 
 import os
 
-from os_brick_healer import privileged
+from os_brick_healer import exception, privileged
+from os_brick_healer.mounter import asking
 from os_brick_healer.privileged import blocks, check, handing, serving, tree
 from os_brick_healer.privileged import unit as units
 
@@ -28,9 +29,16 @@ def prepare(*, mounter: str, timeout_s: float = 30.0) -> None:
 
 @privileged.entrypoint
 def start(*, mounter: str, volume: str, source: dict[str, str], socket: str,
-          timeout_s: float) -> tuple[int, str]:
-    """Start the server of a volume that has none: its pid, and its start."""
-    job = serving.job(mounter, volume, source, socket)
+          device: str | None, reattach_s: int, timeout_s: float
+          ) -> tuple[int, str]:
+    """Start the server of a volume that has none: its pid, and its start.
+
+    :param device: that a server of style ITSELF is to serve again.
+    """
+    job = serving.job(mounter, volume, source, socket, device=device,
+                      reattach_s=reattach_s)
+    if device is not None:
+        blocks.verify(tree.Tree(), device, volume)
     starter = serving.Starter(tree=tree.Tree(),
                               uid=units.asking_uid(os.environ))
     found = starter.start(job, check.timeout(timeout_s))
@@ -49,6 +57,17 @@ def kill(*, mounter: str, volume: str, source: dict[str, str], socket: str,
         check.number(pid, 2, 1 << 22, 'a process'), check.start(start),
         0.0 if not grace_s else check.timeout(grace_s),
         check.timeout(timeout_s))
+
+
+@privileged.entrypoint
+def answers(*, mounter: str, volume: str, source: dict[str, str],
+            socket: str, timeout_s: float) -> tuple[bool, str]:
+    """Whether a server that only root can ask answers, and what is seen."""
+    job = serving.job(mounter, volume, source, socket)
+    question = job.mounter.question(job.order)
+    if question is None:
+        raise exception.NotOurs(f'cannot ask: {mounter} has no question')
+    return asking.ask(question, check.timeout(timeout_s))
 
 
 @privileged.entrypoint

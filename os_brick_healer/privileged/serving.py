@@ -33,11 +33,12 @@ import time
 from os_brick_healer import exception, privileged
 from os_brick_healer.mounter import base
 from os_brick_healer.nbd import parse
-from os_brick_healer.privileged import check, command
+from os_brick_healer.privileged import check, command, unit
 from os_brick_healer.sysfs import process, reader
 
 NAMESPACE = 'os_brick_healer.mounters'
 LOG_DIRECTORY = '/var/log/os-brick-healer'
+REATTACH_S_MAX = 30 * 86400
 #: A log that is longer when a server starts is set aside once.
 LOG_BYTES_MAX = 16777216
 WORDS_BYTES_MAX, WORDS_LINES = 1000, 2
@@ -85,8 +86,11 @@ class Job:
 
 
 def job(name: object, volume: object, source: object, socket: object,
-        mounters: Mounters = mounter) -> Job:
+        mounters: Mounters = mounter, *, device: object = None,
+        reattach_s: object = 1) -> Job:
     """Check an order that crosses the wall.
+
+    :param device: that the server is to give a new connection; None: none.
 
     :raises NotOurs: it is none. :raises MounterRefused: the mounter says so.
     """
@@ -96,7 +100,9 @@ def job(name: object, volume: object, source: object, socket: object,
         raise exception.NotOurs('cannot accept a source that is no mapping')
     return Job(mounter=chosen, order=base.Order(
         volume=owner, source=chosen.normalize(source),
-        socket=check.socket_of(socket, owner)))
+        socket=check.socket_of(socket, owner),
+        device=None if device is None else check.nbd(device),
+        reattach_s=check.number(reattach_s, 1, REATTACH_S_MAX, 'seconds')))
 
 
 def find(tree: reader.Tree, wanted: Job) -> parse.Running | None:
@@ -115,6 +121,7 @@ class Starter:
     tree: reader.Tree
     uid: int
     log_directory: str = LOG_DIRECTORY
+    sockets: str = base.ROOT_SOCKETS
     path: str = privileged.SEARCH_PATH
     systemd: bool = dataclasses.field(
         default_factory=lambda: os.path.isdir(SYSTEMD_RUNS))
@@ -131,6 +138,10 @@ class Starter:
                 f'cannot start a server: {there} serves the volume already')
         server = wanted.mounter.server(wanted.order)
         argv = self._argv(server)
+        if server.as_root or self.uid == 0:
+            for path in wanted.mounter.obeyed(wanted.order):
+                unit.only_roots(path)
+            os.makedirs(self.sockets, mode=0o700, exist_ok=True)
         log = self._log(wanted.order.volume)
         until_s = time.monotonic() + timeout_s
         if self.systemd:
@@ -193,10 +204,10 @@ class Starter:
                     log: str, until_s: float) -> parse.Running:
         """In a unit of its own: no service that ends takes it along."""
         uid, gid = self._identity(server)
-        unit = (f'{UNIT_PREFIX}{wanted.order.volume}-'
+        name = (f'{UNIT_PREFIX}{wanted.order.volume}-'
                 f'{secrets.token_hex(4)}.service')
         result = command.run(
-            unit_argv(unit, uid, gid, log, argv,
+            unit_argv(name, uid, gid, log, argv,
                       'SIGKILL' if server.deaf else 'SIGTERM'),
             max(0.1, until_s - time.monotonic()))
         if result.code != 0:
@@ -204,14 +215,14 @@ class Starter:
                 f'cannot start a server: `systemd-run` ended with '
                 f'{result.code} and said: {result.said}')
         while time.monotonic() < until_s:
-            for pid in (self.tree.read(f'{CGROUP}/{unit}/cgroup.procs')
+            for pid in (self.tree.read(f'{CGROUP}/{name}/cgroup.procs')
                         or '').split():
                 found = process.running(self.tree, int(pid))
                 if found is not None and wanted.of_ours(found):
                     return found
             time.sleep(_POLL_S)
         raise exception.CommandError(
-            f'cannot start a server: unit {unit} has no process of '
+            f'cannot start a server: unit {name} has no process of '
             f'{server.argv[0]}', hint=f'see {log}')
 
 

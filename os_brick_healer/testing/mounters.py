@@ -116,7 +116,7 @@ class MounterConformance(_TestCase):
         bad: list[dict[str, object]] = [
             {}, {**good, 'no-such-word': 'x'}, {'no-such-word': 'x'}]
         for name in good:
-            for value in ('', 7, None, 'x' * 100000, 'a\nb', 'a\0b'):
+            for value in ('', 7, b'x', 'x' * 100000, 'a\nb', 'a\0b'):
                 bad.append({**good, name: value})
         for source in bad:
             self.assertRaises(exception.MounterRefused,

@@ -120,7 +120,8 @@ class MapperTest(base.TestCase):
         self.root.mute = True
         pid, _ = self.root.start(
             mounter='nbd', volume=world.KEY, source=SOURCE,
-            socket=str(self.ground.socket), timeout_s=1.0)
+            socket=str(self.ground.socket), device=None, reattach_s=1,
+            timeout_s=1.0)
         self.root.mute = False
         self.map()
         self.assertNotIn(pid, self.root.servers)

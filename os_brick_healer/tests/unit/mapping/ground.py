@@ -110,9 +110,13 @@ class Root:
         if name in self.refuses:
             raise self.refuses[name]
 
+    def prepare(self, *, mounter: str, timeout_s: float) -> None:
+        del mounter, timeout_s
+
     def start(self, *, mounter: str, volume: str, source: dict[str, str],
-              socket: str, timeout_s: float) -> tuple[int, str]:
-        del mounter, volume, source, timeout_s
+              socket: str, device: str | None, reattach_s: int,
+              timeout_s: float) -> tuple[int, str]:
+        del mounter, volume, source, device, reattach_s, timeout_s
         self._asked('start')
         assert not os.path.exists(socket), 'a dead server left its socket'
         pid, self.next_pid = self.next_pid, self.next_pid + 1

@@ -15,7 +15,6 @@ import dataclasses
 
 from os_brick_healer import exception
 from os_brick_healer.mapping import act, learn, model
-from os_brick_healer.mounter import base as mounter_base
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.mapping import ground as ground_lib
 from os_brick_healer.tests.unit.mapping import world
@@ -191,14 +190,17 @@ class HandsTest(base.TestCase):
             '/sys/block/nbd3/queue/io_timeout'))
 
     def test_who_answers_is_told_from_who_does_not(self) -> None:
-        path = str(self.ground.socket)
-        self.assertFalse(act.ask(path, 0.2)[0])
+        def ask(timeout_s: float) -> tuple[bool | None, str]:
+            return act.ask(self.ground.mapping, self.ground.mounter,
+                           timeout_s)
+
+        self.assertIs(False, ask(0.2)[0])
         self.do(self.serve)
-        self.assertEqual((True, ''), act.ask(path, 2.0))
+        self.assertEqual((True, ''), ask(2.0))
         server = self.root.servers[200]
         assert server is not None
         server.silent = True
-        alive, why = act.ask(path, 0.2)
-        self.assertFalse(alive)
-        self.assertIn('in time', why)
-        self.assertIsInstance(self.ground.mounter, mounter_base.Mounter)
+        alive, why = ask(0.2)
+        self.assertIs(False, alive)
+        self.assertIn('no answer in 0.2 s', why)
+        self.assertIsNone(act.ask(self.ground.mapping, None, 0.2)[0])

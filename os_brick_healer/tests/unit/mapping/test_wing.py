@@ -85,8 +85,9 @@ class Agent:
             (self.wing,), journal=self.journal, runs=self.hand,
             waits=self.time, clock=self.time)
 
-    def ask(self, path: str, timeout_s: float) -> tuple[bool, str]:
-        del path, timeout_s
+    def ask(self, mapping: model.Mapping,
+            timeout_s: float) -> tuple[bool | None, str]:
+        del mapping, timeout_s
         self.asked += 1
         return self.alive, '' if self.alive else 'silence'
 

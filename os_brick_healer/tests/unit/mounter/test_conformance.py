@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from os_brick_healer import exception
 from os_brick_healer.mounter import base as mounter_base
-from os_brick_healer.mounter import nbd
+from os_brick_healer.mounter import nbd, rbd_nbd
 from os_brick_healer.testing import mounters
 from os_brick_healer.tests import base
 
@@ -51,4 +51,59 @@ class NbdConformanceTest(mounters.MounterConformance, base.TestCase):
                 (False, 'nbdkit: error: open: /srv/a.img: Permission denied'),
                 (False, 'nbdkit: error: bind: /run/x.sock: No such file or '
                         'directory')):
+            self.assertEqual(gone, self.mounter.is_gone(order, words))
+
+
+class RbdNbdConformanceTest(mounters.MounterConformance, base.TestCase):
+    """Its process needs a kernel and a cluster: the bed plays its death."""
+
+    def make_mounter(self) -> mounter_base.Mounter:
+        return rbd_nbd.RbdNbdMounter()
+
+    def make_source(self, name: str) -> Mapping[str, str]:
+        return {'pool': 'volumes', 'image': f'volume-{name}',
+                'user': 'cinder', 'conf': '/etc/ceph/ceph.conf',
+                'keyring': '/etc/ceph/ceph.client.cinder.keyring'}
+
+    def words(self, device: str | None = None, **more: str) -> str:
+        order = mounter_base.Order(
+            volume=mounters.VOLUME, socket='/x', device=device,
+            reattach_s=600, source=self.mounter.normalize(
+                {'pool': 'p', 'image': 'i', **more}))
+        return ' '.join(self.mounter.server(order).argv)
+
+    def test_it_maps_first_and_attaches_then(self) -> None:
+        self.assertIn('rbd-nbd map --foreground --try-netlink --io-timeout 0 '
+                      '--reattach-timeout 600 --cookie ', self.words())
+        self.assertIn('rbd-nbd attach --device /dev/nbd3 --foreground ',
+                      self.words('nbd3'))
+
+    def test_an_image_is_written_as_rbd_writes_it(self) -> None:
+        for written, more in (
+                ('p/i', {}), ('p/n/i', {'namespace': 'n'}),
+                ('p/i@s', {'snapshot': 's'}),
+                ('p/n/i@s', {'namespace': 'n', 'snapshot': 's'})):
+            self.assertEqual(written, self.words(**more).split()[-1])
+
+    def test_a_snapshot_is_read_only(self) -> None:
+        self.assertIn('--read-only', self.words(snapshot='s'))
+        self.assertNotIn('--read-only', self.words())
+
+    def test_nothing_is_named_that_rbd_would_take_for_something_else(
+            self) -> None:
+        for more in ({'image': '-c'}, {'image': 'a/b'}, {'image': 'a@b'},
+                     {'pool': '--conf'}, {'user': 'a b'},
+                     {'conf': '/tmp/ceph.conf'},
+                     {'conf': '/etc/ceph/../x'}, {'keyring': '/root/x'},
+                     {'monitors': 'a b'}, {'exclusive': 'yes'}):
+            self.assertRaises(exception.MounterRefused, self.words, **more)
+
+    def test_an_image_that_is_gone_is_told_from_other_trouble(self) -> None:
+        order = self.order()
+        for gone, words in (
+                (True, 'rbd-nbd: error opening image i: (2) No such file or '
+                       'directory'),
+                (False, 'rbd: couldn\'t connect to the cluster!'),
+                (False, 'error opening image i: (110) Connection timed '
+                        'out')):
             self.assertEqual(gone, self.mounter.is_gone(order, words))

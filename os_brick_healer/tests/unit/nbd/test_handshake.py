@@ -84,15 +84,9 @@ class HandshakeTest(base.TestCase):
     def test_who_says_nothing_is_waited_for_no_longer(self) -> None:
         self.server.silent = True
         begin_s = time.monotonic()
-        for call in (lambda link: handshake.greets(link, 0.2),
-                     lambda link: handshake.negotiate(link, '', 0.2)):
-            error = self.assertRaises(exception.HealerError, call,
-                                      self.connect())
-            self.assertIn('in time', str(error))
+        error = self.assertRaises(exception.HealerError, self.agree, '', 0.2)
+        self.assertIn('in time', str(error))
         self.assertLess(time.monotonic() - begin_s, 5.0)
-
-    def test_a_greeting_shows_life(self) -> None:
-        handshake.greets(self.connect(), 5.0)
 
     def test_endless_information_comes_to_an_end(self) -> None:
         one = struct.pack('>QIII', server_lib.REPLY, 7, 3, 6) + b'\0\1desc'

@@ -122,7 +122,8 @@ class TestEntryPoints(base.TestCase):
              'signatures', 'connect', 'delete_controller', 'cut',
              'set_attribute', 'warm_up', 'rescan', 'start_service',
              'start_transient', 'prepare', 'start', 'kill', 'last_words',
-             'reconnect', 'disconnect', 'set_timer', 'flows'}, offered)
+             'answers', 'reconnect', 'disconnect', 'set_timer',
+             'flows'}, offered)
 
     def test_stuck_threads_do_not_starve_the_one_that_frees_them(self) -> None:
         self.assertGreaterEqual(privileged.context.conf.thread_pool_size, 16)
