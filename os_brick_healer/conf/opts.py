@@ -179,6 +179,14 @@ connect_opts: list[cfg.Opt] = [
 ]
 
 mapping_opts: list[cfg.Opt] = [
+    cfg.StrOpt(
+        'rbd_mounter', default='krbd',
+        choices=[
+            ('krbd', "the kernel's rbd driver, as os-brick alone does it"),
+            ('rbd-nbd', 'a process, which is brought back when it dies'),
+        ],
+        help='How RBD images are mapped that are attached to the host '
+             'itself (not by QEMU).'),
     cfg.IntOpt(
         'mapping_reattach_timeout', default=86400, min=1, max=2592000,
         help='Seconds that requests of a mapped device wait for a new '

@@ -182,6 +182,12 @@ class Mapper:
         device = nbd.with_cookie(self.tree, volume_id(volume))
         return None if device is None else f'/dev/{device}'
 
+    def is_mapped(self, volume: str) -> bool:
+        """Whether a volume has a device here, or a row that says so."""
+        key = volume_id(volume)
+        return (nbd.with_cookie(self.tree, key) is not None
+                or self._known(key) is not None)
+
     def is_device(self, path: str) -> bool:
         """Whether a path is a device that is connected."""
         name = path.removeprefix('/dev/')
