@@ -204,3 +204,71 @@ class HandsTest(base.TestCase):
         self.assertIs(False, alive)
         self.assertIn('no answer in 0.2 s', why)
         self.assertIsNone(act.ask(self.ground.mapping, None, 0.2)[0])
+
+
+class ItselfTest(HandsTest):
+    """All of the above that applies, with a process like rbd-nbd."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ground.mounter = ground_lib.Itself()
+        self.root.linked = 0
+        self.hands = dataclasses.replace(
+            self.hands, mounter={'nbd': self.ground.mounter}.get)
+
+    def test_a_new_server_is_agreed_with_and_given_to_the_kernel(
+            self) -> None:
+        outcome = self.do(self.serve)
+        self.assertEqual((True, None), (outcome.changed, outcome.error))
+        self.assertEqual(['start', 'flows'], self.root.did)
+        self.assertEqual([model.Process(pid=200, start='1400')],
+                         self.started)
+
+    def test_a_server_that_never_listens_is_killed_at_the_deadline(
+            self) -> None:
+        self.root.mute = True
+        self.policy = QUICK
+        outcome = self.do(self.serve)
+        self.assertIn('not come to serve in time', str(outcome.error))
+        self.assertEqual('kill', self.root.did[-1])
+        self.assertEqual([], self.started)
+
+    def test_slow_storage_does_not_make_it_fail(self) -> None:
+        self.root.answer = 'sent'
+        self.assertIsNone(self.do(self.serve).error)
+        self.assertNotIn('kill', self.root.did)
+
+    def test_a_map_finds_the_device_by_its_cookie(self) -> None:
+        self.ground.connected('nbd1', world.OTHER)
+        for name in ('pid', 'backend'):
+            (self.ground.root / 'sys/block/nbd3' / name).unlink()
+        self.ground.write('sys/block/nbd3/queue/io_timeout', '30000\n')
+        found = self.hands.map(dataclasses.replace(
+            self.ground.mapping, size_bytes=0, timer_before_ms=0,
+            order=dataclasses.replace(self.ground.order, device=None)))
+        self.assertEqual(
+            ('nbd3', world.SIZE, 30000),
+            (found.order.device, found.size_bytes, found.timer_before_ms))
+        self.assertEqual('1000', self.ground.tree.read(
+            '/sys/block/nbd3/queue/io_timeout'))
+
+    def test_a_map_that_fails_leaves_no_process(self) -> None:
+        for name in ('pid', 'backend'):
+            (self.ground.root / 'sys/block/nbd3' / name).unlink()
+        self.root.refuses['set_timer'] = exception.CommandError('no')
+        self.assertRaises(exception.CommandError, self.hands.map,
+                          self.ground.mapping)
+        self.assertEqual({}, self.root.servers)
+        self.assertIn('disconnect', self.root.did)
+
+    def test_a_read_that_comes_back_is_a_proof(self) -> None:
+        self.root.linked = 100
+        super().test_a_read_that_comes_back_is_a_proof()
+
+    def skip_for_socket(self) -> None:
+        self.skipTest('it has no socket of ours')
+
+    test_what_became_smaller_is_not_given_to_the_guest = skip_for_socket
+    test_a_kernel_that_refuses_leaves_no_process = skip_for_socket
+    test_a_map_brings_the_device_and_its_timer = skip_for_socket
+    test_who_answers_is_told_from_who_does_not = skip_for_socket
