@@ -249,9 +249,10 @@ class _workspace:
         shutil.rmtree(self._path, ignore_errors=True)
 
 
-def stale_images(keep: Recipe) -> Iterator[pathlib.Path]:
-    """What is in the cache that the current recipe does not use."""
-    names = {keep.hash, f'base-{keep.base_hash}.tar'}
+def stale_images(keep: Sequence[Recipe]) -> Iterator[pathlib.Path]:
+    """What is in the cache that no current recipe uses."""
+    names = {name for one in keep
+             for name in (one.hash, f'base-{one.base_hash}.tar')}
     if cache_dir().is_dir():
         for path in sorted(cache_dir().iterdir()):
             if path.name not in names and not path.name.startswith('accel'):

@@ -26,7 +26,7 @@ import re
 import signal
 import socket
 import subprocess
-from typing import Any
+from typing import Any, ClassVar, Self
 import uuid
 
 from bed.guest import agent as agent_module
@@ -52,6 +52,8 @@ class Served:
     alias: str
     file: pathlib.Path
     device_path: str
+    program: str = 'nbdkit'
+    properties: dict[str, Any] | None = None
 
     @property
     def device(self) -> str:
@@ -59,8 +61,10 @@ class Served:
 
     @property
     def connection(self) -> dict[str, Any]:
-        return {'volume_id': self.id, 'alias': self.alias,
-                'source': {'file': str(self.file)}}
+        """What nova gets of cinder."""
+        return self.properties or {
+            'volume_id': self.id, 'alias': self.alias,
+            'source': {'file': str(self.file)}}
 
     def sysfs(self, name: str) -> str | None:
         """An attribute of the device, None: it is not there."""
@@ -79,7 +83,7 @@ class Served:
             with contextlib.suppress(OSError):
                 words = (path / 'cmdline').read_bytes().split(b'\0')
                 state = (path / 'stat').read_text().rpartition(')')[2]
-                if words[0].endswith(b'nbdkit') and any(
+                if words[0].endswith(self.program.encode()) and any(
                         self.id.encode() in word for word in words) and (
                         state.split()[0] not in 'ZX'):
                     found.append(int(path.name))
@@ -127,9 +131,10 @@ class MappedHost:
     stage: Stage
     agent: MappedAgent
     volumes: list[Served] = dataclasses.field(default_factory=list)
+    protocol: ClassVar[str] = 'NBD'
 
     @classmethod
-    def build(cls, stage: Stage, **settings: str) -> 'MappedHost':
+    def build(cls, stage: Stage, **settings: str) -> Self:
         """A host with an agent that is configured and not yet started."""
         host.setup_os_brick()
         DIRECTORY.mkdir(exist_ok=True)
@@ -138,12 +143,13 @@ class MappedHost:
         stage.at_exit('look at the host a last time', built._leave_traces)
         return built
 
-    @staticmethod
-    def connector() -> Any:
+    @classmethod
+    def connector(cls) -> Any:
         """A new connector, as nova makes one for every operation."""
         module = importlib.import_module('os_brick.initiator.connector')
         importlib.import_module('os_brick.initiator.connectors.nvmeof')
-        return module.InitiatorConnector.factory('NBD', host.ROOT_HELPER)
+        return module.InitiatorConnector.factory(
+            cls.protocol, host.ROOT_HELPER)
 
     def attach(self, alias: str = 'vol1', size_mib: int = 32, *,
                on: pathlib.Path | None = None) -> Served:
@@ -214,6 +220,14 @@ class MappedHost:
 
     def prove(self, volume: Served, writer: Writer) -> Report:
         """Claims that no write is lost, on the device and in the file."""
+        report = self.prove_device(volume, writer)
+        wrong = writer.verify_file(str(volume.file))
+        self.stage.check(f'all {report.writes} acknowledged writes are in '
+                         f'{volume.file}', not wrong, wrong[:3])
+        return report
+
+    def prove_device(self, volume: Served, writer: Writer) -> Report:
+        """Claims that no write is lost, on the device."""
         stage = self.stage
         report = writer.stop()
         stage.stalled(report.worst_stall_s)
@@ -221,11 +235,9 @@ class MappedHost:
                     report.failures[:3])
         stage.check('every read-back was right', not report.bad_reads,
                     report.bad_reads[:3])
-        for what in (volume.device_path, str(volume.file)):
-            wrong = writer.verify(what) if what.startswith('/dev') else (
-                writer.verify_file(what))
-            stage.check(f'all {report.writes} acknowledged writes are in '
-                        f'{what}', not wrong, wrong[:3])
+        wrong = writer.verify(volume.device_path)
+        stage.check(f'all {report.writes} acknowledged writes are on '
+                    f'{volume.device_path}', not wrong, wrong[:3])
         return report
 
     # Traces ------------------
