@@ -130,6 +130,12 @@ cover-pure: $(STAMP) ## every line and branch of the pure rooms has its test
 	$(BIN)/coverage report --include="$$rooms" --show-missing \
 	    --fail-under=100
 
+.PHONY: mutation
+mutation: $(STAMP) ## do the tests of the pure rooms notice a change (ROOMS=)
+	$(PY) -c 'import cosmic_ray' 2>/dev/null || $(PY) -m pip install \
+	    --quiet --disable-pip-version-check --editable '.[mutation]'
+	$(PY) -W ignore -m os_brick_healer.tests.mutation $(ROOMS)
+
 .PHONY: wheel
 wheel: $(STAMP) ## build the wheel; check what it would put beside os-brick
 	rm -rf build/wheel build/lib build/bdist.*

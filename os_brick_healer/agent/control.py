@@ -35,6 +35,7 @@ from typing import Any
 from oslo_log import log as logging
 
 from os_brick_healer import exception
+from os_brick_healer.engine import whose
 
 LOG = logging.getLogger(__name__)
 
@@ -301,7 +302,7 @@ def _listen(path: str, group: int | None) -> socket.socket:
         sock.close()
         raise exception.HealerError(
             f'cannot listen on {path}: because {e.strerror}',
-            hint='see [os_brick_healer] run_path',
+            hint=whose.of_file(path, '[os_brick_healer] run_path'),
             transient=e.errno != errno.EACCES) from e
     return sock
 

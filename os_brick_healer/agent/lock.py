@@ -25,6 +25,7 @@ import time
 from typing import Any
 
 from os_brick_healer import exception
+from os_brick_healer.engine import whose
 
 NAME = 'agent.lock'
 #: Someone who only looks holds the lock for microseconds: try again.
@@ -75,17 +76,20 @@ class AgentLock:
                 os.makedirs(run_path, mode=0o755, exist_ok=True)
                 fd = os.open(self.path, os.O_RDWR | os.O_CREAT
                              | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+                whose.give_away(fd, run_path)
             except OSError as e:
                 raise exception.HealerError(
                     f'cannot lock {self.path}: because {e.strerror}',
-                    hint='see [os_brick_healer] run_path') from e
+                    hint=whose.of_file(
+                        self.path, '[os_brick_healer] run_path')) from e
             if _try_lock(fd, fcntl.LOCK_EX) and _is_at(fd, self.path):
                 return fd
             os.close(fd)
             if time.monotonic() >= give_up:
                 raise AgentRuns(
                     'cannot run a second agent on this host: because '
-                    f'{_read_holder(self.path)} holds {self.path}')
+                    f'{_read_holder(self.path)} holds {self.path}',
+                    hint='stop that one first')
             time.sleep(TRY_INTERVAL_S)
 
     def release(self) -> None:

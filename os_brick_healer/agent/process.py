@@ -22,6 +22,7 @@ import sys
 import threading
 
 from oslo_config import cfg
+from oslo_log import formatters
 from oslo_log import log as logging
 
 from os_brick_healer import exception, version
@@ -63,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                             run_mode=run_mode, notifier=notifier,
                             lacks=lacking.now)
     code = agent.run()
-    if code != service.EXIT_CLEAN and agent.crash is not None:
+    if code != service.EXIT_CLEAN and conf.log_file is not None:
+        # The log is elsewhere; systemd and nova-compute read this.
         print(f'{PROG}: {agent.crash}', file=sys.stderr)  # noqa: T201
     leave(code)
     return code
@@ -120,6 +122,20 @@ def choose_log(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
         conf.set_override('log_dir', directory)
 
 
+class Formatter(formatters.ContextFormatter):
+    """oslo.log's, without the exception that is being handled.
+
+    It would be added to a sentence that says it already, with the name of
+    its class. Its text leaves out a few classes: one of them it finds here.
+    """
+
+    def format(self, record: pylogging.LogRecord) -> str:
+        try:
+            raise ValueError
+        except ValueError:
+            return super().format(record)
+
+
 def set_up_log(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
     """Open the log; a file that cannot be written is no reason to stay."""
     choose_log(conf, argv)
@@ -131,6 +147,12 @@ def set_up_log(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
         logging.setup(conf, PROG, version.version_string())
         LOG.error('cannot log to a file: because %s; logging to standard '
                   'error', e)
+    for handler in pylogging.getLogger().handlers:
+        old = handler.formatter
+        if isinstance(old, formatters.ContextFormatter):
+            handler.setFormatter(Formatter(
+                project=old.project, version=old.version, config=old.conf,
+                datefmt=old.datefmt))
 
 
 def leave(code: int) -> None:

@@ -82,6 +82,7 @@ class Service:
         self.run_mode = run_mode
         self.crash: BaseException | None = None
         self._group = conf[opts.GROUP]
+        self._fixed = {name: self._group[name] for name in FIXED}
         self._run_path: str = self._group.run_path
         self._build = build
         self._own_process = own_process
@@ -163,8 +164,11 @@ class Service:
                         'is, the journal knows what was under way',
                         self._group.stop_timeout)
         elif self.crash is not None:
-            return (EXIT_CONFIG if isinstance(
-                self.crash, exception.ConfigError) else EXIT_CRASH)
+            # What is expected to go wrong before it serves is what it was
+            # given: options, and the directories that they name.
+            given = isinstance(self.crash, exception.HealerError) and (
+                self._engine is None)
+            return EXIT_CONFIG if given else EXIT_CRASH
         LOG.info('the agent has stopped')
         return EXIT_CLEAN
 
@@ -239,19 +243,20 @@ class Service:
         return {'pid': os.getpid(), 'version': version.version_string(),
                 'launch': self.run_mode, 'started_wall': self._started_wall,
                 'lacks': dict(self._lacks()),
-                'provisioner': {'name': self._group.provisioner}}
+                'provisioner': {'name': self._fixed['provisioner']}}
 
     # Reload -----------------------------------------------
 
-    def reload(self) -> None:
+    def reload(self) -> list[str]:
         """Read the configuration again; an error keeps the old one.
 
+        :returns: what of it is not in force; it is in the log, too.
         :raises HealerError: what is wrong (it is in the log, too).
         """
         with self._reloading:
             self._notifier.reloading()
             try:
-                self._reload()
+                return self._reload()
             except exception.HealerError as e:
                 catalogue.RELOAD_FAILURES.add()
                 LOG.error('%s; the old configuration stays in force', e)
@@ -259,34 +264,49 @@ class Service:
             finally:
                 self._notifier.ready()
 
-    def _reload(self) -> None:
+    def _reload(self) -> list[str]:
         if not self._own_process:
             raise exception.ConfigError(
                 'cannot reload the configuration: because the agent is a '
                 "thread of another service, and it is that service's",
                 hint='restart that service')
-        before = {name: self._group[name] for name in FIXED}
         files.reload(self.conf)
-        for name, value in before.items():
-            if self._group[name] != value:
-                LOG.warning('[os_brick_healer] %s has changed; it takes '
-                            'effect when the agent is restarted', name)
-        self._resolve_users()
+        notes = [f'[os_brick_healer] {name} has changed; it takes effect '
+                 'when the agent is restarted'
+                 for name, value in self._fixed.items()
+                 if self._group[name] != value]
+        notes += _plugin_lacks(self._group.provisioner)
+        for note in notes:
+            LOG.warning('%s', note)
+        notes += self._resolve_users() + files.unknown(self.conf)
         with self._state:
             engine = self._engine
         if engine is not None:
             engine.reload()
         LOG.info('the configuration has been reloaded')
+        return notes
 
-    def _resolve_users(self) -> None:
+    def _resolve_users(self) -> list[str]:
         self._permitted, unknown = verbs.permitted(self._group.control_users)
-        for name in unknown:
-            LOG.warning('[os_brick_healer] control_users names %s, whom '
-                        'this host does not know', name)
+        notes = [f'[os_brick_healer] control_users names {name}, whom this '
+                 'host does not know' for name in unknown]
+        for note in notes:
+            LOG.warning('%s', note)
+        return notes
 
 
 def _ignore(_number: int, _frame: object) -> None:
     """The wake-up descriptor has what is needed."""
+
+
+def _plugin_lacks(name: str) -> list[str]:
+    # Imported here as the engine is: see below.
+    from os_brick_healer.provisioner import loader  # noqa: PLC0415
+    known = loader.installed()
+    if name in known:
+        return []
+    return [f'[os_brick_healer] provisioner names {name}, and there is no '
+            f'such plugin (there are: {", ".join(known) or "none"})']
 
 
 def build_engine(conf: cfg.ConfigOpts, *, run_mode: str) -> ports.Engine:

@@ -31,11 +31,12 @@ _NUMERIC = re.compile('[0-9]{1,10}')
 
 
 def table(engine: ports.Engine, facts: Callable[[], Mapping[str, Any]],
-          reload: Callable[[], object]) -> dict[str, control.Verb]:
+          reload: Callable[[], Iterable[str]]) -> dict[str, control.Verb]:
     """The verbs and what they do.
 
     :param facts: what the process knows of itself, for status.
-    :param reload: reads the configuration again.
+    :param reload: reads the configuration again, and tells what of it is
+        not in force.
     """
 
     def status(_: Mapping[str, Any]) -> object:
@@ -49,13 +50,14 @@ def table(engine: ports.Engine, facts: Callable[[], Mapping[str, Any]],
 
     def history(request: Mapping[str, Any]) -> object:
         key = _text_or_none(request, 'key', KEY_MAX)
-        return lines(engine.journal,
-                     None if key is None else _full_key(engine, key),
-                     _limit(request))
+        limit = _limit(request)
+        return (lines(engine.journal, None, limit) if key is None
+                else _history_of(engine, key, limit))
 
     def wake(request: Mapping[str, Any]) -> object:
         key = _text_or_none(request, 'key', KEY_MAX)
-        engine.wake(None if key is None else _full_key(engine, key))
+        engine.wake(None if key is None
+                    else str(find(engine.status(), key)['key']))
         return 'woken'
 
     def pause(request: Mapping[str, Any]) -> object:
@@ -75,8 +77,7 @@ def table(engine: ports.Engine, facts: Callable[[], Mapping[str, Any]],
         return {'pid': os.getpid(), 'version': version.version_string()}
 
     def reread(_: Mapping[str, Any]) -> object:
-        reload()
-        return 'reloaded'
+        return '\n'.join(('reloaded', *reload()))
 
     return {'status': status, 'explain': explain, 'history': history,
             'wake': wake, 'pause': pause, 'resume': resume,
@@ -144,13 +145,23 @@ def find(status: Mapping[str, Any], name: str) -> dict[str, Any]:
         f'{len(volumes)} of this host', hint='os-brick-healer status')
 
 
-def _full_key(engine: ports.Engine, name: str) -> str:
-    """The key that is meant; a name that nothing fits is taken as a key:
-    history and a wake make sense for volumes that are not here."""
+def _history_of(engine: ports.Engine, name: str,
+                limit: int) -> list[dict[str, Any]]:
+    """The lines about the volume that is meant.
+
+    A volume that is here no more is known by its whole id, as long as the
+    journal has a line about it.
+
+    :raises HealerError: no volume fits, or more than one.
+    """
     try:
-        return str(find(engine.status(), name)['key'])
+        key = str(find(engine.status(), name)['key'])
     except exception.HealerError:
-        return name
+        found = lines(engine.journal, name, limit)
+        if not found:
+            raise
+        return found
+    return lines(engine.journal, key, limit)
 
 
 def permitted(users: Iterable[str]) -> tuple[frozenset[int], list[str]]:

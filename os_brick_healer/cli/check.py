@@ -35,8 +35,9 @@ def everything(read: settings.Configuration, *, host: Host | None = None,
     :param read: with an error in it, the defaults are looked at.
     """
     host, conf = host or Host(), read.conf
-    return [*check_config.configuration(read), *check_host.commands(host),
-            *check_host.kernel(host), *check_host.host_nqn(host),
+    return [*check_config.configuration(host, read),
+            *check_host.commands(host), *check_host.kernel(host),
+            *check_host.host_nqn(host),
             *check_files.lock_path(host, conf),
             *check_files.directories(host, conf),
             *check_files.journal(host, conf),

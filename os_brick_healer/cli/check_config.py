@@ -12,21 +12,26 @@
 """The configuration: what was read, and what in it nobody reads."""
 
 from collections.abc import Iterator
+import os
+import stat
 
-from os_brick_healer.cli import finding, settings
-from os_brick_healer.cli.finding import Finding
+from os_brick_healer.cli import check_files, finding, settings
+from os_brick_healer.cli.finding import Finding, Host
 from os_brick_healer.conf import files, opts
 
 SUBJECT = 'configuration'
 
 
-def configuration(read: settings.Configuration) -> Iterator[Finding]:
+def configuration(host: Host,
+                  read: settings.Configuration) -> Iterator[Finding]:
     """The files, and what in them counts for nothing."""
     if read.error is not None:
         yield finding.fail(SUBJECT, read.error,
                            'what follows looks at the defaults')
         return
     yield _files(read)
+    for name in files.named_files(read.conf)[0]:
+        yield from check_files.readable(host, read.conf, SUBJECT, name)
     if read.unread is not None:
         yield finding.warn(
             SUBJECT, f'{read.unread} cannot be read by this user: what '
@@ -34,7 +39,7 @@ def configuration(read: settings.Configuration) -> Iterator[Finding]:
     for sentence in files.unknown(read.conf):
         yield finding.warn(SUBJECT, sentence, 'write it as it is in the '
                            'configuration reference, or take it away')
-    yield from _metrics(read)
+    yield from _metrics(host, read)
 
 
 def _files(read: settings.Configuration) -> Finding:
@@ -45,9 +50,25 @@ def _files(read: settings.Configuration) -> Finding:
                         'run this as root, or name one: --config-file')
 
 
-def _metrics(read: settings.Configuration) -> Iterator[Finding]:
+def _metrics(host: Host, read: settings.Configuration) -> Iterator[Finding]:
     path = read.conf[opts.GROUP].metrics_textfile
-    if path and not path.endswith('.prom'):
+    if not path:
+        return
+    if not path.endswith('.prom'):
         yield finding.warn(
             SUBJECT, f'metrics_textfile is {path}: node_exporter reads only '
             'files whose name ends in .prom', f'call it {path}.prom')
+    place = os.path.dirname(path) or '/'
+    try:
+        found = os.stat(host.tree.path(place))
+    except OSError as e:
+        yield finding.warn(
+            SUBJECT, f'metrics_textfile: {place} cannot be looked at: '
+            f'{e.strerror}', f'make it, for the agent to write {path}')
+        return
+    barred = check_files.barred(host, read.conf, found, stat.S_IWOTH)
+    if barred:
+        yield finding.warn(
+            SUBJECT, f'metrics_textfile: {place} cannot be written by '
+            f'{", ".join(barred)}', f'chgrp {barred[0]} {place}; chmod g+w '
+            f'{place}')

@@ -84,8 +84,8 @@ def _make(conf: cfg.ConfigOpts, path: str) -> str:
     return f'install -d -o {owner} -g {owner} -m {mode} {path}'
 
 
-def _barred(host: Host, conf: cfg.ConfigOpts, found: os.stat_result,
-            wanted: int) -> list[str]:
+def barred(host: Host, conf: cfg.ConfigOpts, found: os.stat_result,
+           wanted: int) -> list[str]:
     """Those who attach volumes or run the agent, and may not do this.
 
     :param wanted: bits as of "others", such as S_IWOTH.
@@ -98,12 +98,12 @@ def _barred(host: Host, conf: cfg.ConfigOpts, found: os.stat_result,
 def _writable(host: Host, conf: cfg.ConfigOpts, subject: str, path: str,
               found: os.stat_result) -> Finding:
     """By everybody who attaches volumes or runs the agent."""
-    barred = _barred(host, conf, found, stat.S_IWOTH)
-    if not barred:
+    kept_out = barred(host, conf, found, stat.S_IWOTH)
+    if not kept_out:
         return finding.ok(subject, path)
     return finding.fail(
-        subject, f'{path} cannot be written by {", ".join(barred)}',
-        f'chown {barred[0]} {path}; chmod u+rwx {path}')
+        subject, f'{path} cannot be written by {", ".join(kept_out)}',
+        f'chown {kept_out[0]} {path}; chmod u+rwx {path}')
 
 
 def _may(found: os.stat_result, who: Any, wanted: int) -> bool:
@@ -123,11 +123,11 @@ def readable(host: Host, conf: cfg.ConfigOpts, subject: str,
         found = os.stat(host.tree.path(path))
     except OSError:
         return      # whoever reads it says what is wrong
-    barred = _barred(host, conf, found, stat.S_IROTH)
-    if barred:
+    kept_out = barred(host, conf, found, stat.S_IROTH)
+    if kept_out:
         yield finding.fail(
-            subject, f'{path} cannot be read by {", ".join(barred)}',
-            f'chgrp {barred[0]} {path}; chmod g+r {path}')
+            subject, f'{path} cannot be read by {", ".join(kept_out)}',
+            f'chgrp {kept_out[0]} {path}; chmod g+r {path}')
 
 
 def replaceable(host: Host, conf: cfg.ConfigOpts, subject: str,

@@ -77,10 +77,13 @@ def text(found: Found, why: str, *, when: Callable[[float], str]) -> str:
     lines += ['', 'From the journal, not from the host:']
     if found.paused is not None:
         lines.append(f'healing is paused: {render.safe(found.paused)}')
-    lines += render.table(
-        ('VOLUME', 'ALIAS', 'STATE', 'SINCE'),
-        [(render.safe(a.volume), render.safe(a.alias), a.state,
-          when(a.wall_s)) for a in found.attachments])
+    if not found.attachments:
+        lines.append('No volume is known to be attached.')
+    else:
+        lines += render.table(
+            ('VOLUME', 'ALIAS', 'STATE', 'SINCE'),
+            [(render.safe(a.volume), render.safe(a.alias), a.state,
+              when(a.wall_s)) for a in found.attachments])
     if found.intents:
         lines += ['', 'Begun, and no result written down:']
         lines += [f'    {i.id}  {render.safe(i.key)}  {render.safe(i.text)}'

@@ -242,7 +242,8 @@ def explain(told: Mapping[str, Any], *, width: int = 100,
     if volume.get('law'):
         lines.append(f'law     {safe(volume["law"])}')
     lines += ['', *details(volume, width)]
-    extra = {k: v for k, v in volume.items() if k not in _SHOWN}
+    extra = {k: v for k, v in volume.items()
+             if k not in _SHOWN and v is not None}
     lines += [f'{_INDENT}{safe(k)}: {safe(v)}' for k, v in extra.items()]
     lines += ['', 'history (newest last)']
     return '\n'.join([*lines, history(told.get('history') or (), when=when,

@@ -21,6 +21,7 @@ import queue
 import threading
 
 from os_brick_healer import exception
+from os_brick_healer.provisioner import answer as answer_lib
 from os_brick_healer.provisioner import base
 
 Volumes = Mapping[base.VolumeId, base.Volume]
@@ -60,7 +61,7 @@ class Asker:
 
     def _run(self, answer: 'queue.SimpleQueue[Volumes | Exception]') -> None:
         try:
-            answer.put(self._volumes())
+            answer.put(answer_lib.volumes(self._volumes()))
         except exception.HealerError as e:
             answer.put(e)
         except Exception as e:  # noqa: BLE001 - a plugin is foreign code

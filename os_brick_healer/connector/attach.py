@@ -44,9 +44,8 @@ class Attach(flow.Flow):
         self.known = self.context.records.known(self.volume)
         if not self.legs:
             raise self.refuse(
-                f'cannot connect volume {self.volume}: because the '
-                'provisioner calls every one of its legs missing or '
-                'terminating', 'a leg must be available again first')
+                f'cannot connect volume {self.volume}: because '
+                f'{self._why_no_leg()}', 'a leg must be available first')
         self.silent = self._silent()
         self._before = {a.name for a in self._arrays()}
         records, key = self.context.records, self.resolved.key
@@ -62,6 +61,14 @@ class Attach(flow.Flow):
         records.attach_done(key)
         self.context.background(self._tune)
         return result
+
+    def _why_no_leg(self) -> str:
+        if not self.resolved.fresh:
+            return f'no leg of it is known; {self.resolved.sentence}'
+        if not self.resolved.bad:
+            return 'the provisioner names no leg of it'
+        return ('the provisioner calls every one of its legs missing or '
+                'terminating')
 
     def connection(self) -> dict[str, Any]:
         """The properties as os-brick gets them: the legs as they are now."""

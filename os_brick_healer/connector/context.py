@@ -20,6 +20,7 @@ import time
 
 from oslo_config import cfg
 
+from os_brick_healer import exception
 from os_brick_healer.agent import client
 from os_brick_healer.conf import files, opts, policy
 from os_brick_healer.connector import act, ask, brick, reach, records
@@ -130,7 +131,22 @@ def _provisioner(conf: cfg.ConfigOpts) -> base.Provisioner:
     slot = (os.getpid(), str(conf[opts.GROUP].provisioner))
     with _mutex:
         if slot not in _provisioners:
-            _provisioners[slot] = loader.load(
-                conf, loader.host_identity(conf, uuid=brick.host_uuid,
-                                           nqn=brick.get_host_nqn))
+            _provisioners[slot] = loader.load(conf, identify(
+                conf, uuid=brick.host_uuid, nqn=brick.get_host_nqn))
         return _provisioners[slot]
+
+
+def identify(conf: cfg.ConfigOpts, *, uuid: Callable[[], str | None],
+             nqn: Callable[[], str]) -> base.HostIdentity:
+    """Who this host is, as os-brick tells it with root's help.
+
+    :raises HealerError: os-brick's commands cannot be run.
+    """
+    try:
+        return loader.host_identity(conf, uuid=uuid, nqn=nqn)
+    except OSError as e:
+        raise exception.HealerError(
+            'cannot tell the provisioner who this host is: because a '
+            f"command of os-brick's cannot be run: {e}",
+            hint='may this service use its root helper (sudo, rootwrap)?'
+            ) from e

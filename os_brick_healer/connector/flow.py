@@ -55,11 +55,7 @@ class Flow:
         kept = self.context.records.legs(self.volume)
         if self.row is None:
             return kept
-        try:
-            return legs_lib.union(
-                kept, legs_lib.of_connection(self.row.connection))
-        except (KeyError, TypeError, ValueError):
-            return kept
+        return legs_lib.union(kept, legs_lib.of_record(self.row.connection))
 
     def resolve(self) -> resolve.Resolved:
         """The legs as they are now; asks the provisioner, never raises."""

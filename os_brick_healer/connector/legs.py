@@ -89,14 +89,25 @@ def of_connection(props: Mapping[str, Any]) -> tuple[Leg, ...]:
     return tuple(_of_replica(r) for r in props.get('volume_replicas') or ())
 
 
+def of_record(kept: Mapping[str, Any]) -> tuple[Leg, ...]:
+    """As :func:`of_connection`, of one that was written down.
+
+    The file may be damaged: then it names none.
+    """
+    try:
+        return of_connection(kept)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return ()
+
+
 def _of_replica(replica: Mapping[str, Any]) -> Leg:
-    ns_id = replica.get('ns_id')
+    ns_id, host_nqn = replica.get('ns_id'), replica.get('host_nqn')
     return Leg(
         nqn=str(replica['target_nqn']),
         uuid=lower_uuid(replica.get('vol_uuid')),
         nguid=lower_uuid(replica.get('volume_nguid')),
         ns_id=None if ns_id is None else str(ns_id),
-        host_nqn=replica.get('host_nqn'),
+        host_nqn=None if host_nqn is None else str(host_nqn),
         portals=tuple((str(a), str(p), str(t))
                       for a, p, t in replica['portals']))
 

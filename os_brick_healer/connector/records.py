@@ -24,6 +24,7 @@ from os_brick_healer.connector import guard, trouble
 from os_brick_healer.connector import host as host_lib
 from os_brick_healer.connector import legs as legs_lib
 from os_brick_healer.engine import journal as journal_lib
+from os_brick_healer.replica import plain
 
 #: Our kind of memory, by volume: {array_uuid, events, in_sync: [leg keys],
 #: legs: as in a connection dictionary, wall_s}.
@@ -89,7 +90,7 @@ class Records:
         """The legs that were in the array when this host had it last."""
         try:
             kept = self._journal().load_memory(KIND).get(key)
-            return () if kept is None else legs_lib.of_connection(
+            return () if kept is None else legs_lib.of_record(
                 {'volume_replicas': kept.value.get('legs')})
         except Exception as e:  # noqa: BLE001 - never worth an attach
             self._tell(e)
@@ -104,7 +105,7 @@ class Records:
             kept = self._journal().load_memory(WING).get(key)
             replicas = {} if kept is None else kept.value.get('replicas')
             return tuple(
-                legs_lib.Leg(nqn=one['nqn'], portals=(),
+                legs_lib.Leg(nqn=str(one['nqn']), portals=(),
                              uuid=legs_lib.lower_uuid(
                                  one.get('namespace_uuid')))
                 for one in (replicas or {}).values() if one.get('nqn'))
@@ -129,10 +130,11 @@ class Records:
             journal = self._journal()
             ours = journal.load_memory(KIND).get(key)
             wing = journal.load_memory(WING).get(key)
+            return merge(ours.value if ours else {},
+                         wing.value if wing else {})
         except Exception as e:  # noqa: BLE001 - never worth an attach
             self._tell(e)
             return guard.Known()
-        return merge(ours.value if ours else {}, wing.value if wing else {})
 
     def _write(self, what: Callable[[journal_lib.Journal], None]) -> None:
         try:
@@ -154,17 +156,26 @@ def _save(journal: journal_lib.Journal, key: str,
         journal.forget(KIND, old)
 
 
+def _texts(value: object) -> tuple[str, ...]:
+    return plain.each(value, plain.text)
+
+
 def merge(ours: Mapping[str, Any], wing: Mapping[str, Any]) -> guard.Known:
     """Our memory and the agent's. The agent's ends where ours says that
-    the volume was disconnected: others may have had it since."""
-    in_sync = ours.get('in_sync')
-    uuid = ours.get('array_uuid') or wing.get('array_uuid')
+    the volume was disconnected: others may have had it since.
+
+    :raises ValueError: one of them is damaged.
+    """
+    in_sync = plain.maybe(ours.get('in_sync'), _texts)
+    uuid = plain.maybe(ours.get('array_uuid') or wing.get('array_uuid'),
+                       plain.text)
     replicas = wing.get('replicas') or {}
     lost = frozenset(
         legs_lib.id_of(name)
         for name, memory in replicas.items()
         if isinstance(memory, dict) and memory.get('lost_s') is not None)
     return guard.Known(
-        array_uuid=host_lib.bare_uuid(uuid), events=ours.get('events'),
+        array_uuid=host_lib.bare_uuid(uuid),
+        events=plain.maybe(ours.get('events'), plain.count),
         in_sync=None if in_sync is None else frozenset(in_sync),
         lost=lost if in_sync is None else frozenset())

@@ -30,7 +30,7 @@ from typing import Any
 import uuid
 
 from os_brick_healer import exception
-from os_brick_healer.engine import columns
+from os_brick_healer.engine import columns, whose
 
 VERSION = 1
 TEXT_MAX = 4096
@@ -169,12 +169,15 @@ class Journal:
         self._boot_id = boot_id if boot_id is not None else read_boot_id()
         self._history_max = history_max
         self._lock = threading.RLock()
+        self._read_only = read_only
         self._told: collections.deque[HistoryRow] = collections.deque(
             maxlen=max(1, history_max))
         self._db = self._open(busy_s, read_only)
 
     def _open(self, busy_s: float, read_only: bool) -> sqlite3.Connection:
         uri = f'file:{_quote(self.path)}?mode={"ro" if read_only else "rwc"}'
+        if not read_only:
+            whose.make(self.path)
         try:
             db = sqlite3.connect(uri, uri=True, timeout=busy_s,
                                  isolation_level=None,
@@ -222,8 +225,9 @@ class Journal:
     def _error(self, what: str, e: Exception) -> exception.JournalError:
         return exception.JournalError(
             f'cannot {what} the journal {self.path}: because {e}',
-            hint='check that its directory is writable by this user and '
-                 'that the disk has room')
+            hint=whose.of_journal(
+                self.path, getattr(e, 'sqlite_errorname', ''),
+                self._read_only))
 
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:

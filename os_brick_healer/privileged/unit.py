@@ -18,6 +18,7 @@ points run one fixed command each.
 from collections.abc import Mapping, Sequence
 import os
 import pwd
+import re
 import stat
 import sys
 
@@ -62,15 +63,20 @@ def start_transient(*, config_files: tuple[str, ...],
 def asking_uid(environ: Mapping[str, str]) -> int:
     """Who asked sudo to run the privileged process; root without sudo."""
     text = environ.get('SUDO_UID', '0')
-    if not text.isascii() or not text.isdigit():
-        raise exception.NotOurs(f'cannot accept SUDO_UID {text!r}')
+    if not re.fullmatch('[0-9]{1,10}', text):
+        raise exception.NotOurs(f'cannot accept SUDO_UID {text!r:.80}')
     return int(text)
 
 
 def transient_argv(uid: int, config_files: Sequence[str],
                    config_dirs: Sequence[str]) -> list[str]:
     """The command; its properties are those of the shipped unit."""
-    user = pwd.getpwuid(uid)
+    try:
+        user = pwd.getpwuid(uid)
+    except (KeyError, OverflowError):
+        raise exception.NotOurs(
+            f'cannot start the agent for user id {uid}: because this host '
+            'has no such user') from None
     argv = ['systemd-run', '--quiet', '--no-block', '--collect',
             f'--unit={TRANSIENT}', f'--uid={uid}', f'--gid={user.pw_gid}',
             '--description=os-brick-healer agent, started by a connector',

@@ -155,6 +155,9 @@ class Provisioner(abc.ABC):
 
         MISSING must lead to volumes() calling it MISSING (so that no other
         host reads stale data from it) until AVAILABLE is reported.
+
+        :raises ProvisionerRefused: there is no such volume, or it has no
+            such replica. Silence would be taken for a report that counts.
         """
 
     @abc.abstractmethod
@@ -166,11 +169,16 @@ class Provisioner(abc.ABC):
         confirm_removal. The new one appears in volumes() sooner or later.
 
         :param request_id: the same for each try of one request.
+        :raises ProvisionerRefused: there is no such volume, or it has no
+            such replica.
         """
 
     @abc.abstractmethod
     def publish(self, volume: VolumeId) -> None:
-        """Make every replica of the volume reachable from this host."""
+        """Make every replica of the volume reachable from this host.
+
+        :raises ProvisionerRefused: there is no such volume.
+        """
 
     @abc.abstractmethod
     def confirm_removal(self, volume: VolumeId, replica: ReplicaId) -> None:

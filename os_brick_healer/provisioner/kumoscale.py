@@ -116,7 +116,7 @@ class KumoScaleProvisioner(base.Provisioner):
                   'duration': int(max(30.0, 3.0 * interval_s))})
         info = self._client.get('info', 'ask KumoScale for its version')
         return (f'KumoScale provisioner {ks.version(info)} '
-                f'at {self._client.address}')
+                f'at {self._client.address}, as host {self.host.name}')
 
     def _us(self) -> str:
         """Our id: what os-brick told cinder, else what our NQN leads to.

@@ -97,6 +97,8 @@ def _read(path: str) -> dict[str, str]:
         raise _wrong(path, 'it does not exist',
                      'write prov_ip, prov_port, cert_file and token into '
                      'its section [DEFAULT]') from None
+    except IsADirectoryError:
+        raise _wrong(path, 'it is a directory') from None
     except OSError as error:
         raise _wrong(path, f'{error.strerror}') from None
     except UnicodeDecodeError:

@@ -56,6 +56,9 @@ def load(path: str) -> reading.Cursor:
             hint='write it (see "The local provisioner" in the '
                  'documentation), or name another provisioner in '
                  '[os_brick_healer] provisioner') from None
+    except IsADirectoryError:
+        raise exception.ProvisionerUnreachable(
+            f'cannot read {path}: because it is a directory') from None
     except OSError as error:
         raise exception.ProvisionerUnreachable(
             f'cannot read {path}: because {error.strerror}') from None

@@ -22,13 +22,15 @@ from oslo_log import log as logging
 
 from os_brick_healer import exception
 from os_brick_healer.engine import journal as journal_lib
-from os_brick_healer.provisioner import base
+from os_brick_healer.provisioner import answer, base
 from os_brick_healer.replica import words
 
 LOG: std_logging.LoggerAdapter[Any] = logging.getLogger(__name__)
 
 #: Kind of memory in the journal: the last words about each volume.
 WORDS = 'words'
+#: Before the first question has been answered, well or not.
+UNASKED = 'not asked yet'
 #: The host is registered (probed) again after so long, seconds.
 PROBE_S = 60.0
 
@@ -46,8 +48,8 @@ class Truth:
         self._clock = clock
         self._provisioner: base.Provisioner | None = None
         self._probed_s: float | None = None
-        self.sentence = 'not asked yet'
-        self.error: str | None = 'not asked yet'
+        self.sentence = UNASKED
+        self.error: str | None = UNASKED
         self.volumes: Mapping[base.VolumeId, base.Volume] = {}
         self.heard_s: float | None = None
         self._opening = threading.Lock()
@@ -114,9 +116,14 @@ class Truth:
             provisioner = self._provisioner
         now_s = self._clock()
         if self._probed_s is None or now_s - self._probed_s >= PROBE_S:
-            self.sentence = provisioner.probe()
+            self.sentence = answer.sentence(provisioner.probe())
             self._probed_s = now_s
-        return provisioner.volumes()
+        return answer.volumes(provisioner.volumes())
+
+    def about(self) -> dict[str, Any]:
+        """For status: what it said of itself, what is wrong, how old."""
+        return {'sentence': self.sentence, 'age_s': self.age_s(),
+                'error': None if self.error == UNASKED else self.error}
 
     def take(self, begun_s: float, result: Any) -> bool:
         """Keep an answer. On the loop's thread.
@@ -144,15 +151,19 @@ class Truth:
 
     def _take_error(self, e: BaseException) -> bool:
         text = str(e)
-        if not isinstance(e, exception.HealerError):
+        expected = isinstance(e, exception.HealerError)
+        if not expected:
             text = f'a bug in the plugin: {e!r}'
+        changed = self.error != text
+        if changed and not expected:
             LOG.error('the provisioner plugin failed in a way nobody '
                       'expected', exc_info=e)
-        changed = self.error != text
         if changed:
             LOG.warning('the provisioner is of no help: %s; nothing is '
                         'requested, added or removed until it is', text)
         self.error = text
+        if self.sentence == UNASKED:
+            self.sentence = ''
         self._probed_s = None
         return changed
 

@@ -390,9 +390,7 @@ class ReplicaWing:
 
     def about(self) -> dict[str, Any]:
         """The provisioner, for status."""
-        return {'provisioner': {
-            'sentence': self._truth.sentence, 'error': self._truth.error,
-            'age_s': self._truth.age_s()}}
+        return {'provisioner': self._truth.about()}
 
     def describe(self, key: str, found: Any) -> dict[str, Any]:
         """Legs and progress of one volume, for status."""

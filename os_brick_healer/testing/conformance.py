@@ -24,10 +24,7 @@ that the plugin itself declares. It judges by what the storage system shows
 afterwards, not by what the plugin called.
 """
 
-import abc
-from collections.abc import Callable, Iterable, Sequence
-import contextlib
-import enum
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import re
 import threading
 import time
@@ -37,6 +34,10 @@ import uuid
 
 from os_brick_healer import exception
 from os_brick_healer.provisioner import base
+from os_brick_healer.testing.world import HERE, THERE, Trouble, World
+
+__all__ = ('HERE', 'SEEN_WITHIN_S', 'THERE', 'ProvisionerConformance',
+           'Trouble', 'World')
 
 if TYPE_CHECKING:
     import testtools
@@ -45,87 +46,11 @@ if TYPE_CHECKING:
 else:
     _TestCase = object
 
-#: The host whose agent is tested, and another one.
-HERE = base.HostIdentity(
-    name='conformance-here',
-    nqn='nqn.2014-08.org.nvmexpress:uuid:'
-        '11111111-1111-4111-8111-111111111111',
-    uuid='11111111-1111-4111-8111-aaaaaaaaaaaa')
-THERE = base.HostIdentity(
-    name='conformance-there',
-    nqn='nqn.2014-08.org.nvmexpress:uuid:'
-        '22222222-2222-4222-8222-222222222222',
-    uuid='22222222-2222-4222-8222-bbbbbbbbbbbb')
-
 _UUID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}')
 _THREADS = 8
 _ROUNDS = 5
 #: A change may be seen this much later than it was accepted.
 SEEN_WITHIN_S = 10.0
-
-
-class Trouble(enum.Enum):
-    """What can be wrong with a provisioner."""
-
-    DOWN = 'it cannot be reached'
-    SLOW = 'it answers later than the plugin waits'
-    ERROR = 'it answers that it is broken'
-    GARBAGE = 'its answers make no sense'
-    UNTRUSTED = 'its identity cannot be verified'
-    DENIED = 'it does not accept our credentials'
-
-
-class World(abc.ABC):
-    """A storage system in the hands of the suite; new for each test.
-
-    :ivar deadline_s: the longest that one call of the plugin may take,
-        whatever happens, as the plugin was configured.
-    :ivar secrets: texts that must never show: passwords, tokens.
-    :ivar troubles: what trouble() can cause.
-    """
-
-    deadline_s: float = 60.0
-    secrets: Sequence[str] = ()
-    troubles: frozenset[Trouble] = frozenset()
-
-    @abc.abstractmethod
-    def make_provisioner(self, host: base.HostIdentity) -> base.Provisioner:
-        """A new instance of the plugin, as a restarted agent makes one.
-
-        One that is made during trouble() is not asked for.
-        """
-
-    @abc.abstractmethod
-    def create_volume(self, hosts: Iterable[base.HostIdentity], *,
-                      replicas: int = 2) -> base.VolumeId:
-        """Create a volume, all replicas good, published to the hosts.
-
-        There must be room for one replacement of a replica of each volume.
-        """
-
-    @abc.abstractmethod
-    def delete_volume(self, volume: base.VolumeId) -> None:
-        """Make the volume disappear altogether."""
-
-    def trouble(self, kind: Trouble
-                ) -> contextlib.AbstractContextManager[None]:
-        """Cause one of ``troubles`` until the context ends."""
-        raise NotImplementedError(kind)
-
-    def lost_answer(self) -> contextlib.AbstractContextManager[None] | None:
-        """Do what is asked, but let the plugin never see the answer.
-
-        None, the default, when this cannot be done.
-        """
-        return None
-
-    def requests(self) -> int | None:
-        """How many requests the plugin made so far; None = not known."""
-        return None
-
-    def close(self) -> None:
-        """The test is over."""
-        return
 
 
 class ProvisionerConformance(_TestCase):
@@ -169,6 +94,24 @@ class ProvisionerConformance(_TestCase):
     def test_its_own_text_holds_no_secret(self) -> None:
         self.assert_no_secret(repr(self.provisioner))
         self.assert_no_secret(str(self.provisioner))
+
+    def test_this_world_can_try_all_that_the_suite_tries(self) -> None:
+        untried = list(self.untried())
+        if untried:
+            self.skipTest('nobody tried: ' + '; '.join(untried))
+
+    def untried(self) -> Iterator[str]:
+        """What other tests skip, and why, in one list."""
+        for kind in Trouble:
+            if kind not in self.world.troubles:
+                yield f'{kind.name} ({kind.value}; World.troubles)'
+        if self.world.lost_answer() is None:
+            yield 'an answer that is lost (World.lost_answer)'
+        if self.world.requests() is None:
+            yield 'how many requests are made (World.requests)'
+        for name in ('batch', 'knows_hosts', 'idempotent_replacement'):
+            if not getattr(self.provisioner.guarantees, name):
+                yield f'{name} (the plugin does not promise it)'
 
     # -- what there is --
 
@@ -376,27 +319,35 @@ class ProvisionerConformance(_TestCase):
 
     def test_an_unknown_volume_is_refused(self) -> None:
         name, replica = _no_volume(), _no_replica()
-        for call in (
-                lambda: self.provisioner.report(
-                    name, replica, base.ReplicaState.MISSING),
+        self.check_refused('volume', {
+            'report': lambda: self.provisioner.report(
+                name, replica, base.ReplicaState.MISSING),
+            'request_replacement':
                 lambda: self.provisioner.request_replacement(
                     name, replica, 'request-1'),
-                lambda: self.provisioner.publish(name)):
-            self.assertIsInstance(self.attempt(call),
-                                  exception.ProvisionerRefused)
+            'publish': lambda: self.provisioner.publish(name)})
         self.assertEqual({}, dict(self.provisioner.volumes()))
 
     def test_an_unknown_replica_is_refused(self) -> None:
         name = self.world.create_volume([HERE])
         before, replica = self.volume(name), _no_replica()
-        for call in (
-                lambda: self.provisioner.report(
-                    name, replica, base.ReplicaState.MISSING),
+        self.check_refused('replica', {
+            'report': lambda: self.provisioner.report(
+                name, replica, base.ReplicaState.MISSING),
+            'request_replacement':
                 lambda: self.provisioner.request_replacement(
-                    name, replica, 'request-1')):
-            self.assertIsInstance(self.attempt(call),
-                                  exception.ProvisionerRefused)
+                    name, replica, 'request-1')})
         self.assertEqual(before, self.volume(name))
+
+    def check_refused(self, what: str,
+                      calls: Mapping[str, Callable[[], object]]) -> None:
+        """Each call about a thing that is not there is refused."""
+        for name, call in calls.items():
+            error = self.attempt(call)
+            self.assertIsInstance(
+                error, exception.ProvisionerRefused,
+                f'{name}() of an unknown {what} must raise '
+                f'ProvisionerRefused; it {_did(error)}')
 
     # -- trouble --
 
@@ -428,18 +379,24 @@ class ProvisionerConformance(_TestCase):
         ours = self.world.create_volume([HERE])
         victim = self.world.create_volume([HERE])
         before, lost = self.volume(ours), self.lose(victim)
-        calls: list[Callable[[], object]] = [
-            self.provisioner.probe,
-            self.provisioner.volumes,
-            lambda: self.provisioner.publish(victim),
-            lambda: self.provisioner.report(
+        calls: dict[str, Callable[[], object]] = {
+            'probe': self.provisioner.probe,
+            'volumes': self.provisioner.volumes,
+            'publish': lambda: self.provisioner.publish(victim),
+            'report': lambda: self.provisioner.report(
                 victim, lost, base.ReplicaState.MISSING),
-            lambda: self.provisioner.request_replacement(
-                victim, lost, 'request-1'),
-            lambda: self.provisioner.confirm_removal(victim, lost)]
+            'request_replacement':
+                lambda: self.provisioner.request_replacement(
+                    victim, lost, 'request-1'),
+            'confirm_removal':
+                lambda: self.provisioner.confirm_removal(victim, lost)}
         with self.world.trouble(kind):
-            for call in calls:
-                self.assertIsInstance(self.attempt(call), expected)
+            for name, call in calls.items():
+                error = self.attempt(call)
+                self.assertIsInstance(
+                    error, expected,
+                    f'{name}() must raise {expected.__name__} when '
+                    f'{kind.value}; it {_did(error)}')
         self.eventually(lambda: self.volume(ours) == before)
 
     def test_many_threads_do_not_disturb_each_other(self) -> None:
@@ -593,3 +550,8 @@ def _no_volume() -> base.VolumeId:
 
 def _no_replica() -> base.ReplicaId:
     return base.ReplicaId(str(uuid.uuid4()))
+
+
+def _did(error: exception.ProvisionerError | None) -> str:
+    return ('raised nothing' if error is None
+            else f'raised {type(error).__name__}: {error}')

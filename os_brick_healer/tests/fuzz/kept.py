@@ -22,6 +22,7 @@ from os_brick_healer import exception
 from os_brick_healer.agent import lock, record
 from os_brick_healer.cli import main as cli
 from os_brick_healer.cli import offline
+from os_brick_healer.connector import guard, legs, records
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.provisioner import base
 from os_brick_healer.replica import attachments, model, recall, remember, words
@@ -106,6 +107,16 @@ def with_journal(journal: journal_lib.Journal, path: str) -> None:
     paused = law.attempt(lambda: journal.setting('paused'), path,
                          exception.JournalError)
     law.need(paused is None or isinstance(paused, str), repr(paused))
+    book = records.Records(lambda: journal)     # it never raises
+    for key in ('v', 'w'):
+        row, array = book.row(key), book.known(key)
+        law.need(row is None or law.typed(row, journal_lib.AttachRow),
+                 repr(row))
+        law.need(law.typed(array, guard.Known), repr(array))
+        law.need(all(law.typed(leg, legs.Leg) for leg in (
+            *book.legs(key), *book.former(key),
+            *legs.of_record({} if row is None else row.connection))),
+            'a leg of another kind')
     for wing in ('replica', 'words'):
         kept = law.attempt(functools.partial(journal.load_memory, wing),
                            path, exception.JournalError)
@@ -120,7 +131,10 @@ class Rows(law.Target):
     huge_bytes = 1 << 18    # each line of it is a row
     words = (*law.JSON, b'["attachment", ', b'["memory", "replica", ',
              b'["intent", ', b'["history", ', b'["setting", "paused", ',
-             b'"{\\"replicas\\":', b'"attached"', b'\n', b'"connecting"')
+             b'["memory", "connection", "v", "a-boot", ',
+             b'"{\\"replicas\\":', b'\\"in_sync\\":', b'\\"legs\\":',
+             b'\\"portals\\":', b'\\"volume_replicas\\":', b'"attached"',
+             b'\n', b'"connecting"')
 
     def __init__(self, directory: pathlib.Path) -> None:
         super().__init__(directory)
@@ -132,8 +146,13 @@ class Rows(law.Target):
     def seeds(self) -> Iterator[bytes]:
         yield b'\n'.join(json.dumps(row).encode() for row in (
             ['attachment', 'v', 'vol', 'attached', None, 1, '7',
-             '{"vol_uuid":"v"}', 1.0],
-            ['memory', 'replica', 'v', BOOT, '{"replicas":{}}'],
+             '{"vol_uuid":"v","volume_replicas":[{"target_nqn":"nqn.a",'
+             '"portals":[]}]}', 1.0],
+            ['memory', 'replica', 'v', BOOT, '{"replicas":{"r":{"nqn":'
+             '"nqn.a","lost_s":1.0}},"array_uuid":"u"}'],
+            ['memory', 'connection', 'v', BOOT, '{"array_uuid":"u","events":'
+             '7,"in_sync":["k"],"legs":[{"target_nqn":"nqn.a","portals":'
+             '[["10.0.0.1","4420","tcp"]]}],"wall_s":1.0}'],
             ['intent', '0123', 'replica', 'v', 'break', '{"a":1}', 1.0],
             ['history', 1, 1.0, 'replica', 'v', None, 'verdict', 'well', 1],
             ['setting', 'paused', 'by me']))

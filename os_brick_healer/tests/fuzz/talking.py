@@ -64,7 +64,7 @@ class Control(law.Target):
         self._path = str(directory / control.NAME)
         self._server = control.Server(
             self._path, verbs.table(typing.cast(Any, self._engine), dict,
-                                    lambda: None),
+                                    tuple),
             lambda _uid: True, limits=control.Limits(request_bytes_max=4096))
         self._server.start()
 

@@ -18,7 +18,8 @@ import pathlib
 import tomllib
 import unittest
 
-from os_brick_healer.tests import base, pure
+from os_brick_healer.replica import slots
+from os_brick_healer.tests import base, mutation, pure
 
 ROOT = pathlib.Path(__file__).parents[3]
 PYPROJECT = ROOT / 'pyproject.toml'
@@ -54,6 +55,18 @@ class PureTest(base.TestCase):
         self.assertEqual(
             set(), {r for r in rooms if not any(
                 room.rpartition('.')[2] == r for room in pure.ROOMS)})
+
+    def test_its_tests_notice_a_change(self) -> None:
+        room = 'replica.slots'
+        source = (ROOT / pure.path(room)).read_text()
+        self.assertTrue(mutation.survives(room, source, 60.0))
+        self.assertTrue(mutation.survives(room, source + '# said', 60.0))
+        changed = source.replace('return True', 'return False')
+        self.assertNotEqual(source, changed)
+        self.assertFalse(mutation.survives(room, changed, 60.0))
+        self.assertFalse(mutation.survives(room, 'while True: pass', 0.5))
+        # This process has seen nothing of it.
+        self.assertTrue(slots.Slots(1).take('v'))
 
     def test_the_tests_of_a_room_are_there(self) -> None:
         for name in pure.tests(*pure.ROOMS):

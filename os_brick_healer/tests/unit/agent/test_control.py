@@ -53,7 +53,7 @@ class ControlTestCase(base.TestCase):
               limits: control.Limits | None = None,
               more: Mapping[str, control.Verb] | None = None) -> None:
         table = verbs.table(self.engine, lambda: {'pid': os.getpid()},
-                            lambda: None)
+                            lambda: ('x has changed',))
         server = control.Server(self.path, {**table, **(more or {})},
                                 permitted, limits=limits)
         server.start()
@@ -140,6 +140,21 @@ class VerbsTest(ControlTestCase):
                                       **{name: 'caf\udce9'})
             self.assertIn(f'{name} is not UTF-8', str(error))
         self.assertIsNone(self.engine.paused)
+
+    def test_reload_tells_what_is_not_in_force(self) -> None:
+        self.serve()
+        self.assertEqual('reloaded\nx has changed', self.ask('reload'))
+
+    def test_a_volume_that_was_never_here_is_not_found(self) -> None:
+        self.serve()
+        self.engine.journal.rows = (fakes.row('vol-gone', 'it was here'),)
+        for verb in ('wake', 'history', 'explain'):
+            error = self.assertRaises(client.AgentRefused, self.ask, verb,
+                                      key='nope')
+            self.assertIn("cannot find volume 'nope'", str(error))
+        self.assertEqual([], self.engine.woken)
+        self.assertEqual(['it was here'], [
+            row['text'] for row in self.ask('history', key='vol-gone')])
 
     def test_release_tells_whether_something_is_under_way(self) -> None:
         self.serve()

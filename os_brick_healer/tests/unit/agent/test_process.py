@@ -11,6 +11,8 @@
 #    under the License.
 """Laws of the start: which files are read, where the log goes."""
 
+import io
+import logging as pylogging
 import os
 import pathlib
 
@@ -59,6 +61,36 @@ class LogTest(base.TestCase):
     def test_without_either_it_goes_to_standard_error(self) -> None:
         conf = self.conf('')
         self.assertEqual((None, None), (conf.log_dir, conf.log_file))
+
+
+class FormatterTest(base.TestCase):
+    """A line of the log is one sentence, said once."""
+
+    def lines(self, *, with_traceback: bool = False) -> list[str]:
+        conf = cfg.ConfigOpts()
+        logging.register_options(conf)
+        conf(args=[], default_config_files=[], default_config_dirs=[])
+        written = io.StringIO()
+        handler = pylogging.StreamHandler(written)
+        handler.setFormatter(process.Formatter(config=conf))
+        log = pylogging.getLogger(self.id())
+        log.propagate = False
+        log.addHandler(handler)
+        try:
+            raise exception.ConfigError('cannot do it: because of me')
+        except exception.ConfigError as e:
+            log.error('%s', e, exc_info=with_traceback)
+        return written.getvalue().splitlines()
+
+    def test_what_was_caught_and_said_is_not_said_again(self) -> None:
+        (line,) = self.lines()
+        self.assertTrue(line.endswith('cannot do it: because of me'), line)
+        self.assertEqual(1, line.count('cannot do it'))
+        self.assertNotIn('ConfigError', line)
+
+    def test_the_traceback_of_a_defect_is_there(self) -> None:
+        self.assertIn('Traceback', '\n'.join(
+            self.lines(with_traceback=True)))
 
 
 class FilesTest(base.TestCase):

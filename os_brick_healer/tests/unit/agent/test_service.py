@@ -141,6 +141,17 @@ class ProcessTest(ServiceTestCase):
         self.assertEqual(service.EXIT_CONFIG, code)
         self.assertIn('because I am told so', said)
 
+    def test_a_journal_that_cannot_be_used_is_no_defect(self) -> None:
+        self.configure(state_path='/dev/null/state')
+        code, said = self.end(self.start('real'))
+        self.assertEqual(service.EXIT_CONFIG, code)
+        self.assertIn('cannot make the directory /dev/null/state', said)
+        self.configure()
+        self.write_file(self.state / 'journal.sqlite' / 'a', 'directory')
+        code, said = self.end(self.start('real'))
+        self.assertEqual(service.EXIT_CONFIG, code)
+        self.assertIn('it is a directory', said)
+
     def test_sighup_takes_the_new_configuration(self) -> None:
         child = self.start()
         self.await_agent(child.pid)
@@ -170,8 +181,16 @@ class ProcessTest(ServiceTestCase):
     def test_what_needs_a_restart_is_said(self) -> None:
         child = self.start()
         self.await_agent(child.pid)
-        self.configure(provisioner='kumoscale')
-        self.ask('reload')
+        self.configure(provisioner='kumoscle', paused=True, grace_perid=5)
+        for _ in range(2):      # it is still not in force
+            told = self.ask('reload')
+            for said in ('provisioner has changed; it takes effect when',
+                         'paused has changed', 'did you mean grace_period',
+                         'names kumoscle, and there',
+                         '(there are: kumoscale, local)'):
+                self.assertIn(said, told)
+        self.configure(control_users='root')
+        self.assertEqual('reloaded', self.ask('reload'))
         child.terminate()
         self.assertIn('provisioner has changed; it takes effect when',
                       self.end(child)[1])
@@ -331,6 +350,11 @@ class ThreadTest(ServiceTestCase):
     def test_it_does_not_touch_the_other_services_configuration(self) -> None:
         agent = self.run_it()
         self.assertRaises(exception.ConfigError, agent.reload)
+
+    def test_status_names_the_provisioner_that_is_in_force(self) -> None:
+        agent = self.run_it()
+        self.conf.set_override('provisioner', 'kumoscale', group=opts.GROUP)
+        self.assertEqual('local', agent._facts()['provisioner']['name'])
 
     def test_it_holds_the_lock_of_the_host(self) -> None:
         self.run_it()

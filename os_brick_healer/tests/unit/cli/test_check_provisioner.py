@@ -183,26 +183,49 @@ class OnlineTest(ProvisionerTestCase):
 
 class ConfigurationTest(test_check.CheckTestCase):
     def found(self, text: str, **more: Any) -> list[Finding]:
-        path = self.write_file(self.temp_dir() / 'a.conf', text)
+        path = self.write_file(self.root / 'a.conf', text)
+        path.chmod(0o600)
         read = settings.read([str(path)], [], whole=True)
-        return list(check_config.configuration(settings.Configuration(
+        host = finding.Host(user={'nova': self._somebody(),
+                                  self.me.pw_name: self.me}.get)
+        return list(check_config.configuration(host, settings.Configuration(
             conf=read.conf, error=read.error, **more)))
 
     def test_a_good_one_is_one_line(self) -> None:
         self.assertEqual([Level.OK], [f.level for f in self.found(
-            '[os_brick_healer]\nmetrics_textfile = /x/y.prom\n')])
+            '[os_brick_healer]\ncontrol_users = root\n'
+            f'metrics_textfile = {self.root}/y.prom\n')])
+
+    def test_a_file_that_the_agent_may_not_read_fails(self) -> None:
+        found = self.found('[os_brick_healer]\ncontrol_users = nova\n')[1]
+        self.assertIs(Level.FAIL, found.level)
+        self.assertIn('a.conf cannot be read by nova', found.sentence)
+
+    def test_metrics_that_nobody_can_write_warn(self) -> None:
+        self.root.chmod(0o700)
+        for place, users, told in (
+                ('/nonexistent', 'root', 'No such file'),
+                (str(self.root), 'nova', 'cannot be written by nova')):
+            found = self.found(
+                f'[os_brick_healer]\ncontrol_users = {users}\n'
+                f'metrics_textfile = {place}/y.prom\n')[-1]
+            self.assertIs(Level.WARN, found.level)
+            self.assertIn(told, found.sentence)
 
     def test_what_nobody_reads_warns(self) -> None:
         for text, told in (
                 ('[os_brick_healer]\ngrace_perid = 5\n', 'grace_period'),
                 ('[os_brick_healr]\n', '[os_brick_healer]'),
-                ('[os_brick_healer]\nmetrics_textfile = x.txt\n',
+                (f'[os_brick_healer]\nmetrics_textfile = {self.root}/x\n',
                  '.prom')):
-            _, warned = self.found(text)
+            _, warned = self.found(
+                f'{text}[os_brick_healer]\ncontrol_users = root\n')
             self.assertIs(Level.WARN, warned.level)
             self.assertIn(told, warned.sentence)
 
     def test_what_this_user_may_not_read_warns(self) -> None:
-        _, warned = self.found('', unread='/etc/nova/nova.conf')
+        _, warned = self.found(
+            '[os_brick_healer]\ncontrol_users = root\n',
+            unread='/etc/nova/nova.conf')
         self.assertIn('/etc/nova/nova.conf cannot be read',
                       warned.sentence)

@@ -46,7 +46,7 @@ class CliTestCase(base.TestCase):
             client.socket_path(str(self.run_path)),
             verbs.table(self.engine, lambda: {
                 'pid': os.getpid(), 'started_wall': 0.0, 'version': '1',
-                'launch': 'systemd'}, lambda: None), lambda _: True)
+                'launch': 'systemd'}, tuple), lambda _: True)
         server.start()
         self.addCleanup(server.stop)
 

@@ -16,7 +16,7 @@ from typing import Any
 import hypothesis
 from hypothesis import strategies
 
-from os_brick_healer.cli import render
+from os_brick_healer.cli import offline, render
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.agent import fakes
 
@@ -173,6 +173,19 @@ class PartsTest(base.TestCase):
                 render.history([one], when=str, with_key=False))
         self.assertEqual('1.0  result ok      abc           v-1  done',
                          render.history([row], when=str))
+
+
+class NothingTest(base.TestCase):
+    def test_what_is_not_known_takes_no_line(self) -> None:
+        volume = {**fakes.volume(1), 'array_uuid': None, 'attached': 'nova'}
+        text = render.explain({'volume': volume}, when=str)
+        self.assertNotIn('array_uuid', text)
+        self.assertIn('attached: nova', text)
+
+    def test_a_table_of_nothing_is_no_table(self) -> None:
+        text = offline.text(offline.Found(), 'it is away', when=str)
+        self.assertNotIn('ALIAS', text)
+        self.assertIn('No volume is known to be attached.', text)
 
 
 class ExitCodeTest(base.TestCase):

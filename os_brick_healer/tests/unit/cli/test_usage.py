@@ -92,7 +92,8 @@ class TerminalTest(test_main.CliTestCase):
                  'os_brick_healer.cli.main',
                  '--config-file', str(self.conf_file), 'status'],
                 stdout=out, stderr=subprocess.PIPE, text=True, timeout=60,
-                check=False, env={**os.environ, **environment})
+                check=False, env={**os.environ, 'PYTHONUNBUFFERED': '',
+                                  **environment})
         return done.returncode, done.stderr
 
     def test_a_full_disk_is_said_and_is_no_defect(self) -> None:

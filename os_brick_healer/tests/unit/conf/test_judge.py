@@ -12,6 +12,8 @@
 """Laws of the configuration: nothing wrong in it passes in silence."""
 
 import pathlib
+import subprocess
+import sys
 
 from oslo_config import cfg
 
@@ -123,6 +125,19 @@ class UnknownTest(ConfTestCase):
                                 'c.txt': '[os_brick_healer]\nelse = 1\n'})
         self.assertEqual(1, len(judge.unknown(
             judge.every_file([], [str(place)]))))
+
+    def test_the_agent_says_so_when_it_starts(self) -> None:
+        in_the_way = self.write_file(self.temp_dir() / 'run', 'a file')
+        self.path.write_text('[os_brick_healer]\ngrace_perid = 5\n'
+                             f'run_path = {in_the_way}\n'
+                             f'state_path = {self.temp_dir()}\n')
+        done = subprocess.run(
+            [sys.executable, '-W', 'ignore', '-m',
+             'os_brick_healer.agent.main', '--config-file', str(self.path)],
+            capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(4, done.returncode)
+        self.assertIn('did you mean grace_period?',
+                      done.stdout + done.stderr)
 
     def test_a_reload_says_so(self) -> None:
         conf = self.load('')

@@ -85,6 +85,19 @@ class AttachTest(world.ConnectorTest):
         self.assertEqual(set(), self.sim.connected())
         self.assertEqual({}, self.states())
 
+    def test_a_provisioner_that_was_not_heard_is_not_quoted(self) -> None:
+        error = self.assertRaises(
+            brick.BrickException, self.connector.connect_volume,
+            self.props(count=2))
+        self.assertNotIn('missing or terminating', str(error))
+        self.assertIn('no leg of it is known', str(error))
+        self.assertIn('because this is a test', str(error))
+        self.volume()
+        error = self.assertRaises(
+            brick.BrickException, self.connector.connect_volume,
+            self.props(count=2))
+        self.assertIn('the provisioner names no leg of it', str(error))
+
     def test_a_leg_that_is_away_is_left_out_and_not_waited_for(self) -> None:
         a, b = self.sim.leg(), self.sim.leg(reachable=False)
         a.array_uuid = b.array_uuid = 'f' * 32

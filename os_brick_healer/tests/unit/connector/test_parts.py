@@ -15,6 +15,9 @@ import dataclasses
 import socket
 import threading
 import time
+from typing import Any
+
+from oslo_config import cfg
 
 from os_brick_healer import exception
 from os_brick_healer.conf import opts, policy
@@ -125,6 +128,28 @@ class AskTest(base.TestCase):
         began_s = time.monotonic()
         self.assertRaises(exception.ProvisionerUnreachable, asker.ask, 0.05)
         self.assertLess(time.monotonic() - began_s, 2.0)
+
+    def test_garbage_from_a_plugin_never_reaches_nova(self) -> None:
+        told: Any = None
+        error = self.assertRaises(exception.ProvisionerNonsense,
+                                  ask.Asker(lambda: told).ask, 5.0)
+        self.assertIn('a bug in the plugin', str(error))
+
+    def test_a_host_that_cannot_say_who_it_is_blames_no_plugin(self) -> None:
+        def run() -> str:
+            raise FileNotFoundError(2, 'No such file or directory', 'sudo')
+
+        error = self.assertRaises(
+            exception.HealerError, context.identify, self.conf(), uuid=run,
+            nqn=lambda: 'nqn.2014-08.org.nvmexpress:uuid:x')
+        self.assertIn("a command of os-brick's cannot be run: [Errno 2] No "
+                      "such file or directory: 'sudo'", str(error))
+
+    def conf(self) -> cfg.ConfigOpts:
+        conf = cfg.ConfigOpts()
+        opts.register(conf)
+        conf(args=[], default_config_files=[], default_config_dirs=[])
+        return conf
 
     def test_late_questions_do_not_pile_up(self) -> None:
         asker = self.slow()

@@ -24,9 +24,15 @@ class TransientTest(base.TestCase):
     def test_the_agent_gets_the_rights_of_who_asked(self) -> None:
         self.assertEqual(1234, unit.asking_uid({'SUDO_UID': '1234'}))
         self.assertEqual(0, unit.asking_uid({}))
-        for text in ('', '-1', 'root', '1 2', '\u0661'):
+        for text in ('', '-1', 'root', '1 2', '\u0661', '9' * 5000):
             self.assertRaises(exception.NotOurs, unit.asking_uid,
                               {'SUDO_UID': text})
+
+    def test_who_is_not_of_this_host_gets_none(self) -> None:
+        for uid in (4294967294, 9999999999):
+            error = self.assertRaises(exception.NotOurs,
+                                      unit.transient_argv, uid, [], [])
+            self.assertIn(str(uid), str(error))
 
     def test_the_command_is_fixed_but_for_user_and_files(self) -> None:
         argv = unit.transient_argv(os.getuid(), ['/etc/a'], ['/etc/b'])

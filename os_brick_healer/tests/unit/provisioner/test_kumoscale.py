@@ -55,6 +55,11 @@ class KumoScaleTestCase(base.TestCase):
                 for one in self.array.volume(name).replicas}
 
 
+class SentenceTest(KumoScaleTestCase):
+    def test_an_operator_reads_who_this_host_is_to_it(self) -> None:
+        self.assertTrue(self.ours.probe().endswith(f', as host {HERE.name}'))
+
+
 class RequestsTest(KumoScaleTestCase):
     def requests(self) -> int:
         before = self.ours.requests

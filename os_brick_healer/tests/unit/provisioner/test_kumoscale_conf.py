@@ -129,4 +129,4 @@ class KumoScaleConfTest(base.TestCase):
         error = self.assertRaises(
             exception.ConfigError, kumoscale_conf.load, worlds.new_conf(
                 kumoscale_config_file=str(pathlib.Path('/'))))
-        self.assertIn('directory', str(error))
+        self.assertIn('because it is a directory', str(error))

@@ -108,6 +108,31 @@ class VolumesTest(base.TestCase):
             self.assertEqual(
                 wanted, volume([entry(capacity=told)], []).size_bytes)
 
+    def test_numbers_are_taken_up_to_their_bounds(self) -> None:
+        most = ks.GIB_MOST
+        for change, sizes in (
+                ({'capacity': most - 1}, (most - 1) << 30),
+                ({'capacity': most}, most), ({'capacity': 0}, 0),
+                ({'capacity': 1 << 62}, 1 << 62)):
+            self.assertEqual(sizes, volume([entry(**change)], []).size_bytes)
+        self.assertEqual(1 << 20, most)
+        for count in (0, 64):
+            self.assertEqual(count, volume(
+                [entry(numReplicas=count)], []).replica_count)
+        self.assertEqual(2, volume(
+            [entry(numReplicas=None)], []).replica_count)
+        self.assertEqual(600_000_000.0, volume(
+            [entry(maxReplicaDownTime=10_000_000)], []).grace_s)
+        for change in ({'capacity': (1 << 62) + 1024}, {'numReplicas': 65},
+                       {'numReplicas': -1}, {'maxReplicaDownTime': -1},
+                       {'maxReplicaDownTime': 10_000_001}):
+            self.assertIsNotNone(volume([entry(**change)], []).nonsense)
+        for port, good in ((1, True), (65535, True), (0, False),
+                           (65536, False)):
+            (told,) = ks.portals(read([{'persistentID': 'b1', 'portals': [
+                {'ip': '::1', 'port': port, 'transport': 'TCP'}]}])).values()
+            self.assertIs(good, not isinstance(told, str))
+
     def test_zero_minutes_of_grace_are_the_operators_setting(self) -> None:
         for told, wanted in ((0, None), (None, None), (2, 120.0)):
             self.assertEqual(wanted, volume(

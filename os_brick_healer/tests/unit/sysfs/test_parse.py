@@ -78,6 +78,20 @@ class HostileTextTest(base.TestCase):
                               ' ' * (parse.TEXT_MAX + 1))
 
 
+    def test_an_attribute_is_taken_up_to_its_bound(self) -> None:
+        most = parse.ATTRIBUTE_MAX
+        self.assertEqual(7, parse.integer('7' + ' ' * (most - 1), 'x'))
+        e = self.assertRaises(parse.ParseError, parse.integer,
+                              '7' + ' ' * most, 'x')
+        self.assertEqual(80, len(e.text))
+        self.assertEqual(65536, most)
+        most = parse.TEXT_MAX
+        for parser in (parse.mdstat, parse.mdstat_marks,
+                       parse.udev_properties):
+            self.assertFalse(parser(' ' * most))
+        self.assertEqual(4 << 20, most)
+
+
 class NumberTest(base.TestCase):
 
     @settings(deadline=None)

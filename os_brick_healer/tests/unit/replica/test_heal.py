@@ -1,0 +1,471 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Each healer does its one thing, when it is due, and not before."""
+
+import dataclasses
+import math
+from typing import Any
+
+from os_brick_healer.engine import limits, verdict
+from os_brick_healer.replica import case as case_lib
+from os_brick_healer.replica import heal, model
+from os_brick_healer.tests import base
+from os_brick_healer.tests.unit.replica import world
+
+A, B, C = (model.ReplicaId(n) for n in 'abc')
+NOW_S = 1000.0
+Phase = verdict.Phase
+Prov = model.ReplicaState
+One = model.ReplicaMemory
+
+
+def a_request(arrived: model.ReplicaId | None = C,
+              **changes: Any) -> model.Request:
+    made = model.Request(
+        id='q', asked_s=1.0, tries=1, known=frozenset((A, B)),
+        state=(model.RequestState.ACCEPTED if arrived is None
+               else model.RequestState.ARRIVED), arrived=arrived)
+    return dataclasses.replace(made, **changes)
+
+
+class _Heal(base.TestCase):
+
+    def case(self, *legs: world.Leg, around: case_lib.Around | None = None,
+             ones: dict[model.ReplicaId, One] | None = None,
+             memory: dict[str, Any] | None = None,
+             **changes: Any) -> case_lib.Case:
+        return case_lib.Case(
+            seen=world.seen(*(legs or (world.leg('a'), world.leg('b'))),
+                            now_s=NOW_S, **changes),
+            memory=model.Memory(replicas=ones or {}, **(memory or {})),
+            policy=world.POLICY, around=around or case_lib.Around())
+
+
+class ReportTest(_Heal):
+
+    def lost(self, leg: world.Leg, **one: Any) -> model.Verdict | None:
+        return heal.report_lost(self.case(
+            world.leg('b'), leg, ones={A: One(**{'belongs': True, **one})}))
+
+    def test_a_leg_that_is_out_is_called_stale(self) -> None:
+        for leg in (world.leg('a', None), world.leg('a', 'faulty'),
+                    world.leg('a', None, state=Prov.UNKNOWN)):
+            found = self.lost(leg)
+            assert found is not None
+            self.assertEqual((Phase.HEALING, model.ReportState(
+                volume=world.KEY, law='tell-what-is-lost', replica=A,
+                state=Prov.MISSING)), (found.phase, found.action))
+
+    def test_what_is_in_or_was_never_in_is_not(self) -> None:
+        for leg in (world.leg('a'), world.leg('a', 'spare'),
+                    world.leg('a', None, state=Prov.MISSING),
+                    world.leg('a', None, state=Prov.TERMINATING),
+                    world.leg('a', None, state=Prov.SYNCHRONIZING)):
+            self.assertIsNone(self.lost(leg), f'{leg}')
+        self.assertIsNone(self.lost(world.leg('a', None), belongs=False))
+
+    def test_it_is_told_again_only_if_it_stays_unheard(self) -> None:
+        for reported, next_s, told in (
+                (None, 2000.0, True), (Prov.AVAILABLE, 2000.0, True),
+                (Prov.MISSING, 1000.1, False), (Prov.MISSING, 1000.0, True)):
+            found = self.lost(world.leg('a', None), reported=reported,
+                              report_next_s=next_s)
+            self.assertIs(told, found is not None)
+
+    def test_a_leg_that_is_in_sync_is_called_good(self) -> None:
+        for state, told in ((Prov.MISSING, True), (Prov.SYNCHRONIZING, True),
+                            (Prov.AVAILABLE, False), (Prov.UNKNOWN, False),
+                            (Prov.TERMINATING, False)):
+            found = heal.report_back(self.case(
+                world.leg('b'), world.leg('a', state=state)))
+            self.assertIs(told, found is not None, state.value)
+            if found is not None:
+                self.assertEqual((Phase.HEALING, model.ReportState(
+                    volume=world.KEY, law='tell-what-is-lost', replica=A,
+                    state=Prov.AVAILABLE)), (found.phase, found.action))
+        missing = world.leg('a', 'spare', state=Prov.MISSING)
+        self.assertIsNone(heal.report_back(self.case(missing)))
+        told_already = {A: One(reported=Prov.AVAILABLE, report_next_s=2e3)}
+        self.assertIsNone(heal.report_back(self.case(
+            world.leg('a', state=Prov.MISSING), ones=told_already)))
+
+
+class ClearTest(_Heal):
+
+    def test_a_faulty_member_is_taken_out(self) -> None:
+        for next_s, done in ((1000.0, True), (1000.1, False)):
+            found = heal.drop_faulty(self.case(
+                world.leg('b'), world.leg('a', 'faulty'),
+                ones={A: One(next_try_s=next_s)},
+                memory={'next_try_s': 2000.0}))
+            self.assertIs(done, found is not None)
+            if found is not None:
+                self.assertEqual((Phase.HEALING, model.DropFaulty(
+                    volume=world.KEY, law='keep-the-last-leg', array='md127',
+                    array_uuid=world.UUID, replica=A, device='nvme-a')),
+                    (found.phase, found.action))
+        self.assertIsNone(heal.drop_faulty(self.case()))
+
+    def test_one_that_nobody_knows_is_too(self) -> None:
+        foreign = model.Member(device='nvme9n1', slot=None,
+                               flags=frozenset(('faulty',)))
+        for next_s, done in ((1000.0, True), (1000.1, False)):
+            found = heal.drop_faulty(self.case(
+                extra=(foreign,), memory={'next_try_s': next_s}))
+            self.assertIs(done, found is not None)
+            if found is not None:
+                assert isinstance(found.action, model.DropFaulty)
+                self.assertEqual(('nvme9n1', None), (
+                    found.action.device, found.action.replica))
+
+    def test_one_that_waits_keeps_no_other_from_going(self) -> None:
+        found = heal.drop_faulty(self.case(
+            world.leg('a', 'faulty'), world.leg('b', 'faulty'),
+            ones={A: One(next_try_s=2000.0)}))
+        assert found is not None
+        assert isinstance(found.action, model.DropFaulty)
+        self.assertEqual(B, found.action.replica)
+
+    def test_while_md_copies_it_is_waited_for(self) -> None:
+        for sync, says in (
+                (model.Sync(action='recover', done_sectors=None,
+                            total_sectors=None, speed_kib_s=None),
+                 'the copy to the new leg of md127 has begun'),
+                (model.Sync(action='resync', done_sectors=5120,
+                            total_sectors=20480, speed_kib_s=256),
+                 'the copy to the new leg of md127 is at 25.0 %, about 30 s '
+                 'left'),
+                (model.Sync(action='recover', done_sectors=5120,
+                            total_sectors=20480, speed_kib_s=None),
+                 'the copy to the new leg of md127 is at 25.0 %')):
+            found = heal.wait_for_resync(self.case(sync=sync))
+            assert found is not None
+            self.assertEqual(
+                (None, Phase.RESYNCING, says, world.POLICY.resync_check_s),
+                (found.action, found.phase, found.sentence,
+                 found.look_again_s))
+        for action in ('check', 'repair', 'reshape'):
+            self.assertIsNone(heal.wait_for_resync(self.case(sync=model.Sync(
+                action=action, done_sectors=1, total_sectors=2,
+                speed_kib_s=1))))
+        self.assertIsNone(heal.wait_for_resync(self.case()))
+
+
+class BringInTest(_Heal):
+    """b is out; what is done about it depends on how it is."""
+
+    def bring(self, leg: world.Leg, *more: world.Leg,
+              ones: dict[model.ReplicaId, One] | None = None,
+              changes: dict[str, Any] | None = None,
+              **one: Any) -> model.Verdict | None:
+        old = One(**{'belongs': True, 'lost_s': 900.0, **one})
+        return heal.bring_in(self.case(
+            world.leg('a'), leg, *more, ones={B: old, **(ones or {})},
+            **(changes or {})))
+
+    def done(self, leg: world.Leg, **one: Any) -> model.Action:
+        found = self.bring(leg, **one)
+        assert found is not None
+        assert found.action is not None, found.sentence
+        self.assertEqual(Phase.HEALING, found.phase)
+        return found.action
+
+    def test_only_a_free_slot_is_filled(self) -> None:
+        out = world.leg('b', None)
+        self.assertIsNotNone(self.bring(out))
+        self.assertIsNone(self.bring(out, world.leg('c')))
+        self.assertIsNone(self.bring(out, world.leg('c', 'spare')))
+        self.assertIsNotNone(self.bring(out, world.leg('c', 'faulty')))
+        self.assertIsNone(self.bring(
+            world.leg('b', None, state=Prov.TERMINATING)))
+
+    def test_the_leg_itself_comes_before_a_new_one(self) -> None:
+        new = world.leg('aa', None)
+        found = self.bring(world.leg('b', None), new)
+        assert found is not None
+        assert isinstance(found.action, model.Examine)
+        self.assertEqual(B, found.action.replica.id)
+        # But who only waits keeps nobody out.
+        found = self.bring(world.leg('b', None), new, next_try_s=2000.0)
+        assert found is not None
+        assert isinstance(found.action, model.Examine)
+        self.assertEqual('aa', found.action.replica.id)
+
+    def test_what_it_carries_is_looked_at_first(self) -> None:
+        out = world.leg('b', None)
+        self.assertEqual(model.Examine(
+            volume=world.KEY, law='add-only-what-is-named-now',
+            replica=out.replica, device='nvme-b', array_uuid=world.UUID),
+            self.done(out))
+        self.assertIsInstance(
+            self.done(out, superblock=model.Superblock.FOREIGN),
+            model.Examine)
+
+    def test_ours_is_re_added_and_the_rest_is_copied(self) -> None:
+        out, ours = world.leg('b', None), model.Superblock.OURS
+        same: dict[str, Any] = {
+            'volume': world.KEY, 'law': 'add-only-what-is-named-now',
+            'array': 'md127', 'array_uuid': world.UUID,
+            'replica': out.replica, 'device': 'nvme-b',
+            'component_bytes': 63 * world.MIB}
+        self.assertEqual(model.ReAdd(**same), self.done(out, superblock=ours))
+        self.assertEqual(
+            model.AddSpare(former=True, **same),
+            self.done(out, superblock=ours, readd_refused=True))
+        self.assertEqual(
+            model.AddSpare(**same),
+            self.done(out, superblock=model.Superblock.BLANK))
+
+    def test_it_waits_for_its_next_try(self) -> None:
+        self.assertIsNone(self.bring(world.leg('b', None), next_try_s=1000.1))
+        self.assertIsNotNone(self.bring(world.leg('b', None),
+                                        next_try_s=1000.0))
+
+    def test_what_is_refused_says_so(self) -> None:
+        for leg, why in (
+                (world.leg('b', None, holders=('dm-1', 'dm-2')),
+                 'is in use by dm-1, dm-2'),
+                (world.leg('b', None, size=63 * world.MIB - 1),
+                 'has 66060287 bytes and md127 needs 66060288')):
+            found = self.bring(leg)
+            assert found is not None
+            self.assertEqual(
+                (None, Phase.HELD,
+                 f'replica b is refused: nvme-b {why}'),
+                (found.action, found.phase, found.sentence))
+        self.assertIsInstance(
+            self.done(world.leg('b', None, size=63 * world.MIB)),
+            model.Examine)
+        found = self.bring(
+            world.leg('b', None), superblock=model.Superblock.FOREIGN,
+            next_try_s=1007.0, last_error='it carries ext4')
+        assert found is not None
+        self.assertEqual((None, Phase.HELD, 7.0), (
+            found.action, found.phase, found.look_again_s))
+
+    def test_of_two_that_wait_the_sooner_is_told(self) -> None:
+        foreign = model.Superblock.FOREIGN
+        found = self.bring(
+            world.leg('b', None), world.leg('c', None), superblock=foreign,
+            next_try_s=1007.0, ones={C: One(
+                superblock=foreign, next_try_s=1003.0)},
+            changes={'raid_disks': 3})
+        assert found is not None
+        self.assertEqual(3.0, found.look_again_s)
+
+    def test_a_flapping_leg_stays_out_for_a_while(self) -> None:
+        for last_s, wait_s in ((995.0, 5.0), (990.5, 0.5), (990.0, None)):
+            found = self.bring(world.leg('b', None), losses_s=(
+                last_s, last_s, last_s))
+            assert found is not None
+            self.assertIs(wait_s is None, found.action is not None)
+            if wait_s is not None:
+                self.assertEqual((Phase.DEGRADED, wait_s), (
+                    found.phase, found.look_again_s))
+                self.assertIn('lost 3 times', found.sentence)
+
+    def test_what_is_not_connected_is_connected(self) -> None:
+        gone = world.leg('b', None, path=None, device=False)
+        self.assertEqual(model.ConnectReplica(
+            volume=world.KEY, law='add-only-what-is-named-now', replica=B,
+            nqn='nqn.test:b', portals=(world.portal('b'),)), self.done(gone))
+        for leg in (
+                world.leg('b', None, path='connecting', device=False),
+                world.leg('b', None, path=None, device=False, answers=False),
+                world.leg('b', None, path=None, device=False, answers=None),
+                world.leg('b', None, device=False)):    # it is to appear
+            self.assertIsNone(self.bring(leg), f'{leg}')
+        unprobed = world.leg('b', None, path=None, device=False,
+                             answers=None, transport='rdma')
+        self.assertIsInstance(self.done(unprobed), model.ConnectReplica)
+
+    def test_only_the_portals_that_lack_are_connected(self) -> None:
+        leg = world.leg('b', None, device=False)
+        more = model.Portal(address='198.51.100.1', port=4420)
+        replica = dataclasses.replace(
+            leg.replica, portals=(*leg.replica.portals, more))
+        case = self.case(world.leg('a'), leg, ones={B: One(belongs=True)})
+        volume = world.volume(world.leg('a'), world.Leg(replica=replica))
+        found = heal.bring_in(dataclasses.replace(
+            case, seen=dataclasses.replace(case.seen, volume=volume)))
+        assert found is not None
+        assert isinstance(found.action, model.ConnectReplica)
+        self.assertEqual((more,), found.action.portals)
+
+    def test_a_new_one_is_published_first(self) -> None:
+        hidden = world.leg('b', None, path=None, device=False,
+                           published=False)
+        publish = model.Publish(volume=world.KEY, replica=B,
+                                law='add-only-what-is-named-now')
+        gone = world.leg('b', None, path=None, device=False)
+        for leg, one in ((hidden, {}), (hidden, {'published': True}),
+                         (gone, {'belongs': False})):
+            self.assertEqual(publish, self.done(leg, **one))
+        self.assertIsInstance(
+            self.done(gone, belongs=False, published=True),
+            model.ConnectReplica)
+
+    def test_one_whose_successor_is_here_stays_out(self) -> None:
+        out = world.leg('b', None)
+        for heir, fit in (
+                (world.leg('c', 'spare'), True), (world.leg('c'), True),
+                (world.leg('c', None, path=None, device=False), True),
+                (world.leg('c', None), True),
+                (world.leg('c', None, size=1), False),
+                (world.leg('c', None, holders=('dm-1',)), False)):
+            found = self.bring(
+                out, heir, request=a_request(), ones={C: One(
+                    next_try_s=2000.0, published=True)},
+                changes={'raid_disks': 3})
+            brought = found is not None and isinstance(
+                found.action, model.Examine)
+            self.assertIs(fit, not brought, f'{heir}')
+        for ones, request, brings in (
+                ({C: One(superblock=model.Superblock.FOREIGN,
+                         next_try_s=2000.0)}, a_request(), True),
+                ({}, a_request(None), True),
+                ({}, a_request(model.ReplicaId('x')), False)):
+            found = self.bring(
+                out, *((world.leg('c', None),) if ones else ()), ones=ones,
+                request=request)
+            self.assertIs(brings, found is not None
+                          and found.action is not None, f'{request}')
+
+
+class RetireTest(_Heal):
+
+    def retire(self, *legs: world.Leg, raid_disks: int = 2,
+               **ones: One) -> model.Action | None:
+        found = heal.retire(self.case(
+            *legs, raid_disks=raid_disks,
+            ones={model.ReplicaId(k): v for k, v in ones.items()}))
+        return None if found is None else found.action
+
+    def test_what_was_replaced_goes_once_all_is_in_sync(self) -> None:
+        out = world.leg('b', None, path=None)
+        self.assertEqual(
+            model.ConfirmRemoval(
+                volume=world.KEY, replica=B, array='md127',
+                law='remove-only-after-the-successor-is-in-sync',
+                array_uuid=world.UUID, successor=C),
+            self.retire(world.leg('a'), out, world.leg('c'),
+                        b=One(request=a_request())))
+        self.assertIsNone(self.retire(
+            world.leg('a'), out, world.leg('c', 'spare'),
+            b=One(request=a_request())))
+        self.assertIsNone(self.retire(
+            world.leg('a'), out, world.leg('c'),
+            b=One(request=a_request(None))))
+
+    def test_what_the_provisioner_takes_away_goes(self) -> None:
+        going = world.leg('b', None, path=None, state=Prov.TERMINATING)
+        found = self.retire(world.leg('a'), going, world.leg('c'))
+        assert isinstance(found, model.ConfirmRemoval)
+        self.assertIsNone(found.successor)
+        self.assertIsNone(self.retire(
+            world.leg('a'), world.leg('b', state=Prov.TERMINATING)))
+
+    def test_of_three_the_first_goes_before_all_is_in_sync(self) -> None:
+        out = world.leg('b', None, path=None)
+        asked = One(request=a_request())
+        self.assertIsInstance(self.retire(
+            world.leg('a'), out, world.leg('c'), raid_disks=3, b=asked),
+            model.ConfirmRemoval)
+        # Alone it is no second copy; and another's successor is not its.
+        self.assertIsNone(self.retire(
+            out, world.leg('c'), raid_disks=3, b=asked))
+        self.assertIsNone(self.retire(
+            world.leg('a'), out, world.leg('d'), raid_disks=3, b=asked))
+
+    def test_what_came_too_late_goes(self) -> None:
+        late = world.leg('c', None, path=None)
+        both = (world.leg('a'), world.leg('b'))
+        for b, c, goes in (
+                (One(request=a_request()), One(), True),
+                (One(request=a_request()), One(belongs=True), False),
+                (One(request=a_request(None)), One(), False),
+                (One(), One(), False),
+                (One(request=a_request()),
+                 One(superblock=model.Superblock.FOREIGN), False)):
+            found = self.retire(*both, late, b=b, c=c)
+            self.assertIs(goes, found is not None, f'{b} {c}')
+        # Its leg is named no more; or is still out.
+        self.assertIsNotNone(self.retire(
+            world.leg('a'), world.leg('d'), late,
+            b=One(request=a_request()), c=One()))
+        self.assertIsNone(self.retire(
+            world.leg('a'), world.leg('b', 'spare'), late,
+            b=One(request=a_request()), c=One()))
+
+    def test_what_was_displaced_goes(self) -> None:
+        """a came back after c had taken its place; b has lost its slot."""
+        legs = (world.leg('a'), world.leg('b', None, path=None),
+                world.leg('c'))
+        asked, lost = One(request=a_request()), One(belongs=True, lost_s=1.0)
+        self.assertIsInstance(self.retire(*legs, a=asked, b=lost),
+                              model.ConfirmRemoval)
+        for a, b in ((One(), lost), (asked, One(lost_s=1.0)),
+                     (asked, One(belongs=True)),
+                     (One(request=a_request(B)), lost)):
+            self.assertIsNone(self.retire(*legs, a=a, b=b))
+        self.assertIsNone(self.retire(*legs, raid_disks=3, a=asked, b=lost))
+
+
+class WithdrawnTest(_Heal):
+
+    def of(self, one: One | None, **changes: Any) -> case_lib.Case:
+        paths = world.seen(world.leg('c')).paths[C]
+        former = {C: model.Former(paths=paths, device=None)}
+        return self.case(former=former, ones={} if one is None else {C: one},
+                         **changes)
+
+    def test_it_is_disconnected_in_its_time(self) -> None:
+        wait_s = limits.WITHDRAWN_S
+        for one, left_s in (
+                (One(unnamed_s=NOW_S - wait_s), 0.0),
+                (One(unnamed_s=NOW_S - wait_s + 1.0), 1.0),
+                (One(unnamed_s=1.0), 0.0),
+                (One(unnamed_s=1.0, next_try_s=NOW_S + 2.0), 2.0),
+                (One(), wait_s), (None, math.inf)):
+            case = self.of(one)
+            self.assertEqual(left_s, heal.withdrawn_in_s(case))
+            found = heal.withdrawn(case)
+            self.assertIs(left_s == 0.0, found is not None, f'{one}')
+        self.assertEqual(math.inf, heal.withdrawn_in_s(self.case()))
+
+    def test_what_is_done_and_said(self) -> None:
+        case = self.of(One(unnamed_s=NOW_S - 90.0))
+        found = heal.withdrawn(case)
+        assert found is not None
+        self.assertEqual((Phase.HEALTHY, model.DisconnectPaths(
+            volume=world.KEY, law='add-only-what-is-named-now', replica=C,
+            paths=case.seen.former[C].paths)), (found.phase, found.action))
+        self.assertIn('replica c for 90 s', found.sentence)
+        found = heal.withdrawn(dataclasses.replace(
+            case, seen=dataclasses.replace(
+                case.seen, array=self.case(world.leg('a')).seen.array)))
+        assert found is not None
+        self.assertEqual(Phase.DEGRADED, found.phase)
+
+    def test_one_that_waits_keeps_no_other(self) -> None:
+        case = self.of(One(unnamed_s=NOW_S))
+        d = model.ReplicaId('d')
+        both = dataclasses.replace(
+            case, memory=model.Memory(replicas={
+                C: One(unnamed_s=NOW_S), d: One(unnamed_s=1.0)}),
+            seen=dataclasses.replace(case.seen, former={
+                **case.seen.former, d: case.seen.former[C]}))
+        found = heal.withdrawn(both)
+        assert found is not None
+        assert isinstance(found.action, model.DisconnectPaths)
+        self.assertEqual(d, found.action.replica)
