@@ -9,18 +9,15 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""Seeing, hearing, sampling, remembering and locking."""
+"""Seeing, hearing, sampling and locking."""
 
 from collections.abc import Callable, Iterable
 import os
 import subprocess
 import sys
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from os_brick_healer import exception
-from os_brick_healer.mapping import events, locks, model, observe, remember
+from os_brick_healer.mapping import events, locks, model, observe
 from os_brick_healer.mapping import pulse as pulse_lib
 from os_brick_healer.nbd import parse
 from os_brick_healer.tests import base
@@ -306,41 +303,3 @@ class LocksTest(base.TestCase):
             f'/{world.KEY}.sock'))
         self.assertRaises(exception.ConfigError, locks.socket_path,
                           '/run/' + 'x' * 90, world.KEY)
-
-
-class RememberTest(base.TestCase):
-    @given(st.builds(
-        model.Memory, server=st.none() | st.builds(
-            model.Process, pid=st.integers(1, 9), start=st.just('7')),
-        lost_s=st.none() | st.floats(0, 9), tries=st.integers(0, 9),
-        deaths_s=st.tuples(st.floats(0, 9)), heals=st.integers(0, 9),
-        last_error=st.none() | st.text(max_size=5)))
-    def test_what_is_written_is_read_again(self,
-                                           memory: model.Memory) -> None:
-        self.assertEqual(memory, remember.load(remember.dump(memory)))
-
-    def test_a_proof_does_not_outlive_the_agent(self) -> None:
-        found = remember.load(remember.dump(world.known()))
-        self.assertEqual((None, None), (found.linked_s, found.proven_s))
-
-    def test_what_is_no_memory_is_refused(self) -> None:
-        for value in ({'server': 7}, {'deaths_s': 1}, {'tries': 'x'},
-                      {'server': {'pid': 1}}):
-            self.assertRaises(ValueError, remember.load, value)
-        self.assertEqual(model.Memory(), remember.load({'newer': 1}))
-
-    def test_a_mapping_is_read_again_by_its_journal_row(self) -> None:
-        row = remember.dump_mapping(world.mapping())
-        self.assertEqual(model.KIND, row['kind'])
-        self.assertEqual(world.mapping(), remember.load_mapping(
-            world.KEY, row, lambda _: world.ABILITIES))
-
-    def test_another_row_is_none(self) -> None:
-        good = remember.dump_mapping(world.mapping())
-        for name in ('mounter', 'source', 'socket', 'device', 'reattach_s',
-                     'size_bytes', 'timer_ms', 'timer_before_ms'):
-            bad = {k: v for k, v in good.items() if k != name}
-            self.assertRaises(ValueError, remember.load_mapping, world.KEY,
-                              bad, lambda _: None)
-        self.assertRaises(ValueError, remember.load_mapping, world.KEY,
-                          {**good, 'source': 'x'}, lambda _: None)
