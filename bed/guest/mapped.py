@@ -129,7 +129,7 @@ class MappedHost:
     """nova-compute's part, in this process; build() it."""
 
     stage: Stage
-    agent: MappedAgent
+    agent: Agent
     volumes: list[Served] = dataclasses.field(default_factory=list)
     protocol: ClassVar[str] = 'NBD'
 
@@ -137,8 +137,13 @@ class MappedHost:
     def build(cls, stage: Stage, **settings: str) -> Self:
         """A host with an agent that is configured and not yet started."""
         host.setup_os_brick()
-        DIRECTORY.mkdir(exist_ok=True)
         agent = MappedAgent.prepare(stage, **settings)
+        return cls.beside(stage, agent)
+
+    @classmethod
+    def beside(cls, stage: Stage, agent: Agent) -> Self:
+        """The same, with an agent that there is already."""
+        DIRECTORY.mkdir(exist_ok=True)
         built = cls(stage=stage, agent=agent)
         stage.at_exit('look at the host a last time', built._leave_traces)
         return built
