@@ -196,8 +196,7 @@ class NvmetArray:
 
     def vanish(self, replica: str) -> None:
         """The namespace goes; its target and the connections live on."""
-        with self._lock:
-            write(self._namespace(replica) / 'enable', '0')
+        write(self._namespace(replica) / 'enable', '0')
 
     def slow(self, replica: str, delay_s: float) -> None:
         """Delays every packet of the replica's back end; 0 ends it."""

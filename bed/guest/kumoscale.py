@@ -143,6 +143,9 @@ class KumoScaleServer:
                 self._close(each)
             elif each not in self._servers:
                 self._listen(each)
+            elif fault is Fault.WRONG_CERTIFICATE:
+                # Those that are open showed the right one.
+                self._servers[each].drop_connections()
 
     def mend(self) -> None:
         self.break_down(Fault.NONE)

@@ -78,7 +78,13 @@ def operator(stage: Stage) -> None:
                      lambda: host.is_whole(md), 60)
     stage.wait_until('the agent says that all is well',
                      lambda: agent.phase(volume.id) == 'healthy', 30)
-    stage.note('root ran the agent here, and nova is to write its journal')
+    stage.note('root ran the agent here, and nova can write its journal')
+    found = failures(stage, agent)
+    stage.check('check finds nothing that keeps healing from working',
+                not found, found)
+    stage.note('somebody takes the journal away from nova')
+    for file in STATE_PATH.iterdir():
+        shutil.chown(file, 'root', 'root')
     found = failures(stage, agent)
     stage.check('check finds what nova cannot write, and nothing else',
                 found and all('cannot be written by nova' in each

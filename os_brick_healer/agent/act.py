@@ -24,14 +24,13 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from os_brick_healer import exception, privileged
-from os_brick_healer.agent import lacks, service
+from os_brick_healer.agent import client, lacks, service
 from os_brick_healer.conf import files, opts
 from os_brick_healer.engine import pacing
 from os_brick_healer.privileged import nvme, unit
 
 LOG = logging.getLogger(__name__)
 
-SYSTEMD_RUNS = '/run/systemd/system'
 COMMAND_S = 10.0
 #: Pauses between two attempts to start the privileged helper, seconds.
 HELPER_FIRST_S, HELPER_LAST_S = 10.0, 600.0
@@ -115,7 +114,7 @@ def _warm_up() -> None:
 
 def start_service() -> str:
     """Start the unit that this package ships."""
-    if not os.path.isdir(SYSTEMD_RUNS):
+    if not os.path.isdir(client.SYSTEMD_RUNS):
         raise exception.HealerError(
             'cannot start the agent: because systemd does not run here',
             hint='set [os_brick_healer] launch = process')
@@ -126,7 +125,7 @@ def start_service() -> str:
 def start_process(conf: cfg.ConfigOpts) -> str:
     """Start a process that outlives this one where that can be had."""
     names, directories = agent_files(conf)
-    if os.path.isdir(SYSTEMD_RUNS):
+    if os.path.isdir(client.SYSTEMD_RUNS):
         try:
             unit.start_transient(config_files=tuple(names),
                                  config_dirs=tuple(directories),

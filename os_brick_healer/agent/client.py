@@ -22,6 +22,8 @@ from os_brick_healer import exception
 from os_brick_healer.agent import control
 
 _CHUNK = 262144
+#: Where systemd is the one that starts services, this is a directory.
+SYSTEMD_RUNS = '/run/systemd/system'
 
 
 class AgentDown(exception.HealerError):
@@ -91,7 +93,9 @@ class Client:
             raise AgentDown(
                 'cannot talk to the agent: because it does not run (nobody '
                 f'listens on {self.path})',
-                hint='systemctl start os-brick-healer') from e
+                hint='systemctl start os-brick-healer'
+                if os.path.isdir(SYSTEMD_RUNS)
+                else 'start os-brick-healer-agent') from e
         except PermissionError as e:
             raise AgentDenied(
                 f'cannot talk to the agent: because this user may not use '

@@ -15,14 +15,16 @@ from collections.abc import Iterator
 import importlib
 from importlib import metadata
 import importlib.util
+import os
 import re
+import stat
 import warnings
 
 from oslo_config import cfg
 
 from os_brick_healer import exception
 from os_brick_healer.agent import lock, record
-from os_brick_healer.cli import finding
+from os_brick_healer.cli import check_files, finding
 from os_brick_healer.cli.finding import Finding, Host
 from os_brick_healer.conf import opts
 from os_brick_healer.connector import registration
@@ -120,6 +122,21 @@ def runs_as(host: Host, conf: cfg.ConfigOpts) -> int | None:
     return None if found is None else int(found[1])
 
 
+def _lock_shut(host: Host, conf: cfg.ConfigOpts) -> Finding | None:
+    """An agent that was once run by another user has left its lock."""
+    path = f'{conf[opts.GROUP].run_path}/{lock.NAME}'
+    try:
+        found = os.stat(host.tree.path(path))
+    except OSError:
+        return None
+    barred = check_files.barred(host, conf, found, stat.S_IWOTH)
+    if not barred:
+        return None
+    return finding.warn(
+        'agent', f'does not run, and could not as {", ".join(barred)}, who '
+        f'cannot write {path}', f'chown {barred[0]} {path}')
+
+
 def _running(host: Host, conf: cfg.ConfigOpts) -> Finding:
     group = conf[opts.GROUP]
     try:
@@ -128,6 +145,9 @@ def _running(host: Host, conf: cfg.ConfigOpts) -> Finding:
         return finding.warn('agent', e.sentence, e.hint or 'run as root')
     if holder is not None:
         return finding.ok('agent', f'{holder} runs')
+    shut = _lock_shut(host, conf)
+    if shut is not None:
+        return shut
     last = record.read(group.state_path)
     return finding.warn(
         'agent', 'does not run' if last is None else

@@ -21,9 +21,10 @@ from typing import Any
 from oslo_config import cfg
 
 from os_brick_healer import exception
-from os_brick_healer.cli import finding
+from os_brick_healer.cli import finding, offline
 from os_brick_healer.cli.finding import Finding, Host, Level
 from os_brick_healer.conf import opts
+from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.provisioner import local_file
 
 CONTEXT = 'os_brick_healer.privileged.context'
@@ -160,6 +161,27 @@ def journal(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:
         told = _writable(host, conf, 'journal', path, found)
         if told.level is not Level.OK:
             yield told
+    path = f'{place}/{offline.JOURNAL}'
+    if host.tree.exists(path):
+        yield from _sound(host.tree.path(path))
+
+
+def _sound(path: str) -> Iterator[Finding]:
+    """Whether the agent could use the journal; silent if so."""
+    try:
+        book = journal_lib.Journal(path, boot_id='', read_only=True)
+        try:
+            damage = book.damage()
+        finally:
+            book.close()
+    except exception.HealerError as e:
+        yield finding.fail('journal', e.sentence,
+                           e.hint or 'see the state_path')
+        return
+    if damage is not None:
+        yield finding.fail(
+            'journal', f'{path} is damaged: {damage}',
+            'restart the agent: it sets it aside and begins a new one')
 
 
 def _room(host: Host, path: str) -> Iterator[Finding]:

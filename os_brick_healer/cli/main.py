@@ -278,7 +278,7 @@ def run_history(session: Session) -> int:
     except client.AgentDown as e:
         found = session.offline(args.volume, args.limit)
         if found.error is not None:
-            raise
+            raise client.AgentDown(f'{e}; {found.error}') from e
         complain(f'{e}; this is from the journal')
         rows, code = offline.as_json(found)['history'], EXIT_NO_AGENT
     if args.json:

@@ -37,11 +37,12 @@ _ARRAY = re.compile(r'md(?:\d{1,7}|_[A-Za-z0-9][A-Za-z0-9_.+-]{0,27})',
                     re.ASCII)
 _DEVICE = re.compile(r'nvme\d{1,6}n\d{1,6}', re.ASCII)
 _CONTROLLER = re.compile(r'nvme\d{1,6}', re.ASCII)
-_NQN = re.compile(r'nqn\.[!-~]{1,219}')
-_NBD = re.compile(r'nbd\d{1,7}')
+#: No comma: nvme writes it between commas for the kernel.
+_NQN = re.compile(r'nqn\.[!-+\--~]{1,219}')
+_NBD = re.compile(r'nbd\d{1,7}', re.ASCII)
 _PLUGIN = re.compile(r'[a-z][a-z0-9_-]{0,31}')
 _HANDOVER = re.compile(r'os-brick-healer-[0-9a-f]{32}')
-_START = re.compile(r'\d{1,20}')
+_START = re.compile(r'\d{1,20}', re.ASCII)
 _MD_UUID = re.compile(r'[0-9a-f]{32}')
 #: An IP address; behind % the interface of a link-local one. Python takes
 #: anything for that, and nvme writes it between commas for the kernel.
@@ -81,7 +82,8 @@ def controller(value: object) -> str:
 
 
 def nqn(value: object) -> str:
-    """An NVMe qualified name: visible ASCII, at most 223 bytes."""
+    """An NVMe qualified name: visible ASCII without commas, at most 223
+    bytes."""
     return _whole(_NQN, value, 'an NVMe qualified name')
 
 
@@ -176,7 +178,8 @@ def volume(value: object) -> str:
             parsed = ''
         if parsed == value:
             return value
-    raise exception.NotOurs(f'cannot accept {value!r}: not a volume id')
+    raise exception.NotOurs(
+        f'cannot accept {_shown(value)}: not a volume id')
 
 
 def plugin(value: object) -> str:
@@ -199,7 +202,8 @@ def socket_of(value: object, owner: str) -> str:
     name = f'/{owner}.sock'
     if (not isinstance(value, str) or not value.startswith('/')
             or not value.endswith(name) or not value.isprintable()
-            or '/../' in value or len(value.encode()) > SOCKET_BYTES_MAX):
+            or '/../' in value or len(value) > SOCKET_BYTES_MAX
+            or not value.isascii()):
         raise exception.NotOurs(
-            f'cannot accept {value!r} as the socket of {owner}')
+            f'cannot accept {_shown(value)} as the socket of {owner}')
     return value

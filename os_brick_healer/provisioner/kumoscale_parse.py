@@ -216,12 +216,12 @@ def targets(answer: reading.Cursor) -> tuple[Target, ...]:
 
 def _target(entry: reading.Cursor) -> Target:
     nqn = entry.maybe('targetName', 'name')
-    if nqn is None or not nqn.text().startswith('nqn.'):
+    if nqn is None:
         raise entry.wrong('a target with an NQN')
     backend = entry.maybe('backend')
     host = entry.maybe('hostId')
     return Target(
-        nqn=nqn.text(),
+        nqn=nqn.nqn(),
         backend=None if backend is None else _persistent_id(backend),
         host=None if host is None else host.text().lower(),
         serves=_serves(entry))

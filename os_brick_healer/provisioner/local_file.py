@@ -111,12 +111,10 @@ def volume(name: base.VolumeId, entry: reading.Cursor,
 
 def replica(entry: reading.Cursor) -> base.Replica:
     """One replica of a volume, or a spare one."""
-    nqn, uuid = entry.key('nqn'), entry.key('namespace_uuid')
-    if not nqn.text().startswith('nqn.'):
-        raise nqn.wrong('an NQN')
+    nqn, uuid = entry.key('nqn').nqn(), entry.key('namespace_uuid')
     size(entry)
     return base.Replica(
-        id=base.ReplicaId(entry.key('id').text()), nqn=nqn.text(),
+        id=base.ReplicaId(entry.key('id').text()), nqn=nqn,
         namespace_uuid=uuid.uuid(),
         portals=tuple(_portal(one) for one in entry.key('portals').each()),
         state=_state(entry.maybe('state')))

@@ -27,6 +27,9 @@ from os_brick_healer import exception
 
 TEXT_MAX = 1024
 
+#: NVMe base specification 2.0, 4.7: 223 bytes. No blank and no comma: nvme
+#: writes it between commas for the kernel.
+_NQN = re.compile(r'nqn\.[!-+\--~]{1,219}')
 _IP = re.compile(r'[0-9A-Fa-f.:]+(?:%[A-Za-z0-9_.-]{1,15})?')
 _UUID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}')
 
@@ -179,6 +182,13 @@ class Cursor:
                               found[16:20], found[20:]))
         if not _UUID.fullmatch(found):
             raise self.wrong('a UUID')
+        return found
+
+    def nqn(self) -> str:
+        """An NVMe qualified name, as nvme and the kernel can take it."""
+        found = self.text()
+        if not _NQN.fullmatch(found):
+            raise self.wrong('an NQN')
         return found
 
     def ip(self) -> str:

@@ -51,22 +51,22 @@ def _request_one(case: case_lib.Case,
     if left_s > 0:
         return saying.say(
             case, Phase.DEGRADED,
-            f'{leg.name} is lost{_how(leg)}; a replacement is requested in '
-            f'{left_s:.0f} s if it does not come back', law=saying.LAW_BOUNDED,
-            look_again_s=left_s)
+            f'{_away(leg)}; a replacement is requested in {left_s:.0f} s if '
+            'that lasts', law=saying.LAW_BOUNDED, look_again_s=left_s)
     if leg.portal_answers is None and leg.probed and not leg.live:
         return saying.say(
             case, Phase.DEGRADED,
-            f'{leg.name} is lost; it is probed once more before a '
-            f'replacement is requested', law=saying.LAW_BOUNDED,
-            look_again_s=1.0)
+            f'{_away(leg)}; it is probed once more before a replacement is '
+            'requested', law=saying.LAW_BOUNDED, look_again_s=1.0)
     return _held(case, leg) or _ask(case, leg, old)
 
 
-def _how(leg: case_lib.Leg) -> str:
+def _away(leg: case_lib.Leg) -> str:
+    said = (f'{leg.name} is lost' if leg.memory.belongs
+            else f'{leg.name} is new and has not come yet')
     if leg.live and leg.namespace is None:
-        return ' (its target lives, but does not show its namespace)'
-    return ''
+        return f'{said} (its target lives, but does not show its namespace)'
+    return said
 
 
 def _wanted(case: case_lib.Case, leg: case_lib.Leg) -> bool:
@@ -142,9 +142,10 @@ def _ask(case: case_lib.Case, leg: case_lib.Leg,
          old: model.Request | None) -> model.Verdict | None:
     if old is not None and _settles_s(case, leg, old) > case.now_s:
         return saying.say(case, Phase.HEALING,
-                    f'it is not known whether the request to replace '
-                    f'{leg.name} was heard: looking for its replica before '
-                    f'asking again', law=saying.LAW_BOUNDED, look_again_s=1.0)
+                    f'a replacement of {leg.name} has been requested: its '
+                    f'answer, or the new replica, is awaited before it is '
+                    f'asked for again', law=saying.LAW_BOUNDED,
+                    look_again_s=1.0)
     if old is not None and old.tries >= limits.REQUEST_TRIES_MAX:
         return saying.say(case, Phase.HELD,
                     f'{leg.name} is lost and {old.tries} requests for a '

@@ -112,8 +112,8 @@ def wait_for_resync(case: case_lib.Case) -> model.Verdict | None:
 def bring_in(case: case_lib.Case) -> model.Verdict | None:
     """A free slot and a replica to fill it: the same leg before a new one."""
     array = saying.array(case)
-    free = array.raid_disks - len(
-        [m for m in array.members if 'faulty' not in m.flags])
+    free = array.raid_disks - sum(
+        'faulty' not in m.flags for m in array.members)
     if free <= 0:
         return None
     ranked = sorted(
@@ -136,13 +136,10 @@ def _bring_one(case: case_lib.Case,
         return None
     if _succeeded(case, leg):
         return None      # given up: its successor is here
-    if leg.memory.superblock is model.Superblock.FOREIGN:
-        if not saying.due(case, leg):
-            return _refused(case, leg)
-    elif not saying.due(case, leg):
-        return None
-    delay_s = _flap_wait_s(case, leg)
-    if delay_s > 0:
+    if not saying.due(case, leg):
+        foreign = leg.memory.superblock is model.Superblock.FOREIGN
+        return _refused(case, leg) if foreign else None
+    if (delay_s := _flap_wait_s(case, leg)) > 0:
         return saying.say(
             case, Phase.DEGRADED,
             f'{leg.name} has been lost {len(leg.memory.losses_s)} times '
@@ -223,9 +220,10 @@ def _connect(case: case_lib.Case,
     portals = tuple(p for p in leg.replica.portals if p not in known)
     if not portals:
         return None                      # live, its namespace is to appear
+    why = 'answers again' if leg.memory.belongs else 'is new and answers'
     return saying.say(
-        case, Phase.HEALING, f'{leg.name} answers again or is new: connect '
-        f'it', law=saying.LAW_NAMED_NOW,
+        case, Phase.HEALING, f'{leg.name} {why}: connect it',
+        law=saying.LAW_NAMED_NOW,
         action=model.ConnectReplica(
             volume=case.seen.key, law=saying.LAW_NAMED_NOW, replica=leg.id,
             nqn=leg.replica.nqn, portals=portals))
@@ -256,6 +254,9 @@ def _add(case: case_lib.Case, leg: case_lib.Leg,
                 array_uuid=array.uuid, replica=leg.replica,
                 device=namespace.device,
                 component_bytes=array.component_bytes))
+    if (leg.replica.state is model.ReplicaState.MISSING
+            and not leg.memory.belongs):
+        return _given_up_early(case, leg)
     return saying.say(
         case, Phase.HEALING,
         f'{leg.name} is connected as {namespace.device}: add it to '
@@ -265,6 +266,21 @@ def _add(case: case_lib.Case, leg: case_lib.Leg,
             array_uuid=array.uuid, replica=leg.replica,
             device=namespace.device, component_bytes=array.component_bytes,
             former=ours is model.Superblock.OURS))
+
+
+def _given_up_early(case: case_lib.Case,
+                    leg: case_lib.Leg) -> model.Verdict:
+    """A replacement that came too late, was reported, and is here now.
+
+    Where no other is to be had it would be named, and refused, for ever.
+    """
+    state = model.ReplicaState.SYNCHRONIZING
+    ours = leg.memory.request or leg.memory.reported is leg.replica.state
+    if ours and _report_due(case, leg, state):
+        return _report(case, leg, state, f'{leg.name} was given up and is '
+                       f'here: tell the provisioner that it is to be filled')
+    return saying.say(case, Phase.HELD, law=saying.LAW_NAMED_NOW, sentence=(
+        f'{leg.name} is not added: the provisioner calls it missing'))
 
 
 # Letting the old one go ----------

@@ -27,7 +27,7 @@ from os_brick_healer.sysfs import reader
 
 BLOCK = '/sys/block'
 SECTOR_BYTES = 512
-_NAME = re.compile(r'nbd\d{1,7}')
+_NAME = re.compile(r'nbd\d{1,7}', re.ASCII)
 
 
 def is_name(text: str) -> bool:

@@ -107,7 +107,7 @@ def with_journal(journal: journal_lib.Journal, path: str) -> None:
     paused = law.attempt(lambda: journal.setting('paused'), path,
                          exception.JournalError)
     law.need(paused is None or isinstance(paused, str), repr(paused))
-    book = records.Records(lambda: journal)     # it never raises
+    book = records.Records(lambda: journal)  # it never raises
     for key in ('v', 'w'):
         row, array = book.row(key), book.known(key)
         law.need(row is None or law.typed(row, journal_lib.AttachRow),

@@ -277,8 +277,8 @@ class Arguments(law.Target):
             law.need(isinstance(found, str) and found.isascii()
                      and found.isprintable() and ' ' not in found,
                      f'{grammar.__name__} lets {found!r} through')
-            law.need(grammar is check.nqn
-                     or not set(str(found)) & set('/,=\'"\\'),
+            odd = ',' if grammar is check.nqn else '/,=\'"\\'
+            law.need(not set(str(found)) & set(odd),
                      f'{grammar.__name__} lets {found!r} through')
 
 

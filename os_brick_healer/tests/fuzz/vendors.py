@@ -74,9 +74,10 @@ def check_volumes(found: Mapping[base.VolumeId, base.Volume]) -> None:
 
 def _check_replica(replica: base.Replica) -> None:
     law.need(replica.id.isprintable() and replica.id != '', repr(replica))
-    law.need(replica.nqn is None or (replica.nqn.isprintable()
-                                     and replica.nqn.startswith('nqn.')),
-             repr(replica))
+    law.need(replica.nqn is None or (
+        replica.nqn.startswith('nqn.') and replica.nqn.isascii()
+        and replica.nqn.isprintable() and not set(replica.nqn) & set(', ')),
+        repr(replica))
     law.need(bool(replica.nqn) or not replica.portals, repr(replica))
     for portal in replica.portals:
         # It becomes an argument of nvme, which puts commas between options.

@@ -14,6 +14,7 @@
 import os
 import pathlib
 import pwd
+import sqlite3
 
 from os_brick_healer.agent import lock
 from os_brick_healer.cli import (
@@ -25,6 +26,7 @@ from os_brick_healer.cli import (
 )
 from os_brick_healer.cli.finding import Finding, Level
 from os_brick_healer.conf import files, opts
+from os_brick_healer.engine import journal
 from os_brick_healer.sysfs import reader
 from os_brick_healer.tests import base
 
@@ -177,6 +179,44 @@ class FilesTest(CheckTestCase):
         self.assertIs(Level.FAIL, self.worst(list(
             check_files.journal(self.host, self.conf))))
 
+    def test_a_journal_that_the_agent_could_not_use_fails(self) -> None:
+        self.set(state_path='/state', control_users=[self.me.pw_name])
+        path = self.root / 'state' / 'journal.sqlite'
+        path.parent.mkdir()
+
+        def said() -> list[str]:
+            found = list(check_files.journal(self.host, self.conf))
+            self.assertEqual([Level.FAIL] * len(found),
+                             [f.level for f in found])
+            return [f'{f.sentence} ({f.hint})' for f in found]
+
+        journal.Journal(str(path), boot_id='b').close()
+        self.assertEqual([], said())
+        db = sqlite3.connect(path)
+        db.execute(f'PRAGMA user_version={journal.VERSION + 98}')
+        db.close()
+        self.assertIn('has version 99', said()[0])
+        path.write_bytes(b'no database' * 999)
+        self.assertIn('it is damaged', said()[0])
+        path.unlink()
+        path.mkdir()
+        self.assertIn('it is a directory', said()[0])
+
+    def test_a_journal_with_a_torn_page_fails(self) -> None:
+        self.set(state_path='/state', control_users=[self.me.pw_name])
+        path = self.root / 'state' / 'journal.sqlite'
+        path.parent.mkdir()
+        book = journal.Journal(str(path), boot_id='b')
+        for n in range(50):
+            book.save_memory('replica', str(n), {'x': 'y' * 500})
+        book.close()
+        whole = bytearray(path.read_bytes())
+        whole[4096:12000] = b'\xff' * (12000 - 4096)
+        path.write_bytes(whole)
+        (found,) = check_files.journal(self.host, self.conf)
+        self.assertIn('is damaged', found.sentence)
+        self.assertIn('sets it aside', found.hint or '')
+
     def privilege(self) -> Level:
         return self.worst(list(check_files.privilege(self.host, self.conf)))
 
@@ -221,6 +261,19 @@ class AgentTest(CheckTestCase):
             self.write_tree(self.root, tree)
             hint = check_agent._running(self.host, self.conf).hint or ''
             self.assertEqual(advised, 'systemctl' in hint)
+
+    def test_a_lock_that_another_user_has_left_is_said(self) -> None:
+        self.set(run_path='/run/x', control_users=['nova'])
+        self.write_tree(self.root, {f'run/x/{lock.NAME}': ''})
+        (self.root / 'run' / 'x' / lock.NAME).chmod(0o644)
+        found = check_agent._running(self.host, self.conf)
+        self.assertIs(Level.WARN, found.level)
+        self.assertIn(f'could not as nova, who cannot write /run/x/'
+                      f'{lock.NAME}', found.sentence)
+        self.assertEqual(f'chown nova /run/x/{lock.NAME}', found.hint)
+        self.set(control_users=[self.me.pw_name])
+        self.assertEqual('does not run', check_agent._running(
+            self.host, self.conf).sentence)
 
     def launch(self, mode: str) -> list[Level]:
         self.set(launch=mode, run_path=str(self.root / 'run'),

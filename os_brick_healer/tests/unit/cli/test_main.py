@@ -163,6 +163,18 @@ class OfflineTest(CliTestCase):
         self.assertNotIn('something else', out)
         self.assertIn('from the journal', err)
 
+    def test_without_a_journal_history_says_why_it_has_none(self) -> None:
+        code, _, err = self.run_it('history')
+        self.assertEqual(3, code)
+        self.assertIn('it does not run', err)
+        self.assertIn('no agent has run with this', err)
+
+    def test_systemctl_is_advised_where_systemd_runs(self) -> None:
+        _, _, err = self.run_it('wake')
+        self.assertEqual(os.path.isdir(client.SYSTEMD_RUNS),
+                         'systemctl start' in err)
+        self.assertIn('os-brick-healer', err)
+
     def test_an_agent_that_is_starting_is_said_to_be(self) -> None:
         held = lock.AgentLock(str(self.run_path), launch='systemd')
         self.addCleanup(held.release)

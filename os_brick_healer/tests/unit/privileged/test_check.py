@@ -67,6 +67,12 @@ class TestNqn(base.TestCase):
         self.assertEqual(longest, check.nqn(longest))
         self.assertTrue(refused(check.nqn, longest + 'x'))
 
+    def test_it_brings_no_options_of_its_own(self) -> None:
+        for good in ('nqn.2024-01.org.example:uuid:1+2-3.4_5', 'nqn.!~'):
+            self.assertEqual(good, check.nqn(good))
+        for bad in ('nqn.a,ctrl_loss_tmo=0', 'nqn.,', 'nqn.a b', 'nqn.'):
+            self.assertTrue(refused(check.nqn, bad), bad)
+
     @given(WORDS)
     def test_it_has_no_blank_and_no_control_character(self, word: str) -> None:
         value = 'nqn.' + word
