@@ -16,13 +16,14 @@ connector is os-brick's factory's, with our package installed; the processes
 are nbdkit's, on a real kernel.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import contextlib
 import dataclasses
 import importlib
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,6 +33,8 @@ import uuid
 from bed.guest import agent as agent_module
 from bed.guest import host
 from bed.guest.agent import Agent
+from bed.guest.agent_unit import UnitAgent
+from bed.guest.nova_compute import NovaCompute
 from bed.guest.scenario import Stage
 from bed.guest.writer import Report, Writer
 
@@ -101,20 +104,17 @@ class Served:
         return pid
 
 
-class MappedAgent(Agent):
-    """The agent of a host that has no storage array."""
-
-    @classmethod
-    def prepare(cls, stage: Stage, **settings: str) -> 'MappedAgent':
-        """Writes the configuration files; settings win over SETTINGS."""
-        HOST_NQN.parent.mkdir(parents=True, exist_ok=True)
-        HOST_NQN.write_text(f'nqn.2014-08.org.nvmexpress:uuid:{uuid.uuid4()}')
-        agent_module.write_config({**SETTINGS, **settings})
-        LOCAL_FILE.write_text('{"format": 1, "volumes": {}, "spares": []}')
-        agent = cls(_Alone(stage))
-        stage.at_exit('keep the agent\'s log', agent.leave_traces)
-        stage.at_exit('end the agent', agent.kill)
-        return agent
+def prepare(stage: Stage, kind: type[Agent],
+            settings: Mapping[str, str]) -> Agent:
+    """An agent that has no storage array; settings win over SETTINGS."""
+    HOST_NQN.parent.mkdir(parents=True, exist_ok=True)
+    HOST_NQN.write_text(f'nqn.2014-08.org.nvmexpress:uuid:{uuid.uuid4()}')
+    agent_module.write_config({**SETTINGS, **settings})
+    LOCAL_FILE.write_text('{"format": 1, "volumes": {}, "spares": []}')
+    agent = kind(_Alone(stage))
+    stage.at_exit('keep the agent\'s log', agent.leave_traces)
+    stage.at_exit('end the agent', agent.kill)
+    return agent
 
 
 class _Alone:
@@ -131,14 +131,27 @@ class MappedHost:
     stage: Stage
     agent: Agent
     volumes: list[Served] = dataclasses.field(default_factory=list)
+    nova: NovaCompute | None = None
     protocol: ClassVar[str] = 'NBD'
 
     @classmethod
     def build(cls, stage: Stage, **settings: str) -> Self:
         """A host with an agent that is configured and not yet started."""
         host.setup_os_brick()
-        agent = MappedAgent.prepare(stage, **settings)
-        return cls.beside(stage, agent)
+        return cls.beside(stage, prepare(stage, Agent, settings))
+
+    @classmethod
+    def under_systemd(cls, stage: Stage, **settings: str) -> Self:
+        """The agent and nova-compute are units, and run as user nova."""
+        host.prepare_directories()
+        nova = NovaCompute(None, user='nova')
+        agent = prepare(stage, UnitAgent, {'launch': 'systemd', **settings})
+        shutil.chown(LOCAL_FILE, 'nova', 'nova')
+        nova.start()
+        built = cls.beside(stage, agent)
+        built.nova = nova
+        DIRECTORY.chmod(0o755)
+        return built
 
     @classmethod
     def beside(cls, stage: Stage, agent: Agent) -> Self:
@@ -148,13 +161,14 @@ class MappedHost:
         stage.at_exit('look at the host a last time', built._leave_traces)
         return built
 
-    @classmethod
-    def connector(cls) -> Any:
+    def connector(self) -> Any:
         """A new connector, as nova makes one for every operation."""
+        if self.nova is not None:
+            return self.nova.connector(self.protocol)
         module = importlib.import_module('os_brick.initiator.connector')
         importlib.import_module('os_brick.initiator.connectors.nvmeof')
         return module.InitiatorConnector.factory(
-            cls.protocol, host.ROOT_HELPER)
+            self.protocol, host.ROOT_HELPER)
 
     def attach(self, alias: str = 'vol1', size_mib: int = 32, *,
                on: pathlib.Path | None = None) -> Served:
@@ -167,6 +181,8 @@ class MappedHost:
         if on is None:
             with volume.file.open('wb') as file:
                 file.truncate(size_mib << 20)
+            if self.nova is not None:
+                shutil.chown(volume.file, 'nova', 'nova')
         return self.connect(volume)
 
     def connect(self, volume: Served) -> Served:

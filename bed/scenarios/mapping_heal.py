@@ -13,11 +13,15 @@
 
 import mmap
 import os
+import pathlib
+import pwd
 import signal
 import threading
 
+from bed.guest.agent_unit import UNIT
+from bed.guest.host import command
 from bed.guest.mapped import connected, Ground, MappedHost, Served
-from bed.guest.scenario import scenario, Stage
+from bed.guest.scenario import Mode, scenario, Stage
 
 #: Three times what the design promises (1.3 s): the guest is emulated.
 STALL_S_MAX = 4.0
@@ -192,3 +196,62 @@ def nbd_killed_unwatched(stage: Stage) -> None:
     mapped.until_flowing(volume, writer)
     mapped.until_well(volume)
     mapped.prove(volume, writer)
+
+
+@scenario(name='nbd-units', item='m12', mode=Mode.SYSTEMD, timeout_s=500)
+def nbd_units(stage: Stage) -> None:
+    """As nova, under systemd: the server outlives all, and is brought back."""
+    mapped = MappedHost.under_systemd(stage)
+    volume = mapped.attach()
+    mapped.agent.wait_until_up()
+    mapped.until_well(volume)
+    stage.check('the server runs as nova', owner(volume.server) == 'nova',
+                owner(volume.server))
+    writer = mapped.write_to(volume)
+    first = volume.server
+    stage.note('nova-compute and the agent are stopped, with all they have')
+    assert mapped.nova is not None
+    mapped.nova.stop()
+    command('systemctl', 'stop', UNIT)
+    stage.stays('the server lives', lambda: volume.servers() == [first], 2)
+    stage.check('the guest writes on', writer.flowing(5))
+    command('systemctl', 'start', UNIT)
+    mapped.agent.wait_until_up()
+    mapped.until_well(volume)
+    writer.forget_stalls()
+    stage.note('the server is killed with -9')
+    volume.signal(signal.SIGKILL)
+    mapped.until_flowing(volume, writer)
+    mapped.until_well(volume)
+    stage.figure('nbd_units_stall_s', writer.worst_stall_s)
+    second = volume.server
+    stage.note("an operator stops the server's unit")
+    command('systemctl', 'stop', unit_of(second))
+    mapped.until_flowing(volume, writer)
+    mapped.until_well(volume)
+    stage.check('each was another process',
+                len({first, second, volume.server}) == 3)
+    stage.note('the agent is killed with -9 in the middle of the next heal')
+    volume.signal(signal.SIGKILL)
+    old = mapped.agent.ask('ping')['pid']
+    os.kill(old, signal.SIGKILL)
+    mapped.until_flowing(volume, writer)
+    stage.wait_until('systemd has restarted the agent', mapped.agent.up, 120)
+    mapped.until_well(volume)
+    mapped.prove(volume, writer)
+    mapped.nova.start()
+    mapped.detach(volume)
+    stage.wait_until('no unit of it is left', lambda: volume.id not in
+                     command('systemctl', 'list-units', '--all',
+                             '--plain', '--no-legend'))
+    stage.check('no device is left', not connected(), connected())
+
+
+def owner(pid: int) -> str:
+    return pwd.getpwuid(os.stat(f'/proc/{pid}').st_uid).pw_name
+
+
+def unit_of(pid: int) -> str:
+    """The systemd unit that a process is in."""
+    text = pathlib.Path(f'/proc/{pid}/cgroup').read_text()
+    return text.strip().rpartition('/')[2]
