@@ -13,7 +13,7 @@
 
 The rooms are asked in order, and the first that has something to say
 decides: *gone, a connector at work, not our device, no server, a server that
-hangs, one that is cut off, one that is not proven, one that is silent, the
+is dying or hangs, one that is cut off, one that is not proven, one that is silent, the
 timer*. The order is
 the safety argument: what must not be touched is settled before anything is
 done to keep requests moving.
@@ -30,6 +30,8 @@ Verdict = model.Verdict
 
 #: Between two looks at what a connector works on, seconds.
 _NOVA_S = 1.0
+#: Between two looks at a process that is about to be gone, seconds.
+_DYING_S = 0.1
 #: Between two looks at requests that wait for slow storage, seconds.
 _SLOW_S = 2.0
 #: First pause after a heal that failed, seconds.
@@ -146,6 +148,17 @@ def _no_server(seen: model.Seen, memory: model.Memory,
                     mounter=mapping.mounter))
 
 
+def _dying(seen: model.Seen, memory: model.Memory,
+           _policy: model.Policy) -> Verdict | None:
+    """A new server beside it could be overtaken by a write of the old one,
+    which the kernel has sent anew, and a newer one after it."""
+    if seen.server is None or not seen.server.dying:
+        return None
+    return _say(Phase.STALLED, memory, _DYING_S,
+                f'{seen.server} of {_name(seen)} was killed, and threads of '
+                'it are still at work in the kernel', law='serve')
+
+
 def _hangs(seen: model.Seen, memory: model.Memory,
            policy: model.Policy) -> Verdict | None:
     server = seen.server
@@ -247,8 +260,8 @@ def _timer(seen: model.Seen, memory: model.Memory,
 
 _Room = Callable[[model.Seen, model.Memory, model.Policy], Verdict | None]
 _ROOMS: tuple[_Room, ...] = (
-    _gone, _nova, _not_ours, _no_server, _hangs, _cut_off, _unproven, _silent,
-    _timer)
+    _gone, _nova, _not_ours, _no_server, _dying, _hangs, _cut_off, _unproven,
+    _silent, _timer)
 
 
 def _linked(seen: model.Seen, memory: model.Memory) -> bool:

@@ -74,8 +74,8 @@ class Observer:
         marks = mounter.marks(mapping.order)
         if known is not None:
             found = process.same(self._tree, known)
-            if found is not None and parse.carries(
-                    found.argv, mounter.program, marks):
+            if found is not None and (found.dying or parse.carries(
+                    found.argv, mounter.program, marks)):
                 return found
         for one in self._running(fresh):
             if parse.carries(one.argv, mounter.program, marks):

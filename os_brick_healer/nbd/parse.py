@@ -70,12 +70,18 @@ class Process:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A process that is there. :ivar argv: its command line."""
+    """A process that is there.
+
+    :ivar argv: its command line.
+    :ivar dying: it was killed, and threads of it are still in the kernel:
+        they may be at work on a write.
+    """
 
     pid: int
     start: str
     stopped: bool
     argv: tuple[str, ...]
+    dying: bool = False
 
     def __str__(self) -> str:
         return f'process {self.pid}'
@@ -97,12 +103,21 @@ def requests(text: str) -> Requests | None:
         in_flight=int(words[_IN_FLIGHT]))
 
 
-def running(pid: int, stat: str, cmdline: str) -> Running | None:
-    """A process from its files; None: it has ended, or they are torn."""
+def running(pid: int, stat: str, cmdline: str,
+            threads: int = 1) -> Running | None:
+    """A process from its files; None: it has ended, or they are torn.
+
+    :param threads: entries of /proc/PID/task. The first thread becomes a
+        zombie before the others have left the kernel, and has no command
+        line from then on.
+    """
     # The command's name may hold spaces and brackets: count after the last.
     words = stat.rpartition(')')[2].split()
-    if len(words) <= _START or words[0] in _ENDED:
+    if len(words) <= _START:
         return None
+    if words[0] in _ENDED:
+        return None if threads < 2 else Running(
+            pid=pid, start=words[_START], stopped=False, argv=(), dying=True)
     return Running(pid=pid, start=words[_START],
                    stopped=words[0] in _STOPPED,
                    argv=tuple(cmdline.rstrip('\0').split('\0')))

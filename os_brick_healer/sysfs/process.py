@@ -29,7 +29,8 @@ def running(tree: reader.Tree, pid: int) -> parse.Running | None:
     if text is None:
         return None
     line = tree.read(f'{PROC}/{pid}/cmdline', COMMAND_BYTES_MAX)
-    return parse.running(pid, text, line or '')
+    threads = 1 if line else len(tree.listdir(f'{PROC}/{pid}/task'))
+    return parse.running(pid, text, line or '', threads)
 
 
 def same(tree: reader.Tree, one: parse.Process) -> parse.Running | None:

@@ -50,6 +50,12 @@ class LookTest(base.TestCase):
         again = judge(world.seen(server=None, now_s=1001.0), memory)
         self.assertEqual((1000.0,), again.memory.deaths_s)
 
+    def test_beside_a_server_that_is_dying_none_is_started(self) -> None:
+        dying = dataclasses.replace(world.server(), dying=True, argv=())
+        found = judge(world.seen(server=dying, link_dead_s=999.0))
+        self.assertEqual((Phase.STALLED, None), (found.phase, found.action))
+        self.assertLess(found.look_again_s, 0.2)
+
     def test_a_server_nobody_knew_has_to_prove_itself(self) -> None:
         found = judge(world.seen(server=world.server(200)))
         self.assertIsInstance(found.action, model.Prove)

@@ -13,6 +13,7 @@
 
 from collections.abc import Callable, Iterable
 import os
+import shutil
 import subprocess
 import sys
 
@@ -87,6 +88,19 @@ class ObserverTest(base.TestCase):
     def test_a_zombie_serves_nobody(self) -> None:
         self.ground.process(12, state='Z')
         self.assertIsNone(self.look().server)
+
+    def test_threads_that_outlive_the_first_one_are_the_server(self) -> None:
+        self.ground.process(12)
+        known = model.Process(pid=12, start='84')
+        self.ground.process(12, state='Z')
+        self.ground.write('proc/12/cmdline', '')
+        for thread in ('12', '13'):
+            self.ground.write(f'proc/12/task/{thread}/stat', '')
+        found = self.look(known).server
+        assert found is not None
+        self.assertTrue(found.dying)
+        shutil.rmtree(self.ground.root / 'proc/12/task/13')
+        self.assertIsNone(self.look(known).server)
 
     def test_many_deaths_share_one_list_and_hands_take_a_new_one(
             self) -> None:

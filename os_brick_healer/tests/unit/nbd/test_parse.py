@@ -59,6 +59,13 @@ class RunningTest(base.TestCase):
             self.assertEqual(alive, found is not None)
             self.assertEqual(stopped, bool(found and found.stopped))
 
+    def test_threads_that_are_left_keep_a_zombie_alive(self) -> None:
+        zombie = PROCESS.replace(') S', ') Z')
+        self.assertIsNone(parse.running(1, zombie, '', 1))
+        self.assertEqual(
+            parse.Running(pid=1, start='98765', stopped=False, argv=(),
+                          dying=True), parse.running(1, zombie, '', 2))
+
     @given(st.text(max_size=80), st.text(max_size=80))
     def test_hostile_files_are_a_process_or_nothing(self, stat: str,
                                                     line: str) -> None:
