@@ -13,10 +13,9 @@
 
 The rooms are asked in order, and the first that has something to say
 decides: *gone, a connector at work, not our device, no server, a server that
-is dying or hangs, one that is cut off, one that is not proven, one that is silent, the
-timer*. The order is
-the safety argument: what must not be touched is settled before anything is
-done to keep requests moving.
+is dying, that hangs, that is cut off, that is not proven, that is silent,
+the timer*. The order is the safety argument: what must not be touched is
+settled before anything is done to keep requests moving.
 """
 
 from collections.abc import Callable
