@@ -192,11 +192,13 @@ mapping_opts: list[cfg.Opt] = [
         help='Seconds that requests of a mapped device wait for a new '
              'server after its own has died, before they fail.'),
     cfg.IntOpt(
-        'mapping_request_timer', default=1000, min=50, max=30000,
+        'mapping_request_timer', default=200, min=50, max=30000,
         help='Milliseconds after which the kernel looks again at a request '
              "that does not come back, while a volume is mapped (the block "
              "layer's own 30000 is given back afterwards). What was under "
-             'way when a server died goes on only then.'),
+             'way when a server died goes on only then. The block layer '
+             'adds up to a second. Each look at each request of slow storage '
+             "is a line in the kernel's log."),
     cfg.FloatOpt(
         'mapping_attach_timeout', default=15.0, min=0.5, max=600.0,
         help='Seconds that a new server of a mapped volume is given to '
