@@ -13,10 +13,9 @@
 """Each healer does its one thing, when it is due, and not before."""
 
 import dataclasses
-import math
 from typing import Any
 
-from os_brick_healer.engine import limits, verdict
+from os_brick_healer.engine import verdict
 from os_brick_healer.replica import case as case_lib
 from os_brick_healer.replica import heal, model
 from os_brick_healer.tests import base
@@ -226,6 +225,29 @@ class BringInTest(_Heal):
             model.AddSpare(**same),
             self.done(out, superblock=model.Superblock.BLANK))
 
+    def test_a_new_one_that_is_called_missing_is_not_filled(self) -> None:
+        missing = world.leg('b', None, state=Prov.MISSING)
+        blank = model.Superblock.BLANK
+        one: dict[str, Any] = {'superblock': blank, 'belongs': False,
+                               'published': True}
+        found = self.bring(missing, **one)
+        assert found is not None
+        self.assertEqual((None, Phase.HELD), (found.action, found.phase))
+        # Unless it was we who called it that: then it is told otherwise.
+        for more in ({'request': a_request(None)},
+                     {'reported': Prov.MISSING}):
+            self.assertEqual(model.ReportState(
+                volume=world.KEY, law='tell-what-is-lost', replica=B,
+                state=Prov.SYNCHRONIZING), self.done(missing, **one, **more))
+        found = self.bring(missing, reported=Prov.SYNCHRONIZING,
+                           report_next_s=2000.0, request=a_request(None),
+                           **one)
+        assert found is not None
+        self.assertIsNone(found.action)
+        # A leg that was lost is called missing, too, and is filled.
+        self.assertIsInstance(self.done(missing, superblock=blank),
+                              model.AddSpare)
+
     def test_it_waits_for_its_next_try(self) -> None:
         self.assertIsNone(self.bring(world.leg('b', None), next_try_s=1000.1))
         self.assertIsNotNone(self.bring(world.leg('b', None),
@@ -340,132 +362,3 @@ class BringInTest(_Heal):
                 request=request)
             self.assertIs(brings, found is not None
                           and found.action is not None, f'{request}')
-
-
-class RetireTest(_Heal):
-
-    def retire(self, *legs: world.Leg, raid_disks: int = 2,
-               **ones: One) -> model.Action | None:
-        found = heal.retire(self.case(
-            *legs, raid_disks=raid_disks,
-            ones={model.ReplicaId(k): v for k, v in ones.items()}))
-        return None if found is None else found.action
-
-    def test_what_was_replaced_goes_once_all_is_in_sync(self) -> None:
-        out = world.leg('b', None, path=None)
-        self.assertEqual(
-            model.ConfirmRemoval(
-                volume=world.KEY, replica=B, array='md127',
-                law='remove-only-after-the-successor-is-in-sync',
-                array_uuid=world.UUID, successor=C),
-            self.retire(world.leg('a'), out, world.leg('c'),
-                        b=One(request=a_request())))
-        self.assertIsNone(self.retire(
-            world.leg('a'), out, world.leg('c', 'spare'),
-            b=One(request=a_request())))
-        self.assertIsNone(self.retire(
-            world.leg('a'), out, world.leg('c'),
-            b=One(request=a_request(None))))
-
-    def test_what_the_provisioner_takes_away_goes(self) -> None:
-        going = world.leg('b', None, path=None, state=Prov.TERMINATING)
-        found = self.retire(world.leg('a'), going, world.leg('c'))
-        assert isinstance(found, model.ConfirmRemoval)
-        self.assertIsNone(found.successor)
-        self.assertIsNone(self.retire(
-            world.leg('a'), world.leg('b', state=Prov.TERMINATING)))
-
-    def test_of_three_the_first_goes_before_all_is_in_sync(self) -> None:
-        out = world.leg('b', None, path=None)
-        asked = One(request=a_request())
-        self.assertIsInstance(self.retire(
-            world.leg('a'), out, world.leg('c'), raid_disks=3, b=asked),
-            model.ConfirmRemoval)
-        # Alone it is no second copy; and another's successor is not its.
-        self.assertIsNone(self.retire(
-            out, world.leg('c'), raid_disks=3, b=asked))
-        self.assertIsNone(self.retire(
-            world.leg('a'), out, world.leg('d'), raid_disks=3, b=asked))
-
-    def test_what_came_too_late_goes(self) -> None:
-        late = world.leg('c', None, path=None)
-        both = (world.leg('a'), world.leg('b'))
-        for b, c, goes in (
-                (One(request=a_request()), One(), True),
-                (One(request=a_request()), One(belongs=True), False),
-                (One(request=a_request(None)), One(), False),
-                (One(), One(), False),
-                (One(request=a_request()),
-                 One(superblock=model.Superblock.FOREIGN), False)):
-            found = self.retire(*both, late, b=b, c=c)
-            self.assertIs(goes, found is not None, f'{b} {c}')
-        # Its leg is named no more; or is still out.
-        self.assertIsNotNone(self.retire(
-            world.leg('a'), world.leg('d'), late,
-            b=One(request=a_request()), c=One()))
-        self.assertIsNone(self.retire(
-            world.leg('a'), world.leg('b', 'spare'), late,
-            b=One(request=a_request()), c=One()))
-
-    def test_what_was_displaced_goes(self) -> None:
-        """a came back after c had taken its place; b has lost its slot."""
-        legs = (world.leg('a'), world.leg('b', None, path=None),
-                world.leg('c'))
-        asked, lost = One(request=a_request()), One(belongs=True, lost_s=1.0)
-        self.assertIsInstance(self.retire(*legs, a=asked, b=lost),
-                              model.ConfirmRemoval)
-        for a, b in ((One(), lost), (asked, One(lost_s=1.0)),
-                     (asked, One(belongs=True)),
-                     (One(request=a_request(B)), lost)):
-            self.assertIsNone(self.retire(*legs, a=a, b=b))
-        self.assertIsNone(self.retire(*legs, raid_disks=3, a=asked, b=lost))
-
-
-class WithdrawnTest(_Heal):
-
-    def of(self, one: One | None, **changes: Any) -> case_lib.Case:
-        paths = world.seen(world.leg('c')).paths[C]
-        former = {C: model.Former(paths=paths, device=None)}
-        return self.case(former=former, ones={} if one is None else {C: one},
-                         **changes)
-
-    def test_it_is_disconnected_in_its_time(self) -> None:
-        wait_s = limits.WITHDRAWN_S
-        for one, left_s in (
-                (One(unnamed_s=NOW_S - wait_s), 0.0),
-                (One(unnamed_s=NOW_S - wait_s + 1.0), 1.0),
-                (One(unnamed_s=1.0), 0.0),
-                (One(unnamed_s=1.0, next_try_s=NOW_S + 2.0), 2.0),
-                (One(), wait_s), (None, math.inf)):
-            case = self.of(one)
-            self.assertEqual(left_s, heal.withdrawn_in_s(case))
-            found = heal.withdrawn(case)
-            self.assertIs(left_s == 0.0, found is not None, f'{one}')
-        self.assertEqual(math.inf, heal.withdrawn_in_s(self.case()))
-
-    def test_what_is_done_and_said(self) -> None:
-        case = self.of(One(unnamed_s=NOW_S - 90.0))
-        found = heal.withdrawn(case)
-        assert found is not None
-        self.assertEqual((Phase.HEALTHY, model.DisconnectPaths(
-            volume=world.KEY, law='add-only-what-is-named-now', replica=C,
-            paths=case.seen.former[C].paths)), (found.phase, found.action))
-        self.assertIn('replica c for 90 s', found.sentence)
-        found = heal.withdrawn(dataclasses.replace(
-            case, seen=dataclasses.replace(
-                case.seen, array=self.case(world.leg('a')).seen.array)))
-        assert found is not None
-        self.assertEqual(Phase.DEGRADED, found.phase)
-
-    def test_one_that_waits_keeps_no_other(self) -> None:
-        case = self.of(One(unnamed_s=NOW_S))
-        d = model.ReplicaId('d')
-        both = dataclasses.replace(
-            case, memory=model.Memory(replicas={
-                C: One(unnamed_s=NOW_S), d: One(unnamed_s=1.0)}),
-            seen=dataclasses.replace(case.seen, former={
-                **case.seen.former, d: case.seen.former[C]}))
-        found = heal.withdrawn(both)
-        assert found is not None
-        assert isinstance(found.action, model.DisconnectPaths)
-        self.assertEqual(d, found.action.replica)

@@ -245,3 +245,24 @@ class SentenceTest(base.TestCase):
         self.assertEqual(
             [risk.NOTHING, risk.TELL, risk.TUNE, risk.CONNECT, risk.ADD,
              risk.BREAK, risk.REPLACE, risk.REMOVE], sorted(risk))
+
+
+class FactsTest(base.TestCase):
+
+    def test_a_member_is_in_sync_until_md_fails_it(self) -> None:
+        for words, in_sync in (('in_sync', True), ('in_sync,blocked', True),
+                               ('in_sync,faulty', False), ('spare', False),
+                               ('faulty', False)):
+            member = model.Member(device='nvme0n1', slot=0,
+                                  flags=frozenset(words.split(',')))
+            self.assertIs(in_sync, member.in_sync, words)
+
+    def test_a_copy_is_as_far_as_it_is_known(self) -> None:
+        for done, total, speed, percent, eta_s in (
+                (250, 1000, 25, 25.0, 15.0), (0, 1000, 25, 0.0, 20.0),
+                (1000, 1000, 25, 100.0, 0.0), (250, 1000, None, 25.0, None),
+                (250, 1000, 0, 25.0, None), (None, 1000, 25, None, None),
+                (250, None, 25, None, None), (0, 0, 25, None, None)):
+            sync = model.Sync(action='recover', done_sectors=done,
+                              total_sectors=total, speed_kib_s=speed)
+            self.assertEqual((percent, eta_s), (sync.percent, sync.eta_s))

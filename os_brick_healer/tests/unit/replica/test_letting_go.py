@@ -1,0 +1,180 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What was replaced goes after its successor has come, and not before."""
+
+import dataclasses
+import math
+from typing import Any
+
+from os_brick_healer.engine import limits, verdict
+from os_brick_healer.replica import case as case_lib
+from os_brick_healer.replica import heal, model
+from os_brick_healer.tests import base
+from os_brick_healer.tests.unit.replica import world
+
+A, B, C = (model.ReplicaId(n) for n in 'abc')
+NOW_S = 1000.0
+Phase = verdict.Phase
+Prov = model.ReplicaState
+One = model.ReplicaMemory
+
+
+def a_request(arrived: model.ReplicaId | None = C,
+              **changes: Any) -> model.Request:
+    made = model.Request(
+        id='q', asked_s=1.0, tries=1, known=frozenset((A, B)),
+        state=(model.RequestState.ACCEPTED if arrived is None
+               else model.RequestState.ARRIVED), arrived=arrived)
+    return dataclasses.replace(made, **changes)
+
+
+class _Heal(base.TestCase):
+
+    def case(self, *legs: world.Leg, around: case_lib.Around | None = None,
+             ones: dict[model.ReplicaId, One] | None = None,
+             memory: dict[str, Any] | None = None,
+             **changes: Any) -> case_lib.Case:
+        return case_lib.Case(
+            seen=world.seen(*(legs or (world.leg('a'), world.leg('b'))),
+                            now_s=NOW_S, **changes),
+            memory=model.Memory(replicas=ones or {}, **(memory or {})),
+            policy=world.POLICY, around=around or case_lib.Around())
+
+
+class RetireTest(_Heal):
+
+    def retire(self, *legs: world.Leg, raid_disks: int = 2,
+               **ones: One) -> model.Action | None:
+        found = heal.retire(self.case(
+            *legs, raid_disks=raid_disks,
+            ones={model.ReplicaId(k): v for k, v in ones.items()}))
+        return None if found is None else found.action
+
+    def test_what_was_replaced_goes_once_all_is_in_sync(self) -> None:
+        out = world.leg('b', None, path=None)
+        self.assertEqual(
+            model.ConfirmRemoval(
+                volume=world.KEY, replica=B, array='md127',
+                law='remove-only-after-the-successor-is-in-sync',
+                array_uuid=world.UUID, successor=C),
+            self.retire(world.leg('a'), out, world.leg('c'),
+                        b=One(request=a_request())))
+        self.assertIsNone(self.retire(
+            world.leg('a'), out, world.leg('c', 'spare'),
+            b=One(request=a_request())))
+        self.assertIsNone(self.retire(
+            world.leg('a'), out, world.leg('c'),
+            b=One(request=a_request(None))))
+
+    def test_what_the_provisioner_takes_away_goes(self) -> None:
+        going = world.leg('b', None, path=None, state=Prov.TERMINATING)
+        found = self.retire(world.leg('a'), going, world.leg('c'))
+        assert isinstance(found, model.ConfirmRemoval)
+        self.assertIsNone(found.successor)
+        self.assertIsNone(self.retire(
+            world.leg('a'), world.leg('b', state=Prov.TERMINATING)))
+
+    def test_of_three_the_first_goes_before_all_is_in_sync(self) -> None:
+        out = world.leg('b', None, path=None)
+        asked = One(request=a_request())
+        self.assertIsInstance(self.retire(
+            world.leg('a'), out, world.leg('c'), raid_disks=3, b=asked),
+            model.ConfirmRemoval)
+        # Alone it is no second copy; and another's successor is not its.
+        self.assertIsNone(self.retire(
+            out, world.leg('c'), raid_disks=3, b=asked))
+        self.assertIsNone(self.retire(
+            world.leg('a'), out, world.leg('d'), raid_disks=3, b=asked))
+
+    def test_what_came_too_late_goes(self) -> None:
+        late = world.leg('c', None, path=None)
+        both = (world.leg('a'), world.leg('b'))
+        for b, c, goes in (
+                (One(request=a_request()), One(), True),
+                (One(request=a_request()), One(belongs=True), False),
+                (One(request=a_request(None)), One(), False),
+                (One(), One(), False),
+                (One(request=a_request()),
+                 One(superblock=model.Superblock.FOREIGN), False)):
+            found = self.retire(*both, late, b=b, c=c)
+            self.assertIs(goes, found is not None, f'{b} {c}')
+        # Its leg is named no more; or is still out.
+        self.assertIsNotNone(self.retire(
+            world.leg('a'), world.leg('d'), late,
+            b=One(request=a_request()), c=One()))
+        self.assertIsNone(self.retire(
+            world.leg('a'), world.leg('b', 'spare'), late,
+            b=One(request=a_request()), c=One()))
+
+    def test_what_was_displaced_goes(self) -> None:
+        """a came back after c had taken its place; b has lost its slot."""
+        legs = (world.leg('a'), world.leg('b', None, path=None),
+                world.leg('c'))
+        asked, lost = One(request=a_request()), One(belongs=True, lost_s=1.0)
+        self.assertIsInstance(self.retire(*legs, a=asked, b=lost),
+                              model.ConfirmRemoval)
+        for a, b in ((One(), lost), (asked, One(lost_s=1.0)),
+                     (asked, One(belongs=True)),
+                     (One(request=a_request(B)), lost)):
+            self.assertIsNone(self.retire(*legs, a=a, b=b))
+        self.assertIsNone(self.retire(*legs, raid_disks=3, a=asked, b=lost))
+
+
+class WithdrawnTest(_Heal):
+
+    def of(self, one: One | None, **changes: Any) -> case_lib.Case:
+        paths = world.seen(world.leg('c')).paths[C]
+        former = {C: model.Former(paths=paths, device=None)}
+        return self.case(former=former, ones={} if one is None else {C: one},
+                         **changes)
+
+    def test_it_is_disconnected_in_its_time(self) -> None:
+        wait_s = limits.WITHDRAWN_S
+        for one, left_s in (
+                (One(unnamed_s=NOW_S - wait_s), 0.0),
+                (One(unnamed_s=NOW_S - wait_s + 1.0), 1.0),
+                (One(unnamed_s=1.0), 0.0),
+                (One(unnamed_s=1.0, next_try_s=NOW_S + 2.0), 2.0),
+                (One(), wait_s), (None, math.inf)):
+            case = self.of(one)
+            self.assertEqual(left_s, heal.withdrawn_in_s(case))
+            found = heal.withdrawn(case)
+            self.assertIs(left_s == 0.0, found is not None, f'{one}')
+        self.assertEqual(math.inf, heal.withdrawn_in_s(self.case()))
+
+    def test_what_is_done_and_said(self) -> None:
+        case = self.of(One(unnamed_s=NOW_S - 90.0))
+        found = heal.withdrawn(case)
+        assert found is not None
+        self.assertEqual((Phase.HEALTHY, model.DisconnectPaths(
+            volume=world.KEY, law='add-only-what-is-named-now', replica=C,
+            paths=case.seen.former[C].paths)), (found.phase, found.action))
+        self.assertIn('replica c for 90 s', found.sentence)
+        found = heal.withdrawn(dataclasses.replace(
+            case, seen=dataclasses.replace(
+                case.seen, array=self.case(world.leg('a')).seen.array)))
+        assert found is not None
+        self.assertEqual(Phase.DEGRADED, found.phase)
+
+    def test_one_that_waits_keeps_no_other(self) -> None:
+        case = self.of(One(unnamed_s=NOW_S))
+        d = model.ReplicaId('d')
+        both = dataclasses.replace(
+            case, memory=model.Memory(replicas={
+                C: One(unnamed_s=NOW_S), d: One(unnamed_s=1.0)}),
+            seen=dataclasses.replace(case.seen, former={
+                **case.seen.former, d: case.seen.former[C]}))
+        found = heal.withdrawn(both)
+        assert found is not None
+        assert isinstance(found.action, model.DisconnectPaths)
+        self.assertEqual(d, found.action.replica)
