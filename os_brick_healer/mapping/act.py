@@ -187,6 +187,8 @@ class Hands:
 
         :raises HealerError: it failed, and nothing is left of it.
         """
+        # The first call starts the privileged helper, which takes a while.
+        self.nbd.prepare(mounter=mapping.mounter, timeout_s=CONNECT_S)
         until_s = self.clock() + self.policy().attach_s
         if self.servers.mounter(mapping).style is base.Style.ITSELF:
             return self._map_by_itself(mapping, until_s)
@@ -213,7 +215,6 @@ class Hands:
                        until_s: float) -> model.Mapping:
         """The server makes the device; it is found by its cookie."""
         order = mapping.order
-        self.nbd.prepare(mounter=mapping.mounter, timeout_s=CONNECT_S)
         server = self.servers.start(mapping, until_s)
 
         def made() -> bool:
