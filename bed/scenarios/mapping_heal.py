@@ -110,7 +110,7 @@ def nbd_slow_storage(stage: Stage) -> None:
     stage.note('a new agent does not take it for dead either')
     mapped.agent.kill()
     mapped.agent.start()
-    mapped.until_says(volume, 'has not come back')
+    mapped.until_says(volume, 'the storage behind it is slow')
     stage.stays('the server is left alone',
                 lambda: volume.servers() == [old], 10)
     ground.thaw()
