@@ -105,7 +105,9 @@ def build(options: argparse.Namespace, project_dir: pathlib.Path) -> int:
     image.ensure_host_packages()
     wanted = image.recipe(project_dir)
     if options.prune:
-        for path in image.stale_images(wanted):
+        needed = {item.packages for item in scenarios.load().values()}
+        for path in image.stale_images([
+                image.recipe(project_dir, packages) for packages in needed]):
             image.say(f'deleting {path}')
             if path.is_dir():
                 shutil.rmtree(path)

@@ -36,9 +36,10 @@ from bed import chroot, initramfs
 SUITE = 'bookworm'
 KERNEL_PACKAGE = 'linux-image-cloud-amd64'
 GUEST_PACKAGES = (
-    'ca-certificates', 'dbus', 'iproute2', 'kmod', 'mdadm', 'mount',
-    'nftables', 'nvme-cli', 'openssl', 'procps', 'python3', 'python3-venv',
-    'sudo', 'systemd-sysv', 'udev', 'util-linux', 'uuid-runtime',
+    'ca-certificates', 'dbus', 'e2fsprogs', 'iproute2', 'kmod', 'mdadm',
+    'mount', 'nbdkit', 'nftables', 'nvme-cli', 'openssl', 'procps',
+    'python3', 'python3-venv', 'sudo', 'systemd-sysv', 'udev', 'util-linux',
+    'uuid-runtime',
     KERNEL_PACKAGE)
 # What the scenarios need beside the project's own requirements. The exact
 # os-brick is the one that the documentation's figures were measured with.
@@ -248,9 +249,10 @@ class _workspace:
         shutil.rmtree(self._path, ignore_errors=True)
 
 
-def stale_images(keep: Recipe) -> Iterator[pathlib.Path]:
-    """What is in the cache that the current recipe does not use."""
-    names = {keep.hash, f'base-{keep.base_hash}.tar'}
+def stale_images(keep: Sequence[Recipe]) -> Iterator[pathlib.Path]:
+    """What is in the cache that no current recipe uses."""
+    names = {name for one in keep
+             for name in (one.hash, f'base-{one.base_hash}.tar')}
     if cache_dir().is_dir():
         for path in sorted(cache_dir().iterdir()):
             if path.name not in names and not path.name.startswith('accel'):

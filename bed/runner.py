@@ -56,6 +56,10 @@ def _seconds(value: float | None) -> str:
     return '     - s' if value is None else f'{value:6.1f} s'
 
 
+# Two scenarios of one run may need the same image.
+_BUILDING = threading.Lock()
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
     """What every guest of one run shares."""
@@ -72,6 +76,14 @@ class Ground:
         machine.accelerator(built)
         return cls(image=built, out_dir=out_dir,
                    payload=payload.ensure(project_dir, out_dir))
+
+
+def image_for(chosen: Scenario, ground: Ground) -> image.Image:
+    """The usual image, or one with what a scenario needs beside it."""
+    if not chosen.packages:
+        return ground.image
+    with _BUILDING:
+        return image.ensure(image.recipe(extra_packages=chosen.packages))
 
 
 def play(chosen: Scenario, ground: Ground, params: Mapping[str, str],
@@ -99,7 +111,7 @@ def _play(chosen: Scenario, ground: Ground, params: Mapping[str, str],
                       timeout_s=(chosen.timeout_s + BOOT_ALLOWANCE_S)
                       * patience,
                       memory_mib=chosen.memory_mib),
-        ground.image, ground.payload, log_dir, on_event)
+        image_for(chosen, ground), ground.payload, log_dir, on_event)
     kernel_log = _keep_artifacts(outcome, log_dir)
     told: dict[str, Any] = outcome.last('result') or {}
     alarms = console.alarms(

@@ -24,6 +24,9 @@ from os_brick_healer.conf import opts
 from os_brick_healer.conf import policy as policy_lib
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.engine import loop, threads, wake
+from os_brick_healer.mapping import bounds
+from os_brick_healer.mapping import build as mapping_build
+from os_brick_healer.mapping import wing as mapping_lib
 from os_brick_healer.metrics import catalogue
 from os_brick_healer.provisioner import base, loader
 from os_brick_healer.replica import act, laws, locks, observe, probe
@@ -140,14 +143,19 @@ def build(conf: cfg.ConfigOpts, *, run_mode: str,
         observer=observe.Observer(tree, clock, pulse), pulse=pulse,
         prober=prober, hands=hands, journal=journal, clock=clock,
         process_start=journal_lib.process_start)
+    mapped = mapping_build.build(conf, tree=tree, journal=journal,
+                                 listener=waker, clock=clock)
     engine = loop.Engine(
-        (wing,), journal=journal, waits=waker, clock=clock,
+        (wing, mapped), journal=journal, waits=waker, clock=clock,
         paused=conf[opts.GROUP].paused,
         runs=threads.Threads(waker.post, {
             'flow': FLOW_THREADS, 'network': NETWORK_THREADS,
-            'kernel': policy.heals_max, 'ask': 1}),
+            'kernel': policy.heals_max, 'ask': 1,
+            **mapping_build.lanes(conf)}),
         count=catalogue.count)
     engine.reload_hooks.append(functools.partial(_reload, conf, wing, truth))
+    engine.reload_hooks.append(
+        functools.partial(_reload_mapping, conf, mapped))
     LOG.info('the agent runs (%s, profile %s)', run_mode,
              conf[opts.GROUP].profile)
     return engine
@@ -157,6 +165,11 @@ def _reload(conf: cfg.ConfigOpts, wing: wing_lib.ReplicaWing,
             truth: truth_lib.Truth) -> None:
     wing.policy = policy_lib.policy(conf)
     truth.close()
+
+
+def _reload_mapping(conf: cfg.ConfigOpts,
+                    wing: mapping_lib.MappingWing) -> None:
+    wing.policy = bounds.policy(conf)
 
 
 def _host_name(conf: cfg.ConfigOpts) -> str:

@@ -78,3 +78,9 @@ class ProvisionerRefused(ProvisionerError):
     """A clear no (denied, unknown volume): trying again will not help."""
 
     transient = False
+
+
+class MounterRefused(HealerError):
+    """A mounter does not, or must not, serve what it was told to."""
+
+    transient = False

@@ -19,10 +19,10 @@ import shutil
 import signal
 import socket
 import subprocess
-from typing import Any, TYPE_CHECKING
+from typing import Any, Protocol, TYPE_CHECKING
 
 from bed.guest import host as host_module
-from bed.guest.scenario import Failed
+from bed.guest.scenario import Failed, Stage
 
 if TYPE_CHECKING:
     from bed.guest.world import World
@@ -38,11 +38,17 @@ SETTINGS = {'provisioner': 'kumoscale', 'grace_period': '5',
             'provisioner_interval': '2', 'launch': 'none'}
 
 
+class Staged(Protocol):
+    """What an agent needs of its world once it is configured."""
+
+    stage: Stage
+
+
 @dataclasses.dataclass(slots=True)
 class Agent:
     """The agent of this host; configure() first."""
 
-    world: 'World'
+    world: Staged
     process: subprocess.Popen[bytes] | None = None
 
     @classmethod

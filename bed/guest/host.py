@@ -160,11 +160,11 @@ class Host:
                 ROOT_HELPER, '127.0.0.1', self.multipath, False, host='bed'))
         return self._properties
 
-    def connector(self) -> Any:
+    def connector(self, protocol: str = 'NVMEOF') -> Any:
         """A new connector, as nova makes one for every operation."""
         connector = _module('os_brick.initiator.connector')
         return connector.InitiatorConnector.factory(
-            'NVMEOF', ROOT_HELPER, use_multipath=self.multipath,
+            protocol, ROOT_HELPER, use_multipath=self.multipath,
             device_scan_attempts=3, enforce_multipath=False)
 
     def attach(self, volume: Volume) -> Attachment:

@@ -51,9 +51,10 @@ CALL_DEADLINE_S = 180.0
 class NovaCompute(Host):
     """The same words as Host, done in another process."""
 
-    def __init__(self, cinder: Cinder, *, multipath: bool = False,
+    def __init__(self, cinder: Cinder | None, *, multipath: bool = False,
                  user: str = 'root') -> None:
-        self.cinder = cinder
+        if cinder is not None:
+            self.cinder = cinder
         self.multipath = multipath
         self._properties: Properties | None = None
         self._user = user
@@ -113,30 +114,31 @@ class NovaCompute(Host):
                                      multipath=self.multipath)
         return self._properties
 
-    def connector(self) -> Any:
-        return _RemoteConnector(self.multipath)
+    def connector(self, protocol: str = 'NVMEOF') -> Any:
+        return _RemoteConnector(self.multipath, protocol)
 
 
 class _RemoteConnector:
     """The methods of os-brick's connector that nova calls."""
 
-    def __init__(self, multipath: bool) -> None:
+    def __init__(self, multipath: bool, protocol: str) -> None:
         self._multipath = multipath
+        self._protocol = protocol
 
     def connect_volume(self, connection: Properties) -> Any:
         return _call('connect', multipath=self._multipath,
-                     connection=connection)
+                     protocol=self._protocol, connection=connection)
 
     def disconnect_volume(self, connection: Properties,
                           device_info: Properties, force: bool = False,
                           ignore_errors: bool = False) -> None:
         _call('disconnect', multipath=self._multipath, force=force,
-              connection=connection, device_info=device_info,
-              ignore_errors=ignore_errors)
+              protocol=self._protocol, connection=connection,
+              device_info=device_info, ignore_errors=ignore_errors)
 
     def extend_volume(self, connection: Properties) -> Any:
         return _call('extend', multipath=self._multipath,
-                     connection=connection)
+                     protocol=self._protocol, connection=connection)
 
 
 def _call(operation: str, **arguments: object) -> Any:
@@ -158,17 +160,20 @@ def _call(operation: str, **arguments: object) -> Any:
 
 def _perform(order: Properties) -> Any:
     host = _LocalHost(order['multipath'])
+    protocol = order.get('protocol', 'NVMEOF')
     match order['operation']:
         case 'properties':
             return host.properties
         case 'connect':
-            return host.connector().connect_volume(order['connection'])
+            return host.connector(protocol).connect_volume(
+                order['connection'])
         case 'disconnect':
-            return host.connector().disconnect_volume(
+            return host.connector(protocol).disconnect_volume(
                 order['connection'], order['device_info'],
                 force=order['force'], ignore_errors=order['ignore_errors'])
         case 'extend':
-            return host.connector().extend_volume(order['connection'])
+            return host.connector(protocol).extend_volume(
+                order['connection'])
         case unknown:
             raise ValueError(f'no such operation: {unknown}')
 

@@ -44,6 +44,7 @@ class Scenario:
     timeout_s: float
     memory_mib: int
     healer: bool
+    packages: tuple[str, ...]
     allow_console: tuple[Allowed, ...]
     play: 'Callable[[Stage], None]'
 
@@ -59,6 +60,7 @@ REGISTRY: dict[str, Scenario] = {}
 def scenario(*, name: str, item: str, core: bool = False,
              mode: Mode | str = Mode.SCRIPT, timeout_s: float = 240.0,
              memory_mib: int = 1024, healer: bool = True,
+             packages: tuple[str, ...] = (),
              allow_console: tuple[Allowed, ...] = ()
              ) -> 'Callable[[Callable[[Stage], None]], Scenario]':
     """Registers a function as a scenario.
@@ -67,6 +69,8 @@ def scenario(*, name: str, item: str, core: bool = False,
     :param item: the item of the plan that it proves ('1', '10', 'bed')
     :param core: whether ``--core`` plays it
     :param timeout_s: in guest seconds, the boot not counted
+    :param packages: of Debian, that it needs beside those of the usual
+        image: it is played in an image of its own
     :param healer: False for a host where our package is not installed
     """
     def register(play: 'Callable[[Stage], None]') -> Scenario:
@@ -76,6 +80,7 @@ def scenario(*, name: str, item: str, core: bool = False,
         REGISTRY[name] = Scenario(
             name=name, item=item, core=core, mode=Mode(mode), play=play,
             timeout_s=timeout_s, memory_mib=memory_mib, healer=healer,
+            packages=tuple(sorted(packages)),
             allow_console=allow_console)
         return REGISTRY[name]
     return register

@@ -148,6 +148,11 @@ class Writer:
         return list(self._ask('verify', path=path or self.path, offset=0,
                               direct=True, timeout_s=300.0)['wrong'])
 
+    def verify_file(self, path: str) -> list[str]:
+        """The same in a file that a server wrote to, as others see it."""
+        return list(self._ask('verify', path=path, offset=0, direct=False,
+                              timeout_s=300.0)['wrong'])
+
     def verify_medium(self, medium: pathlib.Path) -> list[str]:
         """The same on a leg's own bytes, where MD put the data."""
         with medium.open('rb') as file:

@@ -11,6 +11,7 @@
 # under the License.
 """What the hook and the mixin add to connect_volume, on a real kernel."""
 
+import functools
 import importlib
 import statistics
 from typing import Any
@@ -25,7 +26,7 @@ ATTACHES = 7
 STOCK = 'os_brick.initiator.connectors.nvmeof'
 
 
-def stock_connector(multipath: bool) -> Any:
+def stock_connector(multipath: bool, _protocol: str = 'NVMEOF') -> Any:
     """os-brick's own connector, as if we were not installed."""
     module = importlib.import_module(STOCK)
     return module.NVMeOFConnector(
@@ -53,7 +54,8 @@ def connect(stage: Stage) -> None:
             if who == 'stock':
                 module.nvmeof_agent = None
                 world.host.connector = (  # type: ignore[method-assign]
-                    lambda: stock_connector(world.host.multipath))
+                    functools.partial(stock_connector,
+                                      world.host.multipath))
             began_s = stage.now_s()
             attachment = world.host.connect(volume, connection)
             took_s = stage.now_s() - began_s

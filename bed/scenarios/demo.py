@@ -12,11 +12,13 @@
 """``make demo``: the main job, before your eyes."""
 
 import pathlib
+import signal
 import time
 from typing import Any
 
 from bed.guest import host
 from bed.guest.agent import Agent
+from bed.guest.mapped import MappedHost
 from bed.guest.scenario import scenario, Stage
 from bed.guest.storage import Cut
 from bed.guest.world import World
@@ -28,7 +30,7 @@ SYNC_SPEED_MAX = '16384'
 
 @scenario(name='demo', item='demo', timeout_s=600)
 def demo(stage: Stage) -> None:
-    """A replicated volume loses a leg and is healed before your eyes."""
+    """A replicated volume loses a leg, and then a mapped one its process."""
     world = World.build(stage, backends=3)
     agent = Agent.configure(world, launch='process', grace_period='8')
     stage.note('nova-compute attaches a volume; nothing else starts the '
@@ -55,6 +57,24 @@ def demo(stage: Stage) -> None:
     for line in agent.history().splitlines():
         stage.note(f'  {line}')
     world.prove_data(attachment, writer, in_sync=[kept, volume.legs[-1]])
+    mapped_heal(stage, agent)
+
+
+def mapped_heal(stage: Stage, agent: Agent) -> None:
+    """The other kind of volume: the process that serves it is killed."""
+    stage.note('a second volume: a process serves it over NBD')
+    mapped = MappedHost.beside(stage, agent)
+    volume = mapped.attach('vol2')
+    mapped.until_well(volume)
+    writer = mapped.write_to(volume)
+    pid = volume.signal(signal.SIGKILL)
+    stage.note(f'process {pid} is killed with -9; the guest goes on writing')
+    mapped.until_flowing(volume, writer)
+    mapped.until_well(volume)
+    stage.note(f'[{agent.phase(volume.id)}] {mapped.sentence(volume)}')
+    stage.note(f'the worst write waited {writer.worst_stall_s:.2f} s')
+    mapped.prove(volume, writer)
+    mapped.detach(volume)
 
 
 def watch(stage: Stage, agent: Agent, key: str, done: Any) -> None:

@@ -123,14 +123,15 @@ def idle(status: Mapping[str, Any], key: str) -> bool:
 
 
 def find(status: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The volume that an operator means: key, alias, array or the
-    beginning of a key that no other volume has.
+    """The volume that an operator means: key, alias, array, device or
+    the beginning of a key that no other volume has.
 
     :raises HealerError: none, or more than one.
     """
     volumes: list[dict[str, Any]] = list(status.get('volumes') or ())
     exact = [v for v in volumes
-             if name in (v.get('key'), v.get('alias'), v.get('array'))]
+             if name in (v.get('key'), v.get('alias'), v.get('array'),
+                         v.get('device'))]
     found = exact or [v for v in volumes
                       if str(v.get('key')).startswith(name)]
     if len(found) == 1:

@@ -90,10 +90,11 @@ def status(told: Mapping[str, Any], *, width: int = 100, now_wall: float,
     volumes = sorted(told.get('volumes') or (), key=_urgency)
     lines = [*agent(told.get('agent') or {}, now_wall), '']
     if not volumes:
-        return '\n'.join([*lines, 'No replicated volume is attached to this '
-                                  'host.'])
+        return '\n'.join([*lines, 'No volume that could be healed is '
+                                  'attached to this host.'])
     detailed = verbose or len(volumes) <= DETAILED_MAX
-    rows = table(('VOLUME', 'ALIAS', 'ARRAY', 'PHASE', 'SINCE', 'LEGS'),
+    rows = table(('VOLUME', 'ALIAS', 'DEVICE', 'PHASE', 'SINCE',
+                  'SERVED BY'),
                  map(_row, volumes))
     lines.append(rows[0])
     for row, volume in zip(rows[1:], volumes, strict=True):
@@ -141,14 +142,32 @@ def _provisioner(told: Mapping[str, Any]) -> str:
 
 
 def _row(volume: Mapping[str, Any]) -> tuple[str, ...]:
-    legs = volume.get('legs') or ()
-    good = sum(1 for leg in legs if leg.get('state') == 'in_sync')
     key = safe(volume.get('key'))
     return (key if len(key) <= _KEY_WIDTH_MAX
             else key[:_KEY_WIDTH_MAX - 3] + '...',
-            safe(volume.get('alias') or '-'), safe(volume.get('array') or '-'),
+            safe(volume.get('alias') or '-'), _device(volume) or '-',
             safe(volume.get('phase')), duration(volume.get('since_s')),
-            f'{good} of {len(legs)} in sync' if legs else '-')
+            _served_by(volume))
+
+
+def _device(volume: Mapping[str, Any]) -> str:
+    """An array, or the device of a volume that a process serves."""
+    return safe(volume.get('array') or volume.get('device') or '')
+
+
+def _served_by(volume: Mapping[str, Any]) -> str:
+    """Its legs, or its process."""
+    legs = volume.get('legs') or ()
+    if legs:
+        good = sum(1 for leg in legs if leg.get('state') == 'in_sync')
+        return f'{good} of {len(legs)} legs in sync'
+    mounter, server = volume.get('mounter'), volume.get('server')
+    if not mounter:
+        return '-'
+    if not server:
+        return f'{safe(mounter)}: no process'
+    return f'{safe(mounter)}: process {safe(server.get("pid"))}' + (
+        ', stopped' if server.get('stopped') else '')
 
 
 def details(volume: Mapping[str, Any], width: int = 100) -> list[str]:
@@ -161,6 +180,8 @@ def details(volume: Mapping[str, Any], width: int = 100) -> list[str]:
     sync = volume.get('sync')
     if sync:
         lines.append(_INDENT + progress(sync))
+    if volume.get('waiting'):
+        lines.append(f'{_INDENT}{safe(volume["waiting"])} requests wait')
     legs = volume.get('legs') or ()
     if legs:
         lines += table(('REPLICA', 'DEVICE', 'LEG', 'PROVISIONER', 'PATHS',
@@ -215,7 +236,7 @@ def explain(told: Mapping[str, Any], *, width: int = 100,
     volume = told['volume']
     lines = [f'volume  {safe(volume.get("key"))}',
              f'alias   {safe(volume.get("alias") or "-")}',
-             f'array   {safe(volume.get("array") or "none on this host")}',
+             f'device  {_device(volume) or "none on this host"}',
              f'phase   {safe(volume.get("phase"))} for '
              f'{duration(volume.get("since_s"))}']
     if volume.get('law'):
@@ -229,8 +250,9 @@ def explain(told: Mapping[str, Any], *, width: int = 100,
                                       with_key=False)])
 
 
-_SHOWN = frozenset(('kind', 'key', 'alias', 'array', 'phase', 'since_s',
-                    'law', 'sentence', 'action', 'intent', 'sync', 'legs'))
+_SHOWN = frozenset(('kind', 'key', 'alias', 'array', 'device', 'waiting',
+                    'phase', 'since_s', 'law', 'sentence', 'action',
+                    'intent', 'sync', 'legs'))
 
 
 def history(rows: Iterable[Mapping[str, Any]], *, when: When,

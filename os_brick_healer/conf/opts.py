@@ -178,7 +178,52 @@ connect_opts: list[cfg.Opt] = [
              'then lost for good: set it for one attach, then unset it.'),
 ]
 
-ALL_OPTS = agent_opts + connect_opts + heal_opts + kumoscale_opts + local_opts
+mapping_opts: list[cfg.Opt] = [
+    cfg.StrOpt(
+        'rbd_mounter', default='krbd',
+        choices=[
+            ('krbd', "the kernel's rbd driver, as os-brick alone does it"),
+            ('rbd-nbd', 'a process, which is brought back when it dies'),
+        ],
+        help='How RBD images are mapped that are attached to the host '
+             'itself (not by QEMU).'),
+    cfg.IntOpt(
+        'mapping_reattach_timeout', default=86400, min=1, max=2592000,
+        help='Seconds that requests of a mapped device wait for a new '
+             'server after its own has died, before they fail.'),
+    cfg.IntOpt(
+        'mapping_request_timer', default=200, min=50, max=30000,
+        help='Milliseconds after which the kernel looks again at a request '
+             "that does not come back, while a volume is mapped (the block "
+             "layer's own 30000 is given back afterwards). What was under "
+             'way when a server died goes on only then. The block layer '
+             'adds up to a second. Each look at each request of slow storage '
+             "is a line in the kernel's log."),
+    cfg.FloatOpt(
+        'mapping_attach_timeout', default=15.0, min=0.5, max=600.0,
+        help='Seconds that a new server of a mapped volume is given to '
+             'serve, before it is killed and another one is tried.'),
+    cfg.FloatOpt(
+        'mapping_proof_timeout', default=5.0, min=0.1, max=60.0,
+        help='Seconds that a read through a new server is waited for.'),
+    cfg.FloatOpt(
+        'mapping_hang_time', default=2.0, min=0.2, max=600.0,
+        help='Seconds that requests of a mapped device wait, none of them '
+             'ending, before its server is asked whether it lives.'),
+    cfg.FloatOpt(
+        'mapping_answer_timeout', default=1.0, min=0.1, max=60.0,
+        help='Seconds that it is given to answer, before it is killed.'),
+    cfg.FloatOpt(
+        'mapping_retry_max', default=30.0, min=0.25, max=3600.0,
+        help='Longest pause (seconds) between two tries to serve a mapped '
+             'volume again.'),
+    cfg.IntOpt(
+        'mapping_heals_max', default=8, min=1, max=64,
+        help='How many mapped volumes are served again at once.'),
+]
+
+ALL_OPTS = (agent_opts + connect_opts + heal_opts + kumoscale_opts
+            + local_opts + mapping_opts)
 
 
 def register(conf: cfg.ConfigOpts) -> None:

@@ -14,6 +14,8 @@
 What is used of it, by the names that os-brick 7.1 gives.
 """
 
+from typing import Any
+
 # "import a.b as b" and not "from a import b": the tree that mypy sees has a
 # directory os_brick of its own, which holds nothing but the hook.
 import os_brick.exception as exception
@@ -26,6 +28,7 @@ BrickException = exception.BrickException
 ExceptionChainer = exception.ExceptionChainer
 VolumeDeviceNotFound = exception.VolumeDeviceNotFound
 NVMeOFConnector = nvmeof.NVMeOFConnector
+BaseLinuxConnector = base.BaseLinuxConnector
 ProcessExecutionError = processutils.ProcessExecutionError
 get_host_nqn = utils.get_host_nqn
 synchronized = base.synchronized
@@ -46,3 +49,10 @@ def host_uuid() -> str | None:
     """The host's id as nova told it to cinder: the root file system's."""
     uuid: str | None = NVMeOFConnector(root_helper=None)._get_host_uuid()
     return uuid
+
+
+def rbd_connector() -> Any:
+    """os-brick's connector for RBD; imported when it is built, since who
+    attaches replicated volumes need not have what Ceph's needs."""
+    import os_brick.initiator.connectors.rbd as rbd  # noqa: PLC0415
+    return rbd.RBDConnector

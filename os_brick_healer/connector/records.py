@@ -54,6 +54,9 @@ class Records:
     def attach_done(self, key: str) -> None:
         self._write(lambda j: j.attach_done(key))
 
+    def attach_note(self, key: str, connection: Mapping[str, Any]) -> None:
+        self._write(lambda j: j.attach_note(key, connection))
+
     def attach_undo(self, key: str) -> None:
         self._write(lambda j: j.attach_undo(key))
 

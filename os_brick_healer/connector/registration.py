@@ -40,6 +40,12 @@ MAPPING = '_connector_mapping_linux'
 PROTOCOLS = ('NVME', 'NVMEOF')
 STOCK = 'os_brick.initiator.connectors.nvmeof.NVMeOFConnector'
 OURS = 'os_brick_healer.connector.nvmeof.HealingNVMeOFConnector'
+RBD = 'RBD'
+STOCK_RBD = 'os_brick.initiator.connectors.rbd.RBDConnector'
+OURS_RBD = 'os_brick_healer.connector.rbd.HealingRBDConnector'
+#: A protocol that os-brick does not have: see connector.nbd.
+NBD = 'NBD'
+OURS_NBD = 'os_brick_healer.connector.nbd.HealingNBDConnector'
 
 
 def install() -> None:
@@ -61,6 +67,9 @@ def register() -> bool:
     for protocol in PROTOCOLS:
         if mapping.get(protocol) == STOCK:
             mapping[protocol] = OURS
+    if mapping.get(RBD) == STOCK_RBD:
+        mapping[RBD] = OURS_RBD
+    mapping.setdefault(NBD, OURS_NBD)
     return all(mapping.get(protocol) == OURS for protocol in PROTOCOLS)
 
 

@@ -100,6 +100,12 @@ class AttachRow:
     connection: Mapping[str, Any]
     wall_s: float
 
+    @property
+    def kind(self) -> str:
+        """The wing that it belongs to; a connection without a word of it
+        is a replicated volume's."""
+        return str(self.connection.get('kind', 'replica'))
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Remembered:
@@ -292,6 +298,13 @@ class Journal:
     def attach_done(self, volume: str) -> None:
         """The volume is connected."""
         self._set_state(volume, 'attached')
+
+    def attach_note(self, volume: str,
+                    connection: Mapping[str, Any]) -> None:
+        """More is known of a connection than when it was begun."""
+        with self._write() as db:
+            db.execute('UPDATE attachment SET connection=? WHERE volume=?',
+                       (_dump(connection), volume))
 
     def attach_undo(self, volume: str) -> None:
         """The connect failed: back to what was before it."""

@@ -21,7 +21,7 @@ event costs time (the next poll finds the change), never correctness.
   once it has been read from its start (drivers/md/md.c, mdstat_poll).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 import contextlib
 import dataclasses
 import os
@@ -79,6 +79,7 @@ class Waker:
         self._mdstat_next_s = 0.0
         self._mdstat: int | None = None
         self._watch_mdstat()
+        self._sources: dict[int, Callable[[], Iterable[str]]] = {}
         self._uevents = self._open_uevents() if uevents else None
         self.problems: list[str] = []
         if uevents and self._uevents is None:
@@ -117,6 +118,21 @@ class Waker:
         self._poll.register(sock.fileno(), select.POLLIN)
         return sock
 
+    def listen(self, fd: int, take: Callable[[], Iterable[str]]) -> None:
+        """Wait for a wing's own descriptor, too. On the loop's thread.
+
+        :param take: called when it is readable; the kernel devices that it
+            concerns. What stays readable for ever (the descriptor of a
+            process that has ended) must be taken off the list by it.
+        """
+        self._sources[fd] = take
+        self._poll.register(fd, select.POLLIN)
+
+    def unlisten(self, fd: int) -> None:
+        """No longer; before the descriptor is closed."""
+        if self._sources.pop(fd, None) is not None:
+            self._poll.unregister(fd)
+
     def post(self, call: Callable[[], None]) -> None:
         """Have the loop's thread make a call soon. From any thread."""
         with self._lock:
@@ -142,6 +158,8 @@ class Waker:
             elif fd == self._mdstat:
                 md = True
                 _drain(fd)
+            elif fd in self._sources:
+                devices.update(self._sources[fd]())
             elif self._uevents is not None:
                 lost = self._receive(self._uevents, devices) or lost
         self._call_posted()

@@ -19,7 +19,8 @@ from os_brick_healer.metrics import counters
 PREFIX = 'os_brick_healer'
 
 VOLUMES = counters.Gauge(
-    f'{PREFIX}_volumes', 'Volumes of this host by phase.', ('phase',))
+    f'{PREFIX}_volumes', 'Volumes of this host by kind and phase.',
+    ('kind', 'phase'))
 ACTIONS = counters.Counter(
     f'{PREFIX}_actions_total',
     'Actions taken, by kind and result (ok, failed).',
@@ -92,10 +93,11 @@ def from_status(status: Mapping[str, Any], elapsed_s: float = 0.0) -> None:
     agent = status.get('agent') or {}
     phases: dict[counters.LabelValues, float] = {}
     for volume in status.get('volumes') or ():
-        slot = (str(volume.get('phase')),)
+        slot = (str(volume.get('kind')), str(volume.get('phase')))
         phases[slot] = phases.get(slot, 0.0) + 1.0
     VOLUMES.replace(phases)
-    stalled = phases.get(('stalled',), 0.0)
+    stalled = sum((count for (_, phase), count in phases.items()
+                   if phase == 'stalled'), 0.0)
     STALLED.set(stalled)
     STALL_SECONDS.add(amount=stalled * max(0.0, elapsed_s))
     PAUSED.set(1.0 if agent.get('paused') is not None else 0.0)

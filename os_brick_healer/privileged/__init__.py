@@ -11,9 +11,9 @@
 #    under the License.
 """Everything that runs as root, behind one privsep context.
 
-The entry points (``privileged.md``, ``privileged.nvme``) take plain typed
-values, check each of them again, look the named thing up in sysfs again,
-and only then act. There is no entry point that runs a given command.
+The entry points (``privileged.md``, ``nvme``, ``nbd``, ``unit``) take plain
+typed values, check each of them again, look the named thing up in sysfs
+again, and only then act. There is no entry point that runs a given command.
 """
 
 from collections.abc import Callable
@@ -44,14 +44,16 @@ SECTION = 'privsep_os_brick_healer'
 # programs by root"): mdadm and nvme are bounded by the service's
 # CapabilityBoundingSet, if at all.
 # CAP_NET_ADMIN: sock_diag's SOCK_DESTROY (net/core/sock_diag.c).
-CAPABILITIES = [c.CAP_SYS_ADMIN, c.CAP_NET_ADMIN]
+# CAP_KILL: a server that hangs may be another user's process.
+CAPABILITIES = [c.CAP_SYS_ADMIN, c.CAP_NET_ADMIN, c.CAP_KILL]
 
 # Threads of the privileged process. A command in uninterruptible sleep (an
 # mdadm that reads a dead leg) keeps its thread until the kernel lets go,
 # and what makes it let go may be the deletion of a controller that waits
 # for a thread. oslo.privsep's default, the number of processors, is too
-# few for that.
-THREADS = 16
+# few for that. Both wings use them, and a read through a server that has
+# just come up may hang, too.
+THREADS = 32
 
 # How much longer than its own deadline a call may take to come back:
 # queueing, starting the process, and killing it.

@@ -31,6 +31,7 @@ ATTRIBUTES = {
 
 NQN_LENGTH_MAX = 223       # NVMe base specification 2.0, 4.7: 223 bytes
 TIMEOUT_S_MAX = 3600.0
+SOCKET_BYTES_MAX = 107     # sun_path of unix(7), without its end
 
 _ARRAY = re.compile(r'md(?:\d{1,7}|_[A-Za-z0-9][A-Za-z0-9_.+-]{0,27})',
                     re.ASCII)
@@ -38,6 +39,10 @@ _DEVICE = re.compile(r'nvme\d{1,6}n\d{1,6}', re.ASCII)
 _CONTROLLER = re.compile(r'nvme\d{1,6}', re.ASCII)
 #: No comma: nvme writes it between commas for the kernel.
 _NQN = re.compile(r'nqn\.[!-+\--~]{1,219}')
+_NBD = re.compile(r'nbd\d{1,7}', re.ASCII)
+_PLUGIN = re.compile(r'[a-z][a-z0-9_-]{0,31}')
+_HANDOVER = re.compile(r'os-brick-healer-[0-9a-f]{32}')
+_START = re.compile(r'\d{1,20}', re.ASCII)
 _MD_UUID = re.compile(r'[0-9a-f]{32}')
 #: An IP address; behind % the interface of a link-local one. Python takes
 #: anything for that, and nvme writes it between commas for the kernel.
@@ -157,3 +162,48 @@ def attribute(name: object, value: object) -> tuple[str, int]:
         raise exception.NotOurs(f'cannot set attribute {_shown(name)}')
     low, high = ATTRIBUTES[name]
     return name, number(value, low, high, name)
+
+
+def nbd(value: object) -> str:
+    """A kernel name of a network block device: nbd0."""
+    return _whole(_NBD, value, 'the kernel name of an nbd device')
+
+
+def volume(value: object) -> str:
+    """A volume's id, a uuid in lower case: also its device's cookie."""
+    if isinstance(value, str):
+        try:
+            parsed = str(uuid.UUID(value))
+        except ValueError:
+            parsed = ''
+        if parsed == value:
+            return value
+    raise exception.NotOurs(
+        f'cannot accept {_shown(value)}: not a volume id')
+
+
+def plugin(value: object) -> str:
+    """A plugin's name."""
+    return _whole(_PLUGIN, value, 'the name of a plugin')
+
+
+def handover(value: object) -> str:
+    """Where a connection is handed over, see ``privileged.handing``."""
+    return _whole(_HANDOVER, value, 'a place of handing over')
+
+
+def start(value: object) -> str:
+    """A process's start, in clock ticks since boot."""
+    return _whole(_START, value, 'the start of a process')
+
+
+def socket_of(value: object, owner: str) -> str:
+    """Where the server of a volume listens: a path that names it."""
+    name = f'/{owner}.sock'
+    if (not isinstance(value, str) or not value.startswith('/')
+            or not value.endswith(name) or not value.isprintable()
+            or '/../' in value or len(value) > SOCKET_BYTES_MAX
+            or not value.isascii()):
+        raise exception.NotOurs(
+            f'cannot accept {_shown(value)} as the socket of {owner}')
+    return value

@@ -53,7 +53,7 @@ def start_transient(*, config_files: tuple[str, ...],
     uid = asking_uid(os.environ)
     if uid == 0:
         for path in (*paths[0], *paths[1]):
-            _only_roots(path)
+            only_roots(path)
     # What has failed before is kept by name and would be in the way.
     command.run(['systemctl', 'reset-failed', TRANSIENT],
                 check.timeout(timeout_s))
@@ -120,7 +120,7 @@ def _paths(values: object) -> tuple[str, ...]:
     return tuple(values)
 
 
-def _only_roots(path: str) -> None:
+def only_roots(path: str) -> None:
     """Refuse what others can write: it names commands that root runs."""
     path = os.path.realpath(path)
     while True:
@@ -133,7 +133,7 @@ def _only_roots(path: str) -> None:
         loose = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky
         if found.st_uid != 0 or loose:
             raise exception.NotOurs(
-                f'cannot run the agent as root with {path}: because others '
+                f'cannot run as root with {path}: because others '
                 'than root can write it',
                 hint='chown root and chmod go-w, or run nova-compute as '
                      'nova')

@@ -12,14 +12,11 @@
 """The one provisioner plugin that the operator named; who this host is."""
 
 from collections.abc import Callable
-from importlib import metadata
 import socket
 
 from oslo_config import cfg
-from stevedore import driver
-from stevedore import exception as stevedore_exception
 
-from os_brick_healer import exception
+from os_brick_healer import exception, plugins
 from os_brick_healer.conf import opts
 from os_brick_healer.provisioner import base
 
@@ -55,34 +52,12 @@ def load(conf: cfg.ConfigOpts, host: base.HostIdentity, *,
 
 def installed() -> tuple[str, ...]:
     """The names of all plugins; none of them is imported."""
-    return tuple(sorted(
-        {point.name for point in metadata.entry_points(group=NAMESPACE)}))
+    return plugins.installed(NAMESPACE)
 
 
 def _find(name: str) -> object:
-    try:
-        return driver.DriverManager(
-            NAMESPACE, name, on_load_failure_callback=_raise,
-            warn_on_missing_entrypoint=False).driver
-    except stevedore_exception.MultipleMatches:
-        found = metadata.entry_points(group=NAMESPACE, name=name)
-        raise _cannot(name, 'it is installed more than once: ' + ', '.join(
-            sorted(point.value for point in found)),
-            'uninstall all but one') from None
-    except stevedore_exception.NoMatches:
-        raise _cannot(
-            name, 'no such plugin is installed (there are: '
-            f'{", ".join(installed()) or "none"})',
-            'install the vendor\'s package beside os-brick-healer, or '
-            f'change [{opts.GROUP}] provisioner') from None
-    except Exception as error:
-        raise _cannot(
-            name, f'its import fails with {type(error).__name__}: {error}',
-            'reinstall the package it comes from') from error
-
-
-def _raise(_manager: object, _point: object, error: BaseException) -> None:
-    raise error
+    return plugins.find(NAMESPACE, name, f'[{opts.GROUP}] provisioner',
+                        _cannot)
 
 
 def _cannot(name: str, cause: str,

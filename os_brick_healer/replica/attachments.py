@@ -19,6 +19,9 @@ from os_brick_healer import exception
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.replica import model
 
+#: The journal's rows that are of this wing.
+KIND = 'replica'
+
 
 class Attachments:
     """The journal's attachments, read again when somebody has written.
@@ -47,7 +50,8 @@ class Attachments:
             return []
         old = self._rows
         self._rows = {_key(row.volume): row
-                      for row in self._journal.attachments()}
+                      for row in self._journal.attachments()
+                      if row.kind == KIND}
         self._version = version
         return [k for k in {*old, *self._rows}
                 if old.get(k) != self._rows.get(k)]
@@ -63,7 +67,7 @@ class Attachments:
             if self._journal.data_version() != self._version:
                 row = self._journal.attachment(
                     key if row is None else row.volume)
-        if row is None:
+        if row is None or row.kind != KIND:
             return None
         state = self._state(row)
         alive = (state is not model.AttachState.ATTACHED

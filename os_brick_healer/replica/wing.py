@@ -18,6 +18,7 @@ from typing import Any
 
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.engine import limits, loop, verdict, wake
+from os_brick_healer.engine import slots as slots_lib
 from os_brick_healer.provisioner import base
 from os_brick_healer.replica import (
     attachments,
@@ -33,7 +34,6 @@ from os_brick_healer.replica import (
 from os_brick_healer.replica import case as case_lib
 from os_brick_healer.replica import decide as decide_lib
 from os_brick_healer.replica import pulse as pulse_lib
-from os_brick_healer.replica import slots as slots_lib
 from os_brick_healer.replica import truth as truth_lib
 
 Phase = verdict.Phase

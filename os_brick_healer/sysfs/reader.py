@@ -27,8 +27,9 @@ ATTRIBUTE_BYTES_MAX = 65536
 
 #: sysfs answers ENODEV (ENXIO, EINVAL) when the object behind an open
 #: directory has been removed meanwhile; md does so for a member that left.
+#: /proc answers ESRCH for a process that ends while its file is read.
 _GONE = frozenset((errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.ENOTDIR,
-                   errno.EINVAL, errno.ELOOP))
+                   errno.EINVAL, errno.ELOOP, errno.ESRCH))
 
 
 class ReadError(exception.HealerError):

@@ -18,7 +18,7 @@ code anew with the change in it, and runs the room's own tests up to the first
 that fails. That is some twenty times quicker than a process of its
 own for each, and nobody else who works in this tree notices.
 
-    python -m os_brick_healer.tests.mutation engine.pacing replica.slots
+    python -m os_brick_healer.tests.mutation engine.pacing engine.slots
 """
 
 from collections.abc import Iterator, Sequence

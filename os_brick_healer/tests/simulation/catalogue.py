@@ -235,7 +235,7 @@ BUGS = (
         'engine.loop:Engine._look', 'except Exception as e:',
         'except ZeroDivisionError as e:')),
     _bug('a-turn-is-never-given-back', '9.converge', (
-        'replica.slots:Slots.give_back', 'self._holding.discard(key)',
+        'engine.slots:Slots.give_back', 'self._holding.discard(key)',
         'pass'), setup={'heals_max': 1, 'volumes': 4}),
     _bug('dead-legs-are-never-given-up', '7.stall', (
         'replica.flow:_dead', 'if not survivors:', 'if True:')),

@@ -18,7 +18,7 @@ import pathlib
 import tomllib
 import unittest
 
-from os_brick_healer.replica import slots
+from os_brick_healer.engine import slots
 from os_brick_healer.tests import base, mutation, pure
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -68,7 +68,7 @@ class PureTest(base.TestCase):
                 room.rpartition('.')[2] == r for room in pure.ROOMS)})
 
     def test_its_tests_notice_a_change(self) -> None:
-        room = 'replica.slots'
+        room = 'engine.slots'
         source = (ROOT / pure.path(room)).read_text()
         self.assertTrue(mutation.survives(room, source, 60.0))
         self.assertTrue(mutation.survives(room, source + '# said', 60.0))

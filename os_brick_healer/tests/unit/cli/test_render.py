@@ -59,9 +59,9 @@ class StatusTest(base.TestCase):
             '1h01m\n'
             'provisioner  local, a file, answered 2s ago\n'
             '\n'
-            'VOLUME                                ALIAS  ARRAY  PHASE'
-            '      SINCE  LEGS\n'
-            f'{key}  vol-7  md7    resyncing  2m10s  1 of 2 in sync\n'
+            'VOLUME                                ALIAS  DEVICE  PHASE'
+            '      SINCE  SERVED BY\n'
+            f'{key}  vol-7  md7     resyncing  2m10s  1 of 2 legs in sync\n'
             '    why  leg nvme2n1 is being filled\n'
             '    now  wait [abc123]\n'
             '    recovery [##########...............]  40.0 %  120.0 MiB/s  '
@@ -92,7 +92,7 @@ class StatusTest(base.TestCase):
             paused='maintenance', journal_error='disk full',
             provisioner={'name': 'kumoscale', 'error': 'no answer'}))
         for said in ('PAUSED       maintenance', 'JOURNAL      disk full',
-                     'ERROR: no answer', 'No replicated volume'):
+                     'ERROR: no answer', 'No volume that could be'):
             self.assertIn(said, text)
 
     def test_unknown_is_said_and_not_guessed(self) -> None:

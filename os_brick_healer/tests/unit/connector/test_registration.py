@@ -46,6 +46,14 @@ OURS = 'HealingNVMeOFConnector'
 STOCK = 'NVMeOFConnector'
 
 
+OTHERS = '''
+from os_brick.initiator import connector
+for protocol in ('RBD', 'NBD'):
+    built = connector.InitiatorConnector.factory(protocol, None)
+    print(type(built).__name__, end='/')
+'''
+
+
 class RegistrationTest(base.TestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -67,6 +75,18 @@ class RegistrationTest(base.TestCase):
         self.assertEqual(0, done.returncode, done.stderr)
         self.errors = done.stderr
         return done.stdout.split()[-1]
+
+    def test_mapped_volumes_get_connectors_of_ours(self) -> None:
+        self.assertEqual('HealingRBDConnector/HealingNBDConnector/',
+                         self.run_python(OTHERS))
+
+    def test_with_a_part_of_it_missing_rbd_is_os_brick_s(self) -> None:
+        first = '''
+import sys
+sys.modules['os_brick_healer.connector.rbd_mixin'] = None
+'''
+        self.assertEqual('RBDConnector/HealingNBDConnector/',
+                         self.run_python(first + OTHERS))
 
     def test_the_factory_first(self) -> None:
         self.assertEqual(OURS, self.run_python(FACTORY))

@@ -92,6 +92,25 @@ class WakerTest(base.TestCase):
         self.assertLess(time.monotonic() - begin, 10)
         self.assertEqual([1, 2], made)
 
+    def test_a_wing_may_have_descriptors_of_its_own(self) -> None:
+        waker = self.waker()
+        read, write = os.pipe()
+        self.addCleanup(os.close, read)
+        self.addCleanup(os.close, write)
+
+        def take() -> list[str]:
+            os.read(read, 10)
+            return ['nbd3', 'nbd4']
+
+        waker.listen(read, take)
+        self.assertEqual(wake.Woken(), waker.wait(0.01))
+        os.write(write, b'.')
+        self.assertEqual({'nbd3', 'nbd4'}, waker.wait(5.0).devices)
+        waker.unlisten(read)
+        os.write(write, b'.')
+        self.assertEqual(wake.Woken(), waker.wait(0.01))
+        waker.unlisten(read)
+
     def test_a_host_without_md_can_be_waited_on(self) -> None:
         waker = self.waker(str(self.temp_dir() / 'mdstat'))
         self.assertEqual(wake.Woken(), waker.wait(0.01))

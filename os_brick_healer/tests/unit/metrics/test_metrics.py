@@ -129,10 +129,12 @@ class CatalogueTest(base.TestCase):
         catalogue.from_status({
             'agent': {'paused': 'x', 'provisioner': {
                 'error': None, 'age_s': 4.0}},
-            'volumes': [{'phase': 'healthy'}, {'phase': 'stalled'},
-                        {'phase': 'healthy'}]})
+            'volumes': [{'kind': 'replica', 'phase': 'healthy'},
+                        {'kind': 'mapping', 'phase': 'stalled'},
+                        {'kind': 'replica', 'phase': 'healthy'}]})
         text = catalogue.text()
-        for line in ('os_brick_healer_volumes{phase="healthy"} 2',
+        for line in ('os_brick_healer_volumes'
+                     '{kind="replica",phase="healthy"} 2',
                      'os_brick_healer_stalled_volumes 1',
                      'os_brick_healer_paused 1',
                      'os_brick_healer_provisioner_up 1',

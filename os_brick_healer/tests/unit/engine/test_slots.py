@@ -14,7 +14,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from os_brick_healer.replica import slots as slots_lib
+from os_brick_healer.engine import slots as slots_lib
 from os_brick_healer.tests import base
 
 STEPS = st.lists(st.tuples(st.booleans(), st.sampled_from('abcdefgh')),

@@ -1,0 +1,121 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""A one-node Ceph in the guest, and volumes that rbd-nbd serves from it."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+from typing import ClassVar, Self
+import uuid
+
+from bed.guest import host
+from bed.guest.mapped import MappedHost, Served
+from bed.guest.scenario import Stage
+
+#: What the guest's image needs beside the usual.
+PACKAGES = ('ceph-common', 'ceph-mon', 'ceph-osd', 'rbd-nbd')
+SCRIPT = '/bed/miniceph.sh'
+DIRECTORY = pathlib.Path('/run/miniceph')
+CONFIG = pathlib.Path('/etc/ceph/ceph.conf')
+START_S = 300.0
+COMMAND_S = 120.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Ceph:
+    """One monitor, one OSD in memory, a pool named rbd."""
+
+    stage: Stage
+
+    @classmethod
+    def start(cls, stage: Stage, auth: str = 'none') -> 'Ceph':
+        """Starts it; takes some ten seconds on an emulated CPU."""
+        stage.note('starting a one-node Ceph')
+        script(auth, 'start')
+        stage.at_exit('stop Ceph', lambda: script(auth, 'stop'))
+        CONFIG.parent.mkdir(exist_ok=True)
+        shutil.copy(DIRECTORY / 'ceph.conf', CONFIG)
+        keyring = DIRECTORY / 'keyring'
+        if keyring.exists():
+            shutil.copy(keyring, CONFIG.parent / 'ceph.client.admin.keyring')
+        return cls(stage=stage)
+
+    def create(self, image: str, size_mib: int,
+               features: str = 'layering') -> None:
+        rbd('create', '--size', str(size_mib), '--image-feature', features,
+            f'rbd/{image}')
+
+    def pid(self, daemon: str) -> int:
+        """Of mon.a or osd.0."""
+        return int((DIRECTORY / 'run' / f'{daemon}.pid').read_text())
+
+    def freeze(self, daemon: str) -> None:
+        """It answers nothing from now on."""
+        os.kill(self.pid(daemon), signal.SIGSTOP)
+
+    def thaw(self, daemon: str) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid(daemon), signal.SIGCONT)
+
+
+def script(auth: str, verb: str) -> None:
+    done = subprocess.run(
+        ['/bin/bash', SCRIPT, verb], check=False, timeout=START_S, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, 'D': str(DIRECTORY), 'AUTH': auth,
+             'SIZE': str(256 << 20)})
+    if done.returncode != 0:
+        raise OSError(f'cannot {verb} Ceph: because the script ended with '
+                      f'{done.returncode}: {done.stdout[-1500:]}')
+
+
+def rbd(*words: str) -> str:
+    """Runs rbd as an administrator does."""
+    return host.command('rbd', *words, deadline_s=COMMAND_S)
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class RbdHost(MappedHost):
+    """A host that attaches RBD images locally, by rbd-nbd."""
+
+    ceph: Ceph | None = None
+    protocol: ClassVar[str] = 'RBD'
+
+    @classmethod
+    def build(cls, stage: Stage, auth: str = 'none',
+              **settings: str) -> Self:
+        """A host, its cluster, and an agent that is not started yet."""
+        ceph = Ceph.start(stage, auth)
+        built = super().build(stage, rbd_mounter='rbd-nbd', **settings)
+        built.ceph = ceph
+        return built
+
+    def attach_image(self, alias: str = 'vol1', size_mib: int = 32,
+                     features: str = 'layering') -> Served:
+        """Makes an image, and attaches it as cinder's properties say."""
+        assert self.ceph is not None
+        volume = str(uuid.uuid4())
+        image = f'volume-{volume}'
+        self.ceph.create(image, size_mib, features)
+        return self.connect(Served(
+            id=volume, alias=alias, device_path='', program='rbd-nbd',
+            file=pathlib.Path('/nowhere'), properties={
+                'name': f'rbd/{image}', 'hosts': ['127.0.0.1'],
+                'ports': ['6789'], 'cluster_name': 'ceph',
+                'auth_enabled': False, 'auth_username': None,
+                'secret_type': 'ceph', 'access_mode': 'rw',
+                'volume_id': volume, 'do_local_attach': True}))

@@ -1,0 +1,102 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""RBD images that rbd-nbd serves, over a real Ceph."""
+
+import signal
+
+from bed.guest.mapped import connected
+from bed.guest.rbd import PACKAGES, rbd, RbdHost
+from bed.guest.scenario import scenario, Stage
+
+#: Three times what the design promises: the guest is emulated.
+STALL_S_MAX = 5.0
+HANG_STALL_S_MAX = 24.0
+MEMORY_MIB = 1536
+
+
+@scenario(name='rbd-killed', item='m20', timeout_s=400, packages=PACKAGES,
+          memory_mib=MEMORY_MIB)
+def rbd_killed(stage: Stage) -> None:
+    """rbd-nbd is killed with -9: the same device goes on."""
+    mapped = RbdHost.build(stage)
+    volume = mapped.attach_image()
+    mapped.start_agent()
+    writer = mapped.write_to(volume)
+    for turn in (1, 2):
+        old = volume.signal(signal.SIGKILL)
+        stage.note(f'turn {turn}: kill -9 of process {old}')
+        mapped.until_flowing(volume, writer)
+        stage.check('another process serves', volume.server != old)
+        mapped.until_well(volume)
+    stage.figure('rbd_killed_stall_s', writer.worst_stall_s)
+    mapped.prove_device(volume, writer)
+    mapped.detach(volume)
+    stage.check('no device is left', not connected(), connected())
+    stage.wait_until('no process is left', lambda: not volume.servers())
+    stage.check('nobody watches the image', 'watcher=' not in rbd(
+        'status', volume.connection['name']))
+
+
+@scenario(name='rbd-terminated', item='m21', timeout_s=400,
+          packages=PACKAGES, memory_mib=MEMORY_MIB)
+def rbd_terminated(stage: Stage) -> None:
+    """rbd-nbd is told to end with SIGTERM: the same device goes on."""
+    mapped = RbdHost.build(stage)
+    volume = mapped.attach_image()
+    mapped.start_agent()
+    writer = mapped.write_to(volume)
+    old = volume.signal(signal.SIGTERM)
+    mapped.until_flowing(volume, writer)
+    stage.wait_until('another process serves', lambda: volume.servers()
+                     and volume.server != old)
+    mapped.until_well(volume)
+    stage.figure('rbd_terminated_stall_s', writer.worst_stall_s)
+    mapped.prove_device(volume, writer)
+
+
+@scenario(name='rbd-hangs', item='m22', timeout_s=400, packages=PACKAGES,
+          memory_mib=MEMORY_MIB)
+def rbd_hangs(stage: Stage) -> None:
+    """rbd-nbd is stopped with SIGSTOP: it is killed and replaced."""
+    mapped = RbdHost.build(stage)
+    volume = mapped.attach_image()
+    mapped.start_agent()
+    writer = mapped.write_to(volume)
+    old = volume.signal(signal.SIGSTOP)
+    mapped.until_flowing(volume, writer)
+    stage.check('another process serves', volume.server != old)
+    mapped.until_well(volume)
+    stage.figure('rbd_hang_stall_s', writer.worst_stall_s)
+    mapped.prove_device(volume, writer)
+
+
+@scenario(name='rbd-osd-slow', item='m23', timeout_s=500, packages=PACKAGES,
+          memory_mib=MEMORY_MIB)
+def rbd_osd_slow(stage: Stage) -> None:
+    """The OSD does not answer: its client is not taken for dead."""
+    mapped = RbdHost.build(stage)
+    volume = mapped.attach_image()
+    mapped.start_agent()
+    writer = mapped.write_to(volume)
+    old = volume.server
+    ceph = mapped.ceph
+    assert ceph is not None
+    ceph.freeze('osd.0')
+    stage.at_exit('thaw the OSD', lambda: ceph.thaw('osd.0'))
+    mapped.until_says(volume, 'the storage behind it is slow')
+    stage.stays('the process is left alone',
+                lambda: volume.servers() == [old], 8)
+    ceph.thaw('osd.0')
+    mapped.until_flowing(volume, writer)
+    mapped.until_well(volume)
+    stage.check('it was never replaced', volume.server == old)
+    mapped.prove_device(volume, writer)

@@ -1,0 +1,257 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Mapping volumes by a userspace process, for connectors.
+
+What is done is written down before it begins, under the volume's lock, so
+that the agent never heals what is being attached or detached. An attach that
+fails leaves neither a device, nor a process, nor a row.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import functools
+import time
+from typing import Any
+import uuid
+
+from oslo_config import cfg
+
+from os_brick_healer import exception
+from os_brick_healer.conf import files, opts
+from os_brick_healer.connector import context, records
+from os_brick_healer.mapping import act, bounds, locks, model, remember
+from os_brick_healer.mounter import base, loader
+from os_brick_healer.nbd import parse
+from os_brick_healer.sysfs import nbd, process, reader
+
+DEVICE_S = 10.0
+_POLL_S = 0.02
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The options that count when a volume is mapped."""
+
+    run_path: str
+    reattach_s: int
+    timer_ms: int
+    lock_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Mapper:
+    """Maps and unmaps volumes of this host."""
+
+    hands: act.Hands
+    mounters: loader.Mounters
+    records: records.Records
+    settings: Callable[[], Settings]
+    tree: reader.Tree
+
+    def map(self, volume: str, alias: str, mounter: str,
+            source: Mapping[str, object]) -> str:
+        """Map a volume; the path of its device. Again: the same path.
+
+        :raises HealerError: it cannot be mapped; nothing is left of it.
+        """
+        key = volume_id(volume)
+        wanted = self._wanted(key, mounter, source)
+        with self.hands.locks.hold(key, self.settings().lock_s):
+            there = self._there(key, wanted)
+            return there or self._map(key, alias, wanted)
+
+    def _wanted(self, key: str, mounter: str,
+                source: Mapping[str, object]) -> model.Mapping:
+        settings = self.settings()
+        plugin = self.mounters.get(mounter)
+        if plugin is None:
+            raise exception.ConfigError(
+                f'cannot map {key}: because mounter {mounter} is not '
+                'installed', hint='see the log')
+        return model.Mapping(
+            mounter=mounter, abilities=plugin.abilities, size_bytes=0,
+            timer_ms=settings.timer_ms, timer_before_ms=act.TIMER_MS,
+            order=base.Order(
+                volume=key, source=plugin.normalize(source),
+                socket=locks.socket_path(settings.run_path, key),
+                reattach_s=settings.reattach_s))
+
+    def _there(self, key: str, wanted: model.Mapping) -> str | None:
+        """The device that a volume has already.
+
+        :raises HealerError: it is another source's.
+        """
+        device = nbd.with_cookie(self.tree, key)
+        if device is None:
+            return None
+        known = self._known(key)
+        if known is None or known.order.device != device or (
+                known.order.source != wanted.order.source):
+            raise exception.HealerError(
+                f'cannot map {key}: because {device} is connected for it, '
+                'and nothing or something else is written down of it',
+                hint='os-brick-healer status; detach it first')
+        self.records.attach_done(key)
+        return f'/dev/{device}'
+
+    def _known(self, key: str) -> model.Mapping | None:
+        row = self.records.row(key)
+        if row is None or row.kind != model.KIND:
+            return None
+        try:
+            return remember.load_mapping(key, row.connection,
+                                         self.mounters.abilities)
+        except ValueError:
+            return None
+
+    def _map(self, key: str, alias: str, wanted: model.Mapping) -> str:
+        self.records.attach_begin(key, alias, remember.dump_mapping(wanted))
+        try:
+            self._clear_away(wanted)
+            mapped = self.hands.map(wanted)
+            self.records.attach_note(key, remember.dump_mapping(mapped))
+            path = f'/dev/{mapped.order.device}'
+            self._wait_for(path)
+        except BaseException:
+            self.records.attach_undo(key)
+            raise
+        self.records.attach_done(key)
+        return path
+
+    def _clear_away(self, wanted: model.Mapping) -> None:
+        """A server that an attach left that did not come to its end."""
+        server = self._server(wanted)
+        if server is not None:
+            self.hands.unmap(wanted, server)
+
+    def _server(self, mapping: model.Mapping) -> model.Process | None:
+        plugin = self.mounters.get(mapping.mounter)
+        if plugin is None:
+            return None
+        for one in process.of_programs(self.tree,
+                                       frozenset((plugin.program,))):
+            if parse.carries(one.argv, plugin.program,
+                             plugin.marks(mapping.order)):
+                return one.process
+        return None
+
+    def _wait_for(self, path: str) -> None:
+        until_s = time.monotonic() + DEVICE_S
+        while not self.tree.exists(path):
+            if time.monotonic() > until_s:
+                raise exception.HealerError(
+                    f'cannot map: because {path} does not appear',
+                    hint='does udev run?')
+            time.sleep(_POLL_S)
+
+    def unmap(self, volume: str, mounter: str,
+              source: Mapping[str, object]) -> None:
+        """Unmap a volume, by its device; also with a dead server.
+
+        What is written down counts; the caller's words are for a volume of
+        which nothing is (the journal could not be written).
+
+        :raises HealerError: the device could not be ended; the row stays.
+        """
+        key = volume_id(volume)
+        with self.hands.locks.hold(key, self.settings().lock_s):
+            mapping = self._known(key)
+            if mapping is None:
+                device = nbd.with_cookie(self.tree, key)
+                if device is None:
+                    return
+                mapping = self._wanted(key, mounter, source)
+                mapping = dataclasses.replace(
+                    mapping, order=dataclasses.replace(
+                        mapping.order, device=device))
+            self.records.detach_begin(key)
+            self.hands.unmap(mapping, self._server(mapping))
+            self.records.detach_done(key)
+
+    def path(self, volume: str) -> str | None:
+        """The device of a volume, None: it is not mapped."""
+        device = nbd.with_cookie(self.tree, volume_id(volume))
+        return None if device is None else f'/dev/{device}'
+
+    def is_mapped(self, volume: str) -> bool:
+        """Whether a volume has a device here, or a row that says so."""
+        key = volume_id(volume)
+        return (nbd.with_cookie(self.tree, key) is not None
+                or self._known(key) is not None)
+
+    def is_device(self, path: str) -> bool:
+        """Whether a path is a device that is connected."""
+        name = path.removeprefix('/dev/')
+        device = nbd.device(self.tree, name) if nbd.is_name(name) else None
+        return device is not None and device.connected
+
+    def size_bytes(self, volume: str) -> int:
+        """How large a mapped volume is now."""
+        name = nbd.with_cookie(self.tree, volume_id(volume))
+        device = None if name is None else nbd.device(self.tree, name)
+        if device is None:
+            raise exception.HealerError(
+                f'cannot tell the size of {volume}: because it is not mapped')
+        return device.size_bytes
+
+
+def volume_id(volume: str) -> str:
+    """A volume's id as it is used everywhere: also its device's cookie.
+
+    :raises HealerError: it is no uuid.
+    """
+    try:
+        return str(uuid.UUID(volume))
+    except (ValueError, AttributeError, TypeError) as e:
+        raise exception.HealerError(
+            f'cannot map {volume!r}: because that is no id of a volume',
+            transient=False) from e
+
+
+def settings_of(conf: cfg.ConfigOpts) -> Settings:
+    """Read the options now, so that a reload counts."""
+    group = conf[opts.GROUP]
+    return Settings(
+        run_path=group.run_path, reattach_s=group.mapping_reattach_timeout,
+        timer_ms=group.mapping_request_timer,
+        lock_s=group.mapping_attach_timeout + act.CONNECT_S)
+
+
+def make(conf: cfg.ConfigOpts, book: records.Records) -> Mapper:
+    """A mapper of this host."""
+    tree = reader.Tree()
+    mounters = loader.Mounters()
+    hands = act.Hands(
+        tree=tree, mounter=mounters.get,
+        locks=locks.VolumeLocks(conf[opts.GROUP].run_path),
+        policy=lambda: bounds.policy(conf))
+    return Mapper(hands=hands, mounters=mounters, records=book, tree=tree,
+                  settings=lambda: settings_of(conf))
+
+
+@functools.cache
+def default() -> Mapper:
+    """The one mapper of this process, made at the first need."""
+    return make(files.beside(cfg.CONF), context.default().records)
+
+
+def source_of(properties: Mapping[str, Any]) -> Mapping[str, object]:
+    """What names the data in connection properties.
+
+    :raises HealerError: nothing does.
+    """
+    source = properties.get('source')
+    if not isinstance(source, Mapping):
+        raise exception.HealerError(
+            'cannot map: because the connection properties name no source',
+            transient=False)
+    return source

@@ -1,0 +1,73 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""What an action and its outcome mean for the memory. Pure."""
+
+import dataclasses
+
+from os_brick_healer.engine import verdict
+from os_brick_healer.mapping import decide, model
+
+#: Outcome.detail of a heal whose data is gone or is another's.
+REFUSED = 'refused'
+#: Of a read that did not come back: the server has been sent it, or not.
+SENT, UNSENT = 'sent', 'unsent'
+
+
+def intend(memory: model.Memory, action: model.Action) -> model.Memory:
+    """The memory to write down together with the intent."""
+    del action      # the world tells what came of each of them
+    return memory
+
+
+def learn(memory: model.Memory, action: model.Action,
+          outcome: verdict.Outcome, now_s: float, policy: model.Policy,
+          server: model.Process | None = None) -> model.Memory:
+    """The memory after an action.
+
+    :param server: the process that a heal started.
+    """
+    match action:
+        case model.Serve() if outcome.error is None:
+            if server is None:
+                return memory
+            return dataclasses.replace(
+                memory, server=server, server_s=now_s, lost_s=None,
+                linked_s=now_s, proven_s=None, refused=None,
+                heals=memory.heals + 1)
+        case model.Prove() if outcome.error is None:
+            return dataclasses.replace(
+                memory, proven_s=now_s, linked_s=memory.linked_s or now_s,
+                tries=0, next_try_s=0.0, last_error=None, refused=None)
+        case model.Prove() if outcome.detail == SENT:
+            # Its storage is slow: that is no reason to kill it.
+            return dataclasses.replace(
+                memory, last_error=outcome.error,
+                linked_s=memory.linked_s or now_s)
+        case model.Prove():
+            return dataclasses.replace(memory, last_error=outcome.error)
+        case model.Kill() if outcome.error is None:
+            return memory
+        case model.SetTimer():
+            return memory
+        case _:
+            return _failed(memory, outcome, now_s, policy)
+
+
+def _failed(memory: model.Memory, outcome: verdict.Outcome, now_s: float,
+            policy: model.Policy) -> model.Memory:
+    tries = memory.tries + 1
+    refused = outcome.detail == REFUSED
+    wait_s = decide.REFUSED_S if refused else decide.retry_s(tries, policy)
+    return dataclasses.replace(
+        memory, tries=tries, next_try_s=now_s + wait_s,
+        last_error=outcome.error,
+        refused=outcome.error if refused else None)

@@ -1,0 +1,99 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""One lock for each volume: the agent and connectors, one at a time.
+
+flock(2) on a file beside the volume's socket: it goes with the process that
+holds it, however that ends. Other volumes never wait for it.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import errno
+import fcntl
+import os
+import time
+
+from os_brick_healer import exception
+
+DIRECTORY = 'mappings'
+_POLL_S = 0.02
+#: sun_path of unix(7), without its end.
+PATH_BYTES_MAX = 107
+
+
+class Busy(exception.HealerError):
+    """Somebody else is at work on this volume."""
+
+
+def directory(run_path: str) -> str:
+    """Where sockets and locks of mapped volumes are; made if need be.
+
+    :raises HealerError: it cannot be made.
+    """
+    path = os.path.join(run_path, DIRECTORY)
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as e:
+        raise exception.HealerError(
+            f'cannot make {path}: because {e.strerror}',
+            hint='it belongs to the user of nova-compute and of the '
+                 'agent') from e
+    return path
+
+
+def socket_path(run_path: str, volume: str) -> str:
+    """Where the server of a volume listens.
+
+    :raises ConfigError: run_path is too long for that.
+    """
+    path = os.path.join(run_path, DIRECTORY, f'{volume}.sock')
+    if len(path.encode()) > PATH_BYTES_MAX:
+        raise exception.ConfigError(
+            f'cannot use run_path {run_path}: because it is too long for '
+            'the path of a socket')
+    return path
+
+
+class VolumeLocks:
+    """Locks below one directory. :param run_path: as configured."""
+
+    def __init__(self, run_path: str) -> None:
+        self._run_path = run_path
+
+    @contextlib.contextmanager
+    def hold(self, volume: str, wait_s: float) -> Iterator[None]:
+        """Hold a volume's lock.
+
+        :raises Busy: somebody else holds it for longer than that.
+        """
+        path = os.path.join(directory(self._run_path), f'{volume}.lock')
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            _take(fd, volume, time.monotonic() + wait_s)
+            yield
+        finally:
+            os.close(fd)
+
+
+def _take(fd: int, volume: str, until_s: float) -> None:
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            if e.errno != errno.EWOULDBLOCK:
+                raise
+        else:
+            return
+        if time.monotonic() >= until_s:
+            raise Busy(f'cannot touch {volume}: because somebody else is at '
+                       'work on it')
+        time.sleep(_POLL_S)

@@ -1,0 +1,205 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Servers: started, agreed with, waited for, ended.
+
+What has been started and does not come to serve is killed: a heal that fails
+leaves no process behind.
+"""
+
+from collections.abc import Callable
+import contextlib
+import dataclasses
+import os
+import socket
+import time
+from typing import Protocol
+
+from os_brick_healer import exception
+from os_brick_healer.mapping import model
+from os_brick_healer.mounter import base
+from os_brick_healer.nbd import handshake
+from os_brick_healer.sysfs import process, reader
+
+#: A killed process is waited for so long, seconds.
+KILLED_S = 2.0
+_POLL_S = 0.01
+
+
+class Nbd(Protocol):
+    """The privileged side; see :mod:`os_brick_healer.privileged.nbd`."""
+
+    def prepare(self, *, mounter: str, timeout_s: float) -> None: ...
+
+    def start(self, *, mounter: str, volume: str, source: dict[str, str],
+              socket: str, device: str | None, reattach_s: int,
+              timeout_s: float) -> tuple[int, str]: ...
+
+    def kill(self, *, mounter: str, volume: str, source: dict[str, str],
+             socket: str, pid: int, start: str, grace_s: float,
+             timeout_s: float) -> bool: ...
+
+    def last_words(self, *, volume: str) -> str: ...
+
+    def connect(self, *, volume: str, handover: str, size_bytes: int,
+                server_flags: int, reattach_s: int, timer_ms: int,
+                timeout_s: float) -> tuple[str, int]: ...
+
+    def reconnect(self, *, device: str, volume: str, handover: str,
+                  size_bytes: int, reattach_s: int, timeout_s: float
+                  ) -> None: ...
+
+    def disconnect(self, *, device: str, volume: str, timer_ms: int,
+                   timeout_s: float) -> bool: ...
+
+    def set_timer(self, *, device: str, volume: str, timer_ms: int,
+                  timeout_s: float) -> bool: ...
+
+    def flows(self, *, device: str, volume: str, timeout_s: float
+              ) -> str: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A server that is agreed with, and the connection to it."""
+
+    server: model.Process
+    link: socket.socket
+    export: handshake.Export
+
+
+class NotServed(exception.HealerError):
+    """A server came, and did not come to serve."""
+
+
+class Gone(exception.HealerError):
+    """The data that was mapped is no longer there, or is another's."""
+
+    transient = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Servers:
+    """The processes of mapped volumes.
+
+    :ivar mounters: an installed mounter by its name.
+    """
+
+    tree: reader.Tree
+    mounters: Callable[[str], base.Mounter | None]
+    nbd: Nbd
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+    def mounter(self, mapping: model.Mapping) -> base.Mounter:
+        found = self.mounters(mapping.mounter)
+        if found is None:
+            raise exception.HealerError(
+                f'cannot serve: because mounter {mapping.mounter} is not '
+                'installed')
+        return found
+
+    def end(self, mapping: model.Mapping, server: model.Process,
+             grace_s: float = 0.0) -> bool:
+        order = mapping.order
+        return self.nbd.kill(
+            mounter=mapping.mounter, volume=order.volume,
+            source=dict(order.source), socket=order.socket, pid=server.pid,
+            start=server.start, grace_s=grace_s, timeout_s=KILLED_S)
+
+    def wait_for(self, mapping: model.Mapping, server: model.Process,
+               until_s: float, serves: Callable[[], bool]) -> None:
+        """Wait for a server to serve; kill it if it does not.
+
+        :raises HealerError: it ended, or the deadline passed.
+        """
+        try:
+            while not serves():
+                if process.same(self.tree, server) is None:
+                    raise self._failure(self.mounter(mapping),
+                                        mapping.order,
+                                        f'{server} has ended')
+                if self.clock() >= until_s:
+                    raise NotServed(f'cannot serve: because {server} has '
+                                    'not come to serve in time')
+                self.sleep(_POLL_S)
+        except BaseException:
+            self.end(mapping, server)
+            raise
+
+    def bring_up(self, mapping: model.Mapping, until_s: float) -> Served:
+        """Start the server of a volume, and agree with it.
+
+        What has been started and does not come to serve is killed.
+
+        :param until_s: the deadline, by this object's clock.
+        :raises Gone: its data is not there. :raises HealerError: it failed.
+        """
+        mounter, order = self.mounter(mapping), mapping.order
+        # What a dead server left: bind(2) would fail with EADDRINUSE.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(order.socket)
+        server = self.start(mapping, until_s)
+        link = None
+        try:
+            link = self._knock(mounter, order, server, until_s)
+            export = handshake.negotiate(
+                link, mounter.export(order),
+                max(0.1, until_s - self.clock()))
+        except BaseException:
+            if link is not None:
+                link.close()
+            self.end(mapping, server)
+            raise
+        return Served(server=server, link=link, export=export)
+
+    def start(self, mapping: model.Mapping,
+               until_s: float) -> model.Process:
+        order = mapping.order
+        try:
+            pid, start = self.nbd.start(
+                mounter=mapping.mounter, volume=order.volume,
+                source=dict(order.source), socket=order.socket,
+                device=order.device, reattach_s=order.reattach_s,
+                timeout_s=max(0.1, until_s - self.clock()))
+        except exception.CommandError as error:
+            raise self._failure(self.mounter(mapping), order,
+                                str(error)) from error
+        return model.Process(pid=pid, start=start)
+
+    def _knock(self, mounter: base.Mounter, order: base.Order,
+               server: model.Process, until_s: float) -> socket.socket:
+        """Connect to a server as soon as it listens."""
+        while True:
+            link = socket.socket(socket.AF_UNIX)
+            try:
+                link.connect(order.socket)
+            except OSError as error:
+                link.close()
+                if process.same(self.tree, server) is None:
+                    raise self._failure(
+                        mounter, order, f'{server} has ended') from error
+                if self.clock() >= until_s:
+                    raise NotServed(
+                        f'cannot serve: because {server} does not listen '
+                        f'({error.strerror})') from error
+            else:
+                return link
+            self.sleep(_POLL_S)
+
+    def _failure(self, mounter: base.Mounter, order: base.Order,
+                 what: str) -> exception.HealerError:
+        """Why a server ended, in its own words."""
+        words = self.nbd.last_words(volume=order.volume)
+        sentence = f'cannot serve: because {what}; it said: {words or "-"}'
+        if mounter.is_gone(order, words):
+            return Gone(sentence)
+        return NotServed(sentence)

@@ -1,0 +1,205 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""What a mounter is: who serves a block device from a userspace process.
+
+A mounter is a *description*. It says which program serves a volume, how its
+process is told from every other one, and what that program can and cannot
+do. It starts nothing and opens nothing: that is done by hands that know
+about privilege, and that ask the mounter again on the privileged side of the
+wall. So a method here gets plain values, gives plain values back, and always
+gives the same ones for the same ones.
+"""
+
+import abc
+from collections.abc import Mapping
+import dataclasses
+import enum
+from typing import ClassVar
+
+from os_brick_healer import exception
+
+#: What names the volume's data, in the mounter's own words; strings only.
+Source = Mapping[str, str]
+
+#: Where servers that run as root have sockets of their own; root makes it.
+ROOT_SOCKETS = '/run/os-brick-healer-servers'
+SOURCE_KEYS_MAX = 32
+WORD_CHARACTERS_MAX = 1024
+
+
+class Style(enum.Enum):
+    """How a served volume becomes a block device."""
+
+    #: The process listens on a unix socket and speaks NBD; we shake hands
+    #: with it and give the connection to the kernel.
+    SOCKET = 'socket'
+    #: The process itself gives the kernel a connection (rbd-nbd).
+    ITSELF = 'itself'
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Abilities:
+    """What a mounter declares; the conformance suite holds it to it.
+
+    :ivar transparent: with a new process the same device goes on, and who
+        has it open notices a pause at most.
+    :ivar can_fence: a dead client can be kept from coming back, where the
+        storage makes a new one wait for it.
+    :ivar detects_hang: a process that lives and does not serve can be told
+        from storage that is slow.
+    """
+
+    transparent: bool
+    can_fence: bool
+    detects_hang: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One volume that is to be served.
+
+    :ivar volume: its id, a uuid; also the cookie of its device.
+    :ivar source: as :meth:`Mounter.normalize` gave it.
+    :ivar socket: where a process of style SOCKET listens.
+    :ivar device: the kernel name of its device; None: it has none yet.
+    :ivar reattach_s: how long requests wait for a new process.
+    """
+
+    volume: str
+    source: Source
+    socket: str
+    device: str | None = None
+    reattach_s: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """The process that serves.
+
+    :ivar argv: the program's name without a path, and its arguments; it
+        stays in the foreground, and nothing secret is among them.
+    :ivar as_root: whether it needs to run as root; else it runs as who
+        asked for it, and can read no more than they can.
+    :ivar deaf: it fails requests when it is asked to end (SIGTERM), so it
+        is not to hear that; it is ended by SIGKILL.
+    """
+
+    argv: tuple[str, ...]
+    as_root: bool = False
+    deaf: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """How a server is asked whether it lives: any answer says yes.
+
+    :ivar socket: the unix socket that it is asked on.
+    :ivar words: what is sent; nothing, if it speaks first.
+    :ivar as_root: whether only root can connect.
+    """
+
+    socket: str
+    words: bytes = b''
+    as_root: bool = False
+
+
+class Mounter(abc.ABC):
+    """One kind of server. Without state: every method is a function."""
+
+    abilities: ClassVar[Abilities]
+    style: ClassVar[Style]
+    #: The command's name as /proc/PID/cmdline shows it.
+    program: ClassVar[str]
+
+    @abc.abstractmethod
+    def normalize(self, given: Mapping[str, object]) -> Source:
+        """Check the words that name the data, and give them back.
+
+        Called on both sides of the wall, also with its own result.
+
+        :raises MounterRefused: they name nothing that this mounter serves,
+            or something that it must not.
+        """
+
+    @abc.abstractmethod
+    def server(self, order: Order) -> Server:
+        """The process that is to serve; the same order, the same words."""
+
+    @abc.abstractmethod
+    def marks(self, order: Order) -> tuple[str, ...]:
+        """Words of the process's arguments that together no process of
+        another volume has. Not empty."""
+
+    def export(self, order: Order) -> str:
+        """The export's name in NBD's handshake (style SOCKET)."""
+        del order
+        return ''
+
+    def question(self, order: Order) -> Question | None:
+        """How to ask whether a server lives; None: it cannot be asked."""
+        if self.style is Style.SOCKET:
+            return Question(socket=order.socket)    # NBD's server greets
+        return None
+
+    def obeyed(self, order: Order) -> tuple[str, ...]:
+        """Files that a server that runs as root takes orders from: it is
+        not started if others than root can write them."""
+        del order
+        return ()
+
+    def is_gone(self, order: Order, words: str) -> bool:
+        """Whether the last words of a server that ended say that the data
+        itself is not there: then it is not tried again and again."""
+        del order, words
+        return False
+
+
+def words(given: Mapping[str, object], *, required: tuple[str, ...],
+          optional: tuple[str, ...] = ()) -> dict[str, str]:
+    """Take out known words; for :meth:`Mounter.normalize`.
+
+    :raises MounterRefused: one is missing, unknown, or no plain text.
+    """
+    unknown = sorted(set(given) - set(required) - set(optional))
+    if unknown or len(given) > SOURCE_KEYS_MAX:
+        raise exception.MounterRefused(
+            f'cannot serve this: because nobody knows {", ".join(unknown)}')
+    found = {}
+    for name in (*required, *optional):
+        value = given.get(name)
+        if value is None and name in optional:
+            continue
+        if (not isinstance(value, str) or not value.isprintable()
+                or not 0 < len(value) <= WORD_CHARACTERS_MAX):
+            raise exception.MounterRefused(
+                f'cannot serve this: because {name} is no text')
+        found[name] = value
+    return found
+
+
+def path(value: str, name: str) -> str:
+    """An absolute path without detours.
+
+    :raises MounterRefused: it is none.
+    """
+    parts = value.split('/')
+    if not value.startswith('/') or value == '/' or any(
+            part in ('', '.', '..') for part in parts[1:]):
+        raise exception.MounterRefused(
+            f'cannot serve this: because {name} {value!r} is no plain '
+            'absolute path')
+    return value
+
+
+def root_socket(volume: str, suffix: str) -> str:
+    """A socket of a volume's server that runs as root."""
+    return f'{ROOT_SOCKETS}/{volume}.{suffix}'

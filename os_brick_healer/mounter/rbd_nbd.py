@@ -1,0 +1,126 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Ceph RBD images, served by rbd-nbd (Ceph 16.2 and later).
+
+rbd-nbd gives the kernel its connection itself: ``map`` makes a device,
+``attach`` gives a device whose process died a new one. Both are run in the
+foreground, so that the process that serves is the one that was started.
+
+``--try-netlink``: without it the death of the process destroys the device.
+``--io-timeout 0``: with another one slow storage is cut off and its requests
+fail.
+
+The secret is in a keyring that is named, and is never an argument. Only
+files below /etc/ceph are named, which root alone writes: a configuration of
+Ceph can make its client write files.
+"""
+
+from collections.abc import Mapping
+import re
+
+from os_brick_healer import exception
+from os_brick_healer.mounter import base
+
+_CONFIG = '/etc/ceph/'
+_PLAIN = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.:+-]{0,127}')
+_MONITORS = re.compile(r'[A-Za-z0-9_.:,\[\]/-]{1,1000}')
+_OPTIONAL = ('namespace', 'snapshot', 'user', 'conf', 'keyring', 'monitors',
+             'readonly', 'exclusive')
+
+
+class RbdNbdMounter(base.Mounter):
+    """``{'pool': 'volumes', 'image': 'volume-1', 'user': 'cinder'}``.
+
+    Optional: ``namespace``, ``snapshot`` (read-only), ``conf`` and
+    ``keyring`` (below /etc/ceph), ``monitors``, ``readonly`` and
+    ``exclusive`` (each ``true``).
+    """
+
+    abilities = base.Abilities(transparent=True, can_fence=False,
+                               detects_hang=True)
+    style = base.Style.ITSELF
+    program = 'rbd-nbd'
+
+    def normalize(self, given: Mapping[str, object]) -> base.Source:
+        """See :class:`base.Mounter`."""
+        found = base.words(given, required=('pool', 'image'),
+                           optional=_OPTIONAL)
+        for name in ('pool', 'image', 'namespace', 'snapshot', 'user'):
+            if name in found and _PLAIN.fullmatch(found[name]) is None:
+                raise _refused(f'{name} {found[name]!r} is no plain name')
+        for name in ('conf', 'keyring'):
+            if name in found and not base.path(found[name], name).startswith(
+                    _CONFIG):
+                raise _refused(f'{name} is not below {_CONFIG}')
+        if 'monitors' in found and (
+                _MONITORS.fullmatch(found['monitors']) is None):
+            raise _refused('monitors are no addresses')
+        for name in ('readonly', 'exclusive'):
+            if found.get(name, 'true') != 'true':
+                raise _refused(f"{name} is 'true' or not there")
+        return found
+
+    def server(self, order: base.Order) -> base.Server:
+        """See :class:`base.Mounter`."""
+        source = order.source
+        verb = ('map',) if order.device is None else (
+            'attach', '--device', f'/dev/{order.device}')
+        options = [
+            '--try-netlink', '--io-timeout', '0', '--reattach-timeout',
+            str(order.reattach_s), '--cookie', order.volume]
+        if 'exclusive' in source:
+            options.append('--exclusive')
+        if 'readonly' in source or 'snapshot' in source:
+            options.append('--read-only')
+        for name, option in (('user', '--id'), ('conf', '--conf'),
+                             ('keyring', '--keyring'),
+                             ('monitors', '--mon-host')):
+            if name in source:
+                options += [option, source[name]]
+        return base.Server(as_root=True, argv=(
+            self.program, *verb, '--foreground', *options,
+            '--admin-socket', _admin(order), spec(source)))
+
+    def marks(self, order: base.Order) -> tuple[str, ...]:
+        """See :class:`base.Mounter`."""
+        return ('--cookie', order.volume, '--admin-socket', _admin(order))
+
+    def question(self, order: base.Order) -> base.Question:
+        """See :class:`base.Mounter`. Ceph's admin socket answers as long as
+        the process lives, whatever its monitors and OSDs do."""
+        return base.Question(socket=_admin(order), as_root=True,
+                             words=b'{"prefix": "version"}\0')
+
+    def obeyed(self, order: base.Order) -> tuple[str, ...]:
+        """See :class:`base.Mounter`."""
+        return (order.source.get('conf', f'{_CONFIG}ceph.conf'),)
+
+    def is_gone(self, order: base.Order, words: str) -> bool:
+        """See :class:`base.Mounter`."""
+        del order
+        return ('error opening image' in words
+                and '(2) No such file or directory' in words)
+
+
+def spec(source: base.Source) -> str:
+    """An image as rbd writes it: pool/[namespace/]image[@snapshot]."""
+    parts = [source['pool'], source.get('namespace', ''), source['image']]
+    name = '/'.join(part for part in parts if part)
+    return name + (f'@{source["snapshot"]}' if 'snapshot' in source else '')
+
+
+def _admin(order: base.Order) -> str:
+    return base.root_socket(order.volume, 'asok')
+
+
+def _refused(why: str) -> exception.MounterRefused:
+    return exception.MounterRefused(f'cannot serve this: because {why}')

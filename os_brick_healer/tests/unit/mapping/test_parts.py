@@ -1,0 +1,319 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Seeing, hearing, sampling and locking."""
+
+from collections.abc import Callable, Iterable
+import os
+import shutil
+import subprocess
+import sys
+
+from os_brick_healer import exception
+from os_brick_healer.mapping import events, locks, model, observe
+from os_brick_healer.mapping import pulse as pulse_lib
+from os_brick_healer.nbd import parse
+from os_brick_healer.tests import base
+from os_brick_healer.tests.unit.mapping import ground as ground_lib
+from os_brick_healer.tests.unit.mapping import world
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class ObserverTest(base.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ground = ground_lib.Ground(self.temp_dir())
+        self.clock = Clock()
+        self.observer = observe.Observer(
+            self.ground.tree, self.clock, {'nbd': self.ground.mounter}.get,
+            lambda: frozenset(('nbdkit',)))
+
+    def look(self, known: model.Process | None = None,
+             fresh: bool = True) -> observe.Look:
+        return self.observer.look(self.ground.mapping, known, fresh=fresh)
+
+    def test_a_device_is_what_sysfs_shows(self) -> None:
+        self.ground.connected(completed=5, in_flight=2)
+        self.assertEqual(
+            world.device(requests=parse.Requests(completed=5, in_flight=2)),
+            self.look().device)
+
+    def test_a_device_that_is_not_connected_is_said_to_be(self) -> None:
+        self.ground.connected()
+        os.unlink(self.ground.root / 'sys/block/nbd3/pid')
+        found = self.look().device
+        assert found is not None
+        self.assertFalse(found.connected)
+
+    def test_no_device_is_none(self) -> None:
+        self.assertIsNone(self.look().device)
+
+    def test_the_server_is_found_among_others(self) -> None:
+        self.ground.process(10, 'nbdkit', '--unix', '/run/other.sock')
+        self.ground.process(11, 'vi', str(self.ground.socket))
+        self.assertIsNone(self.look().server)
+        self.ground.process(12)
+        found = self.look().server
+        assert found is not None
+        self.assertEqual(12, found.pid)
+
+    def test_one_that_is_known_is_not_looked_for(self) -> None:
+        self.ground.process(12)
+        known = model.Process(pid=12, start='84')
+        found = self.look(known, fresh=False).server
+        assert found is not None
+        self.ground.ended(12)
+        self.assertIsNone(self.look(known, fresh=False).server)
+
+    def test_a_number_given_to_another_program_is_nobody(self) -> None:
+        self.ground.process(12, 'vi', 'letter.txt')
+        self.assertIsNone(
+            self.look(model.Process(pid=12, start='84')).server)
+
+    def test_a_zombie_serves_nobody(self) -> None:
+        self.ground.process(12, state='Z')
+        self.assertIsNone(self.look().server)
+
+    def test_threads_that_outlive_the_first_one_are_the_server(self) -> None:
+        self.ground.process(12)
+        known = model.Process(pid=12, start='84')
+        self.ground.process(12, state='Z')
+        self.ground.write('proc/12/cmdline', '')
+        for thread in ('12', '13'):
+            self.ground.write(f'proc/12/task/{thread}/stat', '')
+        found = self.look(known).server
+        assert found is not None
+        self.assertTrue(found.dying)
+        shutil.rmtree(self.ground.root / 'proc/12/task/13')
+        self.assertIsNone(self.look(known).server)
+
+    def test_many_deaths_share_one_list_and_hands_take_a_new_one(
+            self) -> None:
+        self.assertIsNone(self.look().server)
+        self.ground.process(12)
+        self.assertIsNone(self.look(fresh=False).server)
+        self.assertIsNotNone(self.look(fresh=True).server)
+        self.ground.process(13, 'nbdkit', '--unix', '/x')
+        self.clock.now_s += 1.0
+        self.assertIsNotNone(self.look(fresh=False).server)
+
+
+class MotionTest(base.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock = Clock()
+        self.motion = observe.Motion(self.clock)
+
+    def sample(self, after_s: float, completed: int, in_flight: int,
+               device: str = 'nbd3') -> float:
+        self.clock.now_s += after_s
+        return self.clock.now_s - self.motion.sample(
+            'k', device, parse.Requests(completed=completed,
+                                        in_flight=in_flight))
+
+    def test_requests_that_do_not_end_stand_still(self) -> None:
+        self.assertEqual(0.0, self.sample(0, 5, 1))
+        self.assertEqual(2.0, self.sample(2, 5, 1))
+        self.assertEqual(5.0, self.sample(3, 5, 4))
+        self.assertEqual(0.0, self.sample(1, 6, 4))
+
+    def test_an_idle_device_never_stands_still(self) -> None:
+        self.sample(0, 5, 0)
+        self.assertEqual(0.0, self.sample(600, 5, 0))
+        self.assertEqual(0.0, self.sample(600, 5, 1))
+        self.assertEqual(1.0, self.sample(1, 5, 1))
+
+    def test_another_device_begins_anew(self) -> None:
+        self.sample(0, 5, 1)
+        self.assertEqual(0.0, self.sample(9, 5, 1, 'nbd4'))
+
+
+class PulseTest(base.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ground = ground_lib.Ground(self.temp_dir())
+        self.ground.connected(completed=5, in_flight=1)
+        self.clock = Clock()
+        self.pulse = pulse_lib.Pulse(self.ground.tree, self.clock,
+                                     observe.Motion(self.clock))
+        self.addCleanup(self.pulse.close)
+        self.pulse.watch('k', 'nbd3')
+        self.silent: list[str] = []
+
+    def run_for(self, seconds: float) -> set[str]:
+        found: set[str] = set()
+        for _ in range(int(seconds / pulse_lib.TICK_S)):
+            self.clock.now_s += pulse_lib.TICK_S
+            stuck, silent = self.pulse.sample(2.0)
+            found |= set(stuck)
+            self.silent += silent
+        return found
+
+    def test_requests_that_stand_still_are_noticed_in_bounded_time(
+            self) -> None:
+        period_s = pulse_lib.TURNS * pulse_lib.TICK_S
+        self.assertEqual({'k'}, self.run_for(period_s + 2.5))
+
+    def test_requests_that_end_are_not(self) -> None:
+        for number in range(40):
+            self.ground.requests('nbd3', number, 3)
+            self.assertEqual(set(), self.run_for(1.0))
+
+    def test_an_idle_device_is_not(self) -> None:
+        self.ground.requests('nbd3', 5, 0)
+        self.assertEqual(set(), self.run_for(60.0))
+        self.assertEqual([], self.silent)
+
+    def test_a_busy_device_that_falls_silent_is_told_once(self) -> None:
+        for burst in range(1, 4):
+            for number in range(20):
+                self.ground.requests('nbd3', 100 * burst + number, 0)
+                self.run_for(0.5)
+            self.run_for(8.0)
+            self.assertEqual(['k'] * burst, self.silent)
+            self.run_for(60.0)
+            self.assertEqual(['k'] * burst, self.silent)
+
+    def test_what_is_forgotten_is_closed(self) -> None:
+        before = len(os.listdir('/proc/self/fd'))
+        self.pulse.forget('k')
+        self.assertEqual(before - 1, len(os.listdir('/proc/self/fd')))
+        self.assertEqual(set(), self.run_for(10.0))
+
+    def test_a_device_that_is_not_there_is_not_sampled(self) -> None:
+        self.pulse.watch('k', 'nbd9')
+        self.pulse.watch('j', None)
+        self.assertEqual(set(), self.run_for(10.0))
+
+
+class Ear:
+    """The kernel's words, as a test says them."""
+
+    def __init__(self) -> None:
+        self.read_fd, self.write_fd = os.pipe()
+        self.said: frozenset[str] | None = frozenset()
+
+    def fileno(self) -> int:
+        return self.read_fd
+
+    def take(self) -> frozenset[str] | None:
+        return self.said
+
+    def close(self) -> None:
+        os.close(self.read_fd)
+        os.close(self.write_fd)
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.takes: dict[int, Callable[[], Iterable[str]]] = {}
+
+    def listen(self, fd: int, take: Callable[[], Iterable[str]]) -> None:
+        assert fd not in self.takes
+        self.takes[fd] = take
+
+    def unlisten(self, fd: int) -> None:
+        self.takes.pop(fd, None)
+
+
+class EventsTest(base.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock, self.listener, self.ear = Clock(), Listener(), Ear()
+        self.loaded = True
+        self.events = events.Events(self.listener, self.clock, self.hear)
+        self.addCleanup(self.ear.close)
+
+    def hear(self) -> events.Hears:
+        if not self.loaded:
+            raise exception.HealerError('cannot use nbd: no module')
+        return self.ear
+
+    def child(self) -> 'subprocess.Popen[bytes]':
+        child = subprocess.Popen([sys.executable, '-c', 'input()'],
+                                 stdin=subprocess.PIPE)
+        self.addCleanup(child.wait)
+        self.addCleanup(child.kill)
+        return child
+
+    def test_the_kernels_word_names_the_device_and_its_moment(self) -> None:
+        self.assertTrue(self.events.hear())
+        self.ear.said = frozenset(('nbd3',))
+        self.assertEqual({'nbd3'},
+                         set(self.listener.takes[self.ear.fileno()]()))
+        self.assertEqual({'nbd3': 1000.0}, self.events.link_dead_s)
+
+    def test_words_that_were_dropped_concern_everybody(self) -> None:
+        self.events.hear()
+        self.events.lost = lambda: ('nbd1', 'nbd2')
+        self.ear.said = None
+        self.assertEqual({'nbd1', 'nbd2'},
+                         set(self.listener.takes[self.ear.fileno()]()))
+
+    def test_a_driver_that_comes_later_is_heard_then(self) -> None:
+        self.loaded = False
+        self.assertFalse(self.events.hear())
+        self.assertIn('no module', str(self.events.problem))
+        self.loaded = True
+        self.assertFalse(self.events.hear())    # not at every look
+        self.clock.now_s += events.RETRY_S
+        self.assertTrue(self.events.hear())
+        self.assertIsNone(self.events.problem)
+
+    def test_the_end_of_a_server_is_heard_once(self) -> None:
+        child = self.child()
+        one = model.Process(pid=child.pid, start='1')
+        self.assertTrue(self.events.watch('nbd3', one))
+        self.assertTrue(self.events.watch('nbd3', one))
+        ((_fd, take),) = self.listener.takes.items()
+        self.assertEqual(('nbd3',), take())
+        self.assertEqual({}, self.listener.takes)
+
+    def test_a_server_that_ended_before_is_said_to_have(self) -> None:
+        child = self.child()
+        child.kill()
+        child.wait()
+        self.assertFalse(self.events.watch(
+            'nbd3', model.Process(pid=child.pid, start='1')))
+
+    def test_nothing_stays_open(self) -> None:
+        before = len(os.listdir('/proc/self/fd'))
+        for _ in range(3):
+            child = self.child()
+            self.events.watch('nbd3', model.Process(pid=child.pid,
+                                                    start='1'))
+            assert child.stdin is not None
+            child.stdin.close()
+        self.events.watch('nbd3', None)
+        self.assertEqual({}, self.listener.takes)
+        self.assertEqual(before, len(os.listdir('/proc/self/fd')))
+
+
+class LocksTest(base.TestCase):
+    def test_one_at_a_time_and_each_volume_for_itself(self) -> None:
+        one = locks.VolumeLocks(str(self.temp_dir()))
+        with one.hold('a', 0.0), one.hold('b', 0.0):
+            self.assertRaises(locks.Busy, one.hold('a', 0.05).__enter__)
+        with one.hold('a', 0.0):
+            pass
+
+    def test_a_socket_has_a_short_path(self) -> None:
+        self.assertTrue(locks.socket_path('/run/x', world.KEY).endswith(
+            f'/{world.KEY}.sock'))
+        self.assertRaises(exception.ConfigError, locks.socket_path,
+                          '/run/' + 'x' * 90, world.KEY)

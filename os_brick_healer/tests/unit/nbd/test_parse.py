@@ -1,0 +1,88 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""What the kernel's files say about devices and processes."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from os_brick_healer.nbd import parse
+from os_brick_healer.tests import base
+
+#: Linux 6.1: /sys/block/nbd0/stat with two requests under way.
+STAT = ('      90        0     4272       37      744        0     5952     '
+        '2034        2     2140     2075        3        0        0        0'
+        '       11        3')
+#: /proc/PID/stat of a process with a difficult name.
+PROCESS = ('4711 (a ) b) S 1 4711 4711 0 -1 4194560 612 0 0 0 3 1 0 0 20 0 '
+           '4 0 98765 230600704 1330 18446744073709551615')
+
+
+class RequestsTest(base.TestCase):
+    def test_what_has_ended_is_added_up(self) -> None:
+        self.assertEqual(
+            parse.Requests(completed=90 + 744 + 3 + 11, in_flight=2),
+            parse.requests(STAT))
+
+    def test_an_older_kernel_has_fewer_columns(self) -> None:
+        self.assertEqual(parse.Requests(completed=834, in_flight=2),
+                         parse.requests(' '.join(STAT.split()[:11])))
+
+    @given(st.text(max_size=80))
+    def test_hostile_text_is_requests_or_nothing(self, text: str) -> None:
+        found = parse.requests(text)
+        self.assertTrue(found is None or found.in_flight >= 0)
+
+
+class RunningTest(base.TestCase):
+    def test_a_process_is_its_number_and_its_start(self) -> None:
+        found = parse.running(4711, PROCESS, 'nbdkit\0-f\0')
+        self.assertEqual(parse.Running(pid=4711, start='98765',
+                                       stopped=False,
+                                       argv=('nbdkit', '-f')), found)
+
+    def test_who_is_stopped_lives_and_a_zombie_does_not(self) -> None:
+        for letter, alive, stopped in (('T', True, True), ('t', True, True),
+                                       ('D', True, False), ('R', True, False),
+                                       ('Z', False, False),
+                                       ('X', False, False)):
+            found = parse.running(1, PROCESS.replace(') S', f') {letter}'),
+                                  'x')
+            self.assertEqual(alive, found is not None)
+            self.assertEqual(stopped, bool(found and found.stopped))
+
+    def test_threads_that_are_left_keep_a_zombie_alive(self) -> None:
+        zombie = PROCESS.replace(') S', ') Z')
+        self.assertIsNone(parse.running(1, zombie, '', 1))
+        self.assertEqual(
+            parse.Running(pid=1, start='98765', stopped=False, argv=(),
+                          dying=True), parse.running(1, zombie, '', 2))
+
+    @given(st.text(max_size=80), st.text(max_size=80))
+    def test_hostile_files_are_a_process_or_nothing(self, stat: str,
+                                                    line: str) -> None:
+        found = parse.running(1, stat, line)
+        self.assertTrue(found is None or found.pid == 1)
+
+    def test_all_the_marks_of_the_right_program_are_wanted(self) -> None:
+        marks = ('--unix', '/run/a.sock')
+        for expected, argv in (
+                (True, ('/usr/sbin/nbdkit', '-f', *marks)),
+                (True, ('nbdkit', *marks)),
+                (True, ('/usr/bin/python3', '/opt/bin/nbdkit', *marks)),
+                (False, ('/usr/sbin/nbdkit', '--unix', '/run/b.sock')),
+                (False, ('/usr/bin/env', '-x', 'nbdkit', *marks)),
+                (False, ('/usr/bin/vi', *marks)),
+                (False, ('nbdkit', '--unix /run/a.sock')), (False, ())):
+            self.assertEqual(expected,
+                             parse.carries(argv, 'nbdkit', marks),
+                             str(argv))
+        self.assertFalse(parse.carries(('nbdkit',), 'nbdkit', ()))
