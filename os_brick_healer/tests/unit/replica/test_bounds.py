@@ -16,7 +16,15 @@ import dataclasses
 from typing import Any
 
 from os_brick_healer.engine import limits, verdict
-from os_brick_healer.replica import asking, flow, heal, laws, model, recall
+from os_brick_healer.replica import (
+    asking,
+    flow,
+    heal,
+    laws,
+    learn,
+    model,
+    recall,
+)
 from os_brick_healer.replica import case as case_lib
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.replica import test_learned as actions
@@ -209,3 +217,50 @@ class HealTest(base.TestCase):
                 B: One(belongs=belongs, published=True)}))
             assert found is not None
             self.assertIn(says, found.sentence)
+
+    def test_one_that_may_not_go_yet_keeps_no_other(self) -> None:
+        going: dict[str, Any] = {'state': model.ReplicaState.TERMINATING}
+        arrived = a_request(state=model.RequestState.ARRIVED, arrived=D)
+        for ones in ({B: One(next_try_s=2000.0)},           # not due
+                     {B: One(request=dataclasses.replace(   # no successor
+                         arrived, arrived=model.ReplicaId('x'))),
+                      C: One(request=arrived)}):
+            whole = len(ones) == 1
+            found = heal.retire(case_of(
+                world.leg('a'), world.leg('b', None, path=None, **going),
+                world.leg('c', None, path=None, **going), world.leg('d'),
+                raid_disks=2 if whole else 3, ones=ones))
+            assert found is not None
+            assert isinstance(found.action, model.ConfirmRemoval)
+            self.assertEqual(C, found.action.replica)
+
+
+class DecideTest(base.TestCase):
+
+    def test_while_md_copies_all_that_comes_after_waits(self) -> None:
+        sync = model.Sync(action='recover', done_sectors=1, total_sectors=2,
+                          speed_kib_s=1)
+        found = world.decide(world.seen(
+            world.leg('a', state=model.ReplicaState.MISSING),
+            world.leg('b', 'spare'), sync=sync))
+        self.assertEqual((None, verdict.Phase.RESYNCING),
+                         (found.action, found.phase))
+
+    def test_a_frozen_array_is_looked_at_again_soon(self) -> None:
+        seen = world.seen(world.leg('a'), world.leg('b'))
+        assert seen.array is not None
+        frozen = dataclasses.replace(seen, array=dataclasses.replace(
+            seen.array, frozen=True))
+        self.assertEqual(1.0, world.decide(frozen).look_again_s)
+
+
+class LearnTest(base.TestCase):
+
+    def test_each_publication_is_one_try(self) -> None:
+        memory = model.Memory(replicas={A: One()})
+        for tries, wait_s in ((1, 0.5), (2, 1.0), (3, 2.0)):
+            memory = learn.learn(memory, actions.PUBLISH, actions.DONE, NOW_S,
+                                 world.POLICY)
+            one = memory.replicas[A]
+            self.assertEqual((tries, NOW_S + wait_s),
+                             (one.tries, one.next_try_s))
