@@ -200,8 +200,9 @@ class ProcessTest(ServiceTestCase):
         self.configure(metrics_textfile=path)
         child = self.start()
         self.until(path.exists, 'no metrics')
-        self.assertIn('os_brick_healer_volumes{phase="healthy"} 1\n',
-                      path.read_text())
+        self.assertIn(
+            'os_brick_healer_volumes{kind="replica",phase="healthy"} 1\n',
+            path.read_text())
         child.terminate()
         self.assertEqual(0, self.end(child)[0])
         self.assertFalse(path.exists())
