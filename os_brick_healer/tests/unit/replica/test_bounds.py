@@ -24,6 +24,7 @@ from os_brick_healer.replica import (
     learn,
     model,
     recall,
+    saying,
 )
 from os_brick_healer.replica import case as case_lib
 from os_brick_healer.tests import base
@@ -245,6 +246,25 @@ class DecideTest(base.TestCase):
             world.leg('b', 'spare'), sync=sync))
         self.assertEqual((None, verdict.Phase.RESYNCING),
                          (found.action, found.phase))
+
+    def test_who_waits_keeps_nobody_from_acting(self) -> None:
+        flapped = One(belongs=True, lost_s=995.0, report_next_s=2000.0,
+                      reported=model.ReplicaState.MISSING,
+                      losses_s=(980.0, 990.0, 995.0))
+        found = world.decide(world.seen(
+            world.leg('a', state=model.ReplicaState.MISSING),
+            world.leg('b', None)), model.Memory(
+                array_uuid=world.UUID, replicas={
+                    A: One(belongs=True), B: flapped}))
+        assert isinstance(found.action, model.ReportState)
+        self.assertEqual((A, model.ReplicaState.AVAILABLE),
+                         (found.action.replica, found.action.state))
+
+    def test_no_look_comes_at_once(self) -> None:
+        for look_s, again_s in ((0.0, 0.02), (-5.0, 0.02), (7.0, 7.0)):
+            self.assertEqual(again_s, saying.say(
+                case_of(world.leg('a')), verdict.Phase.HELD, 'x', law='y',
+                look_again_s=look_s).look_again_s)
 
     def test_a_frozen_array_is_looked_at_again_soon(self) -> None:
         seen = world.seen(world.leg('a'), world.leg('b'))
