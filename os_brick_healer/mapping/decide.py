@@ -310,10 +310,6 @@ def _name(seen: model.Seen) -> str:
     return name
 
 
-def _device(seen: model.Seen) -> str:
-    return _name(seen)
-
-
 def retry_s(tries: int, policy: model.Policy) -> float:
     """How long to wait after so many failures in a row, seconds."""
     return pacing.backoff_s(tries, first_s=RETRY_FIRST_S,

@@ -15,6 +15,7 @@ A function gives its argument back (normalised) or raises NotOurs: what does
 not look like the thing it names is refused before anything is touched.
 """
 
+import contextlib
 import ipaddress
 import re
 import uuid
@@ -172,12 +173,9 @@ def nbd(value: object) -> str:
 def volume(value: object) -> str:
     """A volume's id, a uuid in lower case: also its device's cookie."""
     if isinstance(value, str):
-        try:
-            parsed = str(uuid.UUID(value))
-        except ValueError:
-            parsed = ''
-        if parsed == value:
-            return value
+        with contextlib.suppress(ValueError):
+            if str(uuid.UUID(value)) == value:
+                return value
     raise exception.NotOurs(
         f'cannot accept {_shown(value)}: not a volume id')
 

@@ -52,6 +52,19 @@ class StatusTest(base.TestCase):
     def show(self, status: dict[str, Any], **more: Any) -> str:
         return render.status(status, now_wall=4700.0, **more)
 
+    def test_what_serves_a_mapped_volume_is_shown(self) -> None:
+        mapped = {**healing(), 'legs': [], 'sync': None, 'array': None,
+                  'device': 'nbd3', 'mounter': 'nbd', 'waiting': 2}
+        for server, shown in (
+                (None, 'nbd3    resyncing  2m10s  nbd: no process\n'),
+                ({'pid': 7}, 'nbd: process 7\n'),
+                ({'pid': 7, 'stopped': True}, 'nbd: process 7, stopped\n')):
+            text = self.show(told({**mapped, 'server': server}))
+            self.assertIn(shown, text)
+            self.assertIn('    2 requests wait', text)
+        self.assertIn('2m10s  -\n', self.show(told(
+            {**mapped, 'mounter': None, 'server': None})))
+
     def test_a_heal_is_shown_whole(self) -> None:
         key = healing()['key']
         self.assertEqual(

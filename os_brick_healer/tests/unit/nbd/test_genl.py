@@ -56,6 +56,24 @@ class MessageTest(base.TestCase):
                                      groups={'nbd_mc_group': 9}),
                          genl.family(told))
 
+    def test_a_length_that_cannot_be_ends_the_reading(self) -> None:
+        good = message(16, b'')
+        for size in (0, HEADER.size - 1, HEADER.size + 1):
+            bad = HEADER.pack(size, 16, 0, 2, 0)
+            self.assertEqual(1, len(list(genl.messages(good + bad))))
+        pair = genl.nest((1, b'abcd'))
+        for size in (0, 3, 9):
+            bad = struct.pack('=HH', size, 2)
+            self.assertEqual({1: b'abcd'}, genl.attributes(pair + bad))
+
+    def test_a_group_without_a_number_is_none(self) -> None:
+        group = genl.nest((1, genl.text('nbd_mc_group')))
+        body = b'\1\2\0\0' + genl.nest(
+            (1, struct.pack('=H', 31)),
+            (7 | genl.NESTED, genl.nest((1 | genl.NESTED, group))))
+        (told,) = genl.messages(message(16, body))
+        self.assertEqual({}, genl.family(told).groups)
+
     def test_an_answer_without_a_number_is_no_family(self) -> None:
         (told,) = genl.messages(message(16, b'\1\2\0\0'))
         self.assertRaises(exception.HealerError, genl.family, told)

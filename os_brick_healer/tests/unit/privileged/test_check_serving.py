@@ -1,0 +1,58 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""What may cross the wall about servers of volumes."""
+
+from collections.abc import Callable
+
+from os_brick_healer import exception
+from os_brick_healer.privileged import check
+from os_brick_healer.tests import base
+
+VOLUME = '12345678-1234-4234-8234-123456789abc'
+
+
+class ServingTest(base.TestCase):
+
+    def expect(self, function: Callable[[object], object],
+               good: tuple[str, ...], bad: tuple[object, ...]) -> None:
+        for right in good:
+            self.assertEqual(right, function(right))
+        for value in (*bad, None, 7, b'x', '', *(v + '\n' for v in good)):
+            self.assertRaises(exception.NotOurs, function, value)
+
+    def test_a_device_is_a_kernel_name(self) -> None:
+        self.expect(check.nbd, ('nbd0', 'nbd15'),
+                    ('nbd', 'nbd0p1', '/dev/nbd0', 'sda'))
+
+    def test_a_volume_is_a_uuid_in_lower_case(self) -> None:
+        self.expect(check.volume, (VOLUME,),
+                    (VOLUME.upper(), '{' + VOLUME + '}', 'vol-1',
+                     VOLUME.replace('-', '')))
+
+    def test_a_plugin_is_a_name(self) -> None:
+        self.expect(check.plugin, ('nbd', 'rbd-nbd'), ('../nbd', '-nbd'))
+
+    def test_a_start_is_a_count_of_ticks(self) -> None:
+        self.expect(check.start, ('12345',), ('-1', '1.5', 'now'))
+
+    def test_a_connection_is_handed_over_at_a_place_of_ours(self) -> None:
+        self.expect(check.handover, (), ('/run/x', '../x', ' '))
+
+    def test_a_server_s_socket_names_its_volume(self) -> None:
+        good = f'/run/os-brick-healer/{VOLUME}.sock'
+        self.assertEqual(good, check.socket_of(good, VOLUME))
+        for bad in (f'run/{VOLUME}.sock', '/run/other.sock', 7,
+                    f'/run/../etc/{VOLUME}.sock', f'/r\n/{VOLUME}.sock',
+                    f'/r\xe9/{VOLUME}.sock',
+                    f'/{"x" * check.SOCKET_BYTES_MAX}/{VOLUME}.sock'):
+            self.assertRaises(exception.NotOurs, check.socket_of, bad,
+                              VOLUME)
