@@ -25,6 +25,7 @@ from os_brick_healer.replica import asking, model, saying
 from os_brick_healer.replica import case as case_lib
 
 Phase = verdict.Phase
+State = model.ReplicaState
 
 
 # Telling the provisioner ----------
@@ -37,24 +38,19 @@ def report_lost(case: case_lib.Case) -> model.Verdict | None:
     for leg in (*case.outside, *unheard):
         if (leg.memory.belongs
                 and _report_due(case, leg, model.ReplicaState.MISSING)
-                and leg.replica.state in (model.ReplicaState.AVAILABLE,
-                                          model.ReplicaState.UNKNOWN)):
-            return _report(case, leg, model.ReplicaState.MISSING,
-                           f'{leg.name} is not in sync in '
-                           f'{saying.array(case).name}: tell the provisioner '
-                           f'that it is stale')
+                and leg.replica.state in (State.AVAILABLE, State.UNKNOWN)):
+            return _report(case, leg, State.MISSING, f'{leg.name} is not in '
+                           'sync: tell the provisioner that it is stale')
     return None
 
 
 def report_back(case: case_lib.Case) -> model.Verdict | None:
     """A leg that is in sync is good again, or good for the first time."""
     for leg in case.in_sync:
-        if (leg.replica.state in (model.ReplicaState.MISSING,
-                                  model.ReplicaState.SYNCHRONIZING)
+        if (leg.replica.state in (State.MISSING, State.SYNCHRONIZING)
                 and _report_due(case, leg, model.ReplicaState.AVAILABLE)):
-            return _report(case, leg, model.ReplicaState.AVAILABLE,
-                           f'{leg.name} of {saying.array(case).name} is in '
-                           f'sync: tell the provisioner that it is good')
+            return _report(case, leg, State.AVAILABLE, f'{leg.name} is in '
+                           'sync: tell the provisioner that it is good')
     return None
 
 

@@ -225,7 +225,7 @@ BUGS = (
         'replica.act:Hands._named_now', 'seen = fresh()',
         'return fresh')),
     _bug('losses-are-not-reported', '3.told', (
-        'replica.heal:report_lost', 'for leg in case.outside:',
+        'replica.heal:report_lost', 'for leg in (*case.outside, *unheard):',
         'for leg in ():')),
     _bug('reported-good-while-filling', '3.told', (
         'replica.heal:report_back', 'for leg in case.in_sync:',

@@ -173,14 +173,6 @@ class HangTest(base.TestCase):
         self.assertIsNone(judge(world.waiting(answer=stale)).action)
 
 
-    def test_after_a_kill_that_failed_it_waits_and_says_why(self) -> None:
-        memory = dataclasses.replace(
-            world.known(), next_try_s=1003.0, last_error='no permission')
-        found = judge(world.waiting(answer=self.silent), memory)
-        self.assertEqual((Phase.STALLED, None), (found.phase, found.action))
-        self.assertIn('the last one failed: no permission', found.sentence)
-
-
 class CutOffTest(base.TestCase):
     def test_a_server_may_take_a_moment_to_end(self) -> None:
         found = judge(world.seen(link_dead_s=999.9))

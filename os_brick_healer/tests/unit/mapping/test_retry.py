@@ -1,0 +1,31 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""After a kill that failed."""
+
+import dataclasses
+
+from os_brick_healer.engine import verdict
+from os_brick_healer.mapping import decide, model
+from os_brick_healer.tests import base
+from os_brick_healer.tests.unit.mapping import world
+
+
+class RetryTest(base.TestCase):
+    def test_it_waits_and_says_why(self) -> None:
+        silent = model.Answer(asked_s=999.0, alive=False, sentence='silence')
+        memory = dataclasses.replace(
+            world.known(), next_try_s=1003.0, last_error='no permission')
+        found = decide.decide(world.waiting(answer=silent), memory,
+                              world.POLICY)
+        self.assertEqual((verdict.Phase.STALLED, None),
+                         (found.phase, found.action))
+        self.assertIn('the last one failed: no permission', found.sentence)
