@@ -32,6 +32,8 @@ COPIES_MIN = 2
 #: Back-off of a failed action, seconds: first, longest.
 RETRY_FIRST_S = 1.0
 RETRY_LAST_S = 300.0
+#: Longest rest of a key whose look failed, seconds: its guest may wait.
+LOOK_REST_LAST_S = 30.0
 #: Longest pause between two tries to keep I/O flowing, seconds.
 FLOW_RETRY_LAST_S = 5.0
 #: A replica that is no longer named is remembered for so long, seconds: one

@@ -29,7 +29,7 @@ from typing import Any
 from oslo_log import log as logging
 
 from os_brick_healer import exception
-from os_brick_healer.engine import acting, pacing, parts, pausing
+from os_brick_healer.engine import acting, limits, pacing, parts, pausing
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.engine import verdict as verdict_lib
 
@@ -336,7 +336,8 @@ class Engine:
             # A bug, or a fact that the pure rooms do not know: this key
             # rests, the others go on.
             entry.failures += 1
-            wait_s = pacing.backoff_s(entry.failures)
+            wait_s = pacing.backoff_s(entry.failures,
+                                      last_s=limits.LOOK_REST_LAST_S)
             LOG.exception('cannot look at %s %s: because of a bug; trying '
                           'again in %.0f s', kind, key, wait_s)
             self.count('look_errors_total', kind=kind)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 import enum
 import functools
+import itertools
 import math
 from typing import Any
 
@@ -260,6 +261,17 @@ class LoopTest(LoopTestCase):
         self.assertIn('look_errors_total', self.counted)
         phases = {v['key']: v['phase'] for v in self.told['volumes']}
         self.assertEqual({'a': 'broken', 'b': 'healthy'}, phases)
+
+    def test_a_key_that_raises_is_tried_again_within_half_a_minute(
+            self) -> None:
+        def _fail() -> loop.Verdict:
+            raise ZeroDivisionError('a bug')
+
+        self.wing.say['a'] = _fail
+        self.run_for(1000)
+        looks = self.looks('a')
+        self.assertLess(max(b - a for a, b in itertools.pairwise(looks)), 31)
+        self.assertLess(len(looks), 40)
 
     def test_an_event_names_a_key_and_it_is_looked_at(self) -> None:
         self.at(5, lambda: self.time.events.append(
