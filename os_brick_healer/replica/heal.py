@@ -31,14 +31,18 @@ Phase = verdict.Phase
 
 def report_lost(case: case_lib.Case) -> model.Verdict | None:
     """A leg that was thrown out is stale: nobody may read it from now on."""
-    for leg in case.outside:
+    # One whose report was not heard may be on its way back by now.
+    unheard = [x for x in case.legs if x.filling
+               and x.memory.reported is model.ReplicaState.MISSING]
+    for leg in (*case.outside, *unheard):
         if (leg.memory.belongs
                 and _report_due(case, leg, model.ReplicaState.MISSING)
                 and leg.replica.state in (model.ReplicaState.AVAILABLE,
                                           model.ReplicaState.UNKNOWN)):
             return _report(case, leg, model.ReplicaState.MISSING,
-                           f'{leg.name} is out of {saying.array(case).name}: '
-                           f'tell the provisioner that it is stale')
+                           f'{leg.name} is not in sync in '
+                           f'{saying.array(case).name}: tell the provisioner '
+                           f'that it is stale')
     return None
 
 
