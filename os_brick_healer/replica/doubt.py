@@ -113,6 +113,9 @@ def requests_left(memories: Iterable[model.Memory], now_s: float,
 
 def spares(seen: model.Seen, device: str) -> bool:
     """Whether a volume can do without this leg now."""
+    if _idle(seen):
+        return any(n.device == device and not n.holders
+                   for n in seen.namespaces.values())
     for replica, namespace in seen.namespaces.items():
         member = case_lib.member_of(seen, replica)
         if (namespace.device != device and member is not None
@@ -122,3 +125,11 @@ def spares(seen: model.Seen, device: str) -> bool:
                         for p in seen.paths.get(replica, ()))):
             return True
     return False
+
+
+def _idle(seen: model.Seen) -> bool:
+    """Whether nobody uses a volume here: it is not attached, nor about to."""
+    attachment = seen.attachment
+    return seen.array is None and (attachment is None or (
+        attachment.state is not model.AttachState.ATTACHED
+        and not attachment.owner_alive))

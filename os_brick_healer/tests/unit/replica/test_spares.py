@@ -1,0 +1,62 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Who can spare a leg."""
+
+import dataclasses
+
+from os_brick_healer.replica import doubt, model
+from os_brick_healer.tests import base
+from os_brick_healer.tests.unit.replica import world
+
+
+def attached(state: model.AttachState, *, alive: bool) -> model.Attachment:
+    return model.Attachment(volume=world.KEY, alias='vol', state=state,
+                            owner_alive=alive)
+
+
+class SparesTest(base.TestCase):
+    """The device of leg "a", whose controller another volume gives up."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.seen = world.seen(world.leg('a'), world.leg('b'))
+        self.gone = dataclasses.replace(
+            world.seen(world.leg('a', None), world.leg('b', None)),
+            array=None)
+        unheld = {key: dataclasses.replace(one, holders=())
+                  for key, one in self.gone.namespaces.items()}
+        self.gone = dataclasses.replace(self.gone, namespaces=unheld)
+
+    def test_a_volume_spares_a_leg_while_another_is_live(self) -> None:
+        self.assertTrue(doubt.spares(self.seen, 'nvme-a'))
+        alone = world.seen(world.leg('a'), world.leg('b', 'faulty'))
+        self.assertFalse(doubt.spares(alone, 'nvme-a'))
+
+    def test_a_volume_that_is_not_attached_spares_any_leg(self) -> None:
+        self.assertTrue(doubt.spares(self.gone, 'nvme-a'))
+        self.assertFalse(doubt.spares(self.gone, 'nvme-of-another'))
+
+    def test_what_somebody_holds_is_not_spared(self) -> None:
+        held = {key: dataclasses.replace(one, holders=('dm-0',))
+                for key, one in self.gone.namespaces.items()}
+        self.assertFalse(doubt.spares(
+            dataclasses.replace(self.gone, namespaces=held), 'nvme-a'))
+
+    def test_a_volume_that_nova_is_at_is_not_robbed(self) -> None:
+        for state, alive, spared in (
+                (model.AttachState.CONNECTING, True, False),
+                (model.AttachState.CONNECTING, False, True),
+                (model.AttachState.ATTACHED, False, False)):
+            with self.subTest(state=state, alive=alive):
+                at = dataclasses.replace(
+                    self.gone, attachment=attached(state, alive=alive))
+                self.assertEqual(spared, doubt.spares(at, 'nvme-a'))
