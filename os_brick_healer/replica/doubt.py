@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 #: A lost leg's portals are probed after this share of the time it has been
 #: lost, within these bounds (seconds).
 PROBE_SHARE, PROBE_FIRST_S, PROBE_LAST_S = 0.1, 1.0, 15.0
+#: An agent that has just been started knows nothing of most back ends yet:
+#: for so long (seconds) the brake is on.
+START_S = 5.0
+STARTED = ('this agent has just been started, and has not looked at all '
+           'volumes yet')
 
 
 def portals(seen: model.Seen, memory: model.Memory, poll_s: float,

@@ -88,6 +88,7 @@ class ReplicaWing:
     def start(self, engine: loop.Engine) -> None:
         """Load memories; begin to ask, to sample and to look."""
         self._engine = engine
+        self._around = (self._clock() + doubt.START_S, doubt.STARTED, 0)
         for key, kept in self._journal.load_memory(self.kind).items():
             try:
                 memory = remember.load(kept.value)
@@ -138,8 +139,7 @@ class ReplicaWing:
         """See ``loop.Wing``."""
         if self._requests(memory) > self._requests(self._memories.get(key)):
             # The budget is read once a second: many may ask in it.
-            since_s, brake, left = self._around
-            self._around = since_s, brake, left - 1
+            self._around = (*self._around[:2], self._around[2] - 1)
         self._memories[key] = memory
 
     @staticmethod

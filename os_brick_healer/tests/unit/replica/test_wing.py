@@ -253,6 +253,20 @@ class WingTest(base.TestCase):
         self.assertEqual(['r-0-0'], self.cloud.gone)
         self.assertEqual(1, len(self.cloud.requests))
 
+    def test_who_has_just_started_asks_for_nothing_in_its_first_seconds(
+            self) -> None:
+        self.run_until(lambda: False, 3.0)
+        self.start()
+        self.lose(0)
+        self.run_until(lambda: False, world.POLICY.grace_s - 1.0)
+        self.assertEqual([], self.cloud.requests)
+        self.start()
+        self.run_until(lambda: False, 4.0)
+        self.assertEqual([], self.cloud.requests, 'it knows too little yet')
+        self.start()
+        self.assertTrue(self.run_until(
+            lambda: bool(self.cloud.requests), 30.0))
+
     def test_a_blip_is_re_added(self) -> None:
         self.run_until(lambda: False, 3.0)
         self.start()
