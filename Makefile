@@ -60,11 +60,11 @@ demo: $(STAMP) ## break a leg of a live volume in a guest and watch it heal
 	$(PY) -m bed demo
 
 .PHONY: test
-test: lint mypy contracts unit cover-pure wheel docs bed ## the gate: ends with the core scenarios
+test: lint mypy contracts unit cover-pure sim wheel docs bed ## the gate: ends with the core scenarios
 	$(PY) -m bed run --core $(AT_ONCE)
 
 .PHONY: test-all
-test-all: lint mypy contracts unit cover-pure wheel docs bed ## every scenario on the bed
+test-all: lint mypy contracts unit cover-pure sim wheel docs bed ## every scenario on the bed
 	$(PY) -m bed run --all $(AT_ONCE)
 
 .PHONY: bench
@@ -95,12 +95,13 @@ unit: $(STAMP) ## unit, property and simulation tests (TESTS=regex selects)
 
 .PHONY: sim
 sim: $(STAMP) ## the simulator: fixed seeds, and the bugs that it must catch
-	PYTHONHASHSEED=0 $(PY) -W ignore -m os_brick_healer.tests.simulation sim
+	PYTHONHASHSEED=0 $(PY) -W ignore -m os_brick_healer.tests.simulation \
+	    --jobs $(JOBS) sim
 
 .PHONY: soak
 soak: $(STAMP) ## the simulator with fresh seeds (SECONDS=how long)
 	PYTHONHASHSEED=0 $(PY) -W ignore -m os_brick_healer.tests.simulation \
-	    soak --seconds $(or $(SECONDS),60)
+	    --jobs $(JOBS) soak --seconds $(or $(SECONDS),60)
 
 .PHONY: fuzz
 fuzz: $(STAMP) ## hostile input, guided by coverage (SECONDS= each, TARGET=)
