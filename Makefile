@@ -95,12 +95,13 @@ unit: $(STAMP) ## unit, property and simulation tests (TESTS=regex selects)
 
 .PHONY: sim
 sim: $(STAMP) ## the simulator: fixed seeds, and the bugs that it must catch
-	PYTHONHASHSEED=0 $(PY) -W ignore -m os_brick_healer.tests.simulation sim
+	PYTHONHASHSEED=0 $(PY) -W ignore -m os_brick_healer.tests.simulation \
+	    --jobs $(JOBS) sim
 
 .PHONY: soak
 soak: $(STAMP) ## the simulator with fresh seeds (SECONDS=how long)
 	PYTHONHASHSEED=0 $(PY) -W ignore -m os_brick_healer.tests.simulation \
-	    soak --seconds $(or $(SECONDS),60)
+	    --jobs $(JOBS) soak --seconds $(or $(SECONDS),60)
 
 .PHONY: fuzz
 fuzz: $(STAMP) ## hostile input, guided by coverage (SECONDS= each, TARGET=)

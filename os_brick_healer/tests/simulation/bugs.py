@@ -16,25 +16,28 @@ text. The function's code is exchanged in place, so every reference to it
 has the bug, and given back afterwards.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 import contextlib
 import dataclasses
 import importlib
 import inspect
+import json
+import pathlib
 import textwrap
 import types
 from typing import Any
 
-from os_brick_healer.tests.simulation import catalogue
+from os_brick_healer.tests.simulation import catalogue, frozen, lawbook
 from os_brick_healer.tests.simulation import plan as plan_lib
 from os_brick_healer.tests.simulation import run as run_lib
 
-#: A bug must be caught within so many seeds.
+#: A bug must be caught within so many seeds of its family.
 SEEDS_MAX = 12
-#: Seeds that found a bug of ours; see bugs-found in the docs.
-REGRESSIONS: tuple[str, ...] = ('c-1', 'd-8', 'd-14', 'd-15', 'f-8', 'g-45')
 PACKAGE = 'os_brick_healer'
-
+HERE = pathlib.Path(__file__).parent
+RECORD = HERE / 'caught.json'
+DOCS = HERE.parents[2] / 'doc/source/contributor'
+TABLE, LAW_TABLE = DOCS / 'seeded-bugs.inc', DOCS / 'watched-laws.inc'
 
 BUGS = catalogue.BUGS
 Bug = catalogue.Bug
@@ -45,7 +48,7 @@ Patch = catalogue.Patch
 class Result:
     """How a bug was caught: by which law, after how many seeds."""
 
-    bug: Bug
+    bug: str
     caught: str | None
     seeds: int
     seed: str
@@ -109,34 +112,121 @@ def _compile(module: types.ModuleType, function: Any,
 
 
 def plan(bug: Bug, seed: str) -> plan_lib.Plan:
-    """A seed's plan, in a world in which the bug can show."""
-    made = plan_lib.make(seed)
+    """A seed's plan, in a world in which the bug can show; or a frozen
+    one, as it is.
+    """
+    if seed in frozen.names():
+        return frozen.read(seed)
+    return fitted(bug, plan_lib.make(seed))
+
+
+def fitted(bug: Bug, made: plan_lib.Plan) -> plan_lib.Plan:
+    """A plan in the world in which the bug can show."""
     return dataclasses.replace(made, setup=dataclasses.replace(
         made.setup, **dict(bug.setup)))
 
 
-def catch(bug: Bug, seeds: int) -> Result:
-    """Run seeds with the bug until one of its laws is broken."""
-    tried = (*bug.seeds, *(f'bug-{n}' for n in range(seeds)))[:seeds]
+def seeds(bug: Bug) -> list[str]:
+    """What is tried, in this order."""
+    return [f'{bug.family}/{n}' for n in range(SEEDS_MAX)]
+
+
+def catch(bug: Bug, tried: Sequence[str], *,
+          blame: bool = True) -> Result:
+    """Run seeds with the bug until one of its laws is broken.
+
+    :param blame: the same run must break no such law without the bug.
+    """
     for count, seed in enumerate(tried, 1):
         with seeded(bug.name):
             report = run_lib.play(plan(bug, seed), bug.laws)
         found = [x for x in report.laws if x in bug.laws]
-        if found:
-            return Result(bug=bug, caught=found[0], seeds=count, seed=seed)
-    return Result(bug=bug, caught=None, seeds=len(tried), seed='')
+        if found and not (blame and _blamed(bug, seed, found[0])):
+            return Result(bug=bug.name, caught=found[0], seeds=count,
+                          seed=seed)
+    return Result(bug=bug.name, caught=None, seeds=len(tried), seed='')
 
 
-def catch_all(*, seeds: int, say: Callable[[str], None],
-              only: str | None = None) -> list[Result]:
-    """All of them, one after the other."""
-    results = []
-    for bug in BUGS:
-        if only is None or only in bug.name:
-            result = catch(bug, seeds)
-            say(f'bug {bug.name}: ' + (
-                'NOT CAUGHT' if result.caught is None else
-                f'law {result.caught}')
-                + f' after {result.seeds} seeds ({result.seed})')
-            results.append(result)
-    return results
+def _blamed(bug: Bug, seed: str, law: str) -> bool:
+    """Whether the law is broken without the bug, too."""
+    return law in run_lib.play(plan(bug, seed), (law,)).laws
+
+
+def proof(bug: Bug) -> plan_lib.Plan | None:
+    """The plan that is on record as catching a bug."""
+    known = record().get(bug.name)
+    return None if known is None else plan(bug, known.seed)
+
+
+def catch_again(name: str) -> Result:
+    """With the seed that is on record, then with the others.
+
+    Whoever calls this plays the plans on record without bugs, too.
+    """
+    bug = named(name)
+    known = record().get(name)
+    first = [] if known is None else [known.seed]
+    first += [name] if name in frozen.names() else []
+    return catch(bug, first + [s for s in seeds(bug) if s not in first],
+                 blame=False)
+
+
+def catch_anew(name: str) -> Result:
+    """As if nothing were known of it."""
+    bug = named(name)
+    return catch(bug, seeds(bug))
+
+
+def named(name: str) -> Bug:
+    return next(b for b in BUGS if b.name == name)
+
+
+# The record ----------
+
+def record() -> dict[str, Result]:
+    """What caught each bug when that was last written down."""
+    told = json.loads(RECORD.read_text() if RECORD.exists() else '{}')
+    return {name: Result(bug=name, **one) for name, one in told.items()}
+
+
+def write_record(results: Iterable[Result]) -> None:
+    """Write it down, and the table of the documentation."""
+    lines = ',\n'.join(
+        f' {json.dumps(r.bug)}: ' + json.dumps(
+            {'caught': r.caught, 'seed': r.seed, 'seeds': r.seeds})
+        for r in results)
+    RECORD.write_text(f'{{\n{lines}\n}}\n')
+    TABLE.write_text(table())
+    LAW_TABLE.write_text(law_table())
+
+
+def table() -> str:
+    """The record as reStructuredText."""
+    return _listed((50, 20, 20, 10), [
+        ('Bug', 'Law', 'Seed', 'Seeds needed'),
+        *((f'``{r.bug}``', f'``{r.caught}``', f'``{r.seed}``', str(r.seeds))
+          for r in record().values())])
+
+
+def law_table() -> str:
+    """The laws, and the bugs that break them."""
+    def _broken_by(law: str) -> str:
+        return ', '.join(f'``{r.bug}``' for r in record().values()
+                         if r.caught == law) or (
+            'may be broken by ' + ', '.join(
+                f'``{b.name}``' for b in BUGS if law in b.laws))
+
+    return _listed((20, 40, 40), [
+        ('Law', 'Broken when', 'Broken by'),
+        *((f'``{law}``', sentence, _broken_by(law))
+          for law, sentence in lawbook.LAWS.items())])
+
+
+def _listed(widths: Sequence[int], rows: Sequence[Sequence[str]]) -> str:
+    lines = ['.. Written by "python -m os_brick_healer.tests.simulation '
+             'bugs --write".', '', '.. list-table::', '   :header-rows: 1',
+             f'   :widths: {" ".join(map(str, widths))}', '']
+    for row in rows:
+        lines += [f'   {"*" if at == 0 else " "} - {text}'
+                  for at, text in enumerate(row)]
+    return '\n'.join(lines) + '\n'

@@ -34,14 +34,14 @@ class Bug:
     """A bug, and the laws of which it must break one.
 
     :ivar setup: what the world must be like for it to show.
-    :ivar seeds: known to catch it; tried first.
+    :ivar family: of the plans that reach it (see ``families``).
     """
 
     name: str
     laws: tuple[str, ...]
     patches: tuple[Patch, ...]
     setup: tuple[tuple[str, Any], ...] = ()
-    seeds: tuple[str, ...] = ()
+    family: str = 'mixed'
 
 
 SIM = 'tests.simulation'
@@ -49,12 +49,12 @@ SIM = 'tests.simulation'
 
 def _bug(name: str, laws: str, *patches: tuple[str, str, str],
          setup: dict[str, Any] | None = None,
-         seeds: str = '') -> Bug:
+         family: str = 'mixed') -> Bug:
     return Bug(name=name, laws=tuple(laws.split()),
                patches=tuple(Patch(where=w, old=o, new=n)
                              for w, o, n in patches),
                setup=tuple((setup or {}).items()),
-               seeds=tuple(seeds.split()))
+               family=family)
 
 
 _NO_FLOW_LAWS = (
@@ -68,38 +68,49 @@ BUGS = (
     # Time and money -----------
     _bug('grace-modulo-an-hour', '8.grace', (
         'replica.asking:_grace_left_s', '+ case.grace_s',
-        '+ case.grace_s % 3600.0'), setup={'grace_s': 4000.0}),
+        '+ case.grace_s % 3600.0'), setup={'grace_s': 4000.0},
+        family='requests'),
     _bug('no-grace', '8.grace', (
         'replica.asking:_grace_left_s', '+ case.grace_s', '+ 0.0'),
-        setup={'grace_s': 120.0}),
+        setup={'grace_s': 120.0},
+        family='requests'),
     _bug('wall-clock-for-grace', '8.grace 7.stall 9.converge 8.bug', (
         'replica.wing:ReplicaWing._see', 'now_s = self._clock()',
-        'now_s = self._journal._wall()')),
+        'now_s = self._journal._wall()'),
+        family='host'),
     _bug('grace-from-the-first-loss-ever', '8.grace', (
         'replica.recall:_one', 'None if reachable', 'old.unreachable_s '
         'if reachable'), setup={'grace_s': 60.0, 'volumes': 1,
-                                'backends': 3}),
+                                'backends': 3},
+        family='racks'),
     _bug('no-brake', '8.brake', (
         'engine.pacing:brake', 'if len(lost) <= ratio * len(known):',
         'if True:'), setup={'volumes': 4, 'backends': 4, 'legs': 2,
-                            'grace_s': 5.0, 'shared': False}),
+                            'grace_s': 5.0, 'shared': False},
+        family='racks'),
     _bug('no-budget', '8.rate', (
         'engine.pacing:budget_left', 'return max(0, per_hour_max - recent)',
         'return 1'), setup={'requests_max': 1, 'volumes': 4,
-                            'grace_s': 5.0}),
+                            'grace_s': 5.0},
+        family='racks'),
     _bug('no-back-off', '8.hammer', (
-        'engine.pacing:backoff_s', 'if tries <= 0:', 'if True:')),
+        'engine.pacing:backoff_s', 'if tries <= 0:', 'if True:'),
+        family='host'),
     _bug('probes-chase-looks', '8.hammer', (
-        'replica.doubt:portals', 'age >= poll_s / 2', 'True')),
+        'replica.doubt:portals', 'age >= poll_s / 2', 'True'),
+        family='last'),
     # Requests -----------
     _bug('intent-not-written-first', '8.twice', (
         'engine.acting:Actions.begin', 'memory=entry.wing.dump(memory))',
-        'memory=None)')),
+        'memory=None)'),
+        family='requests'),
     _bug('memory-not-read-at-start', '8.twice', (
         'replica.wing:ReplicaWing.start',
-        'self._memories[key] = memory', 'pass')),
+        'self._memories[key] = memory', 'pass'),
+        family='requests'),
     _bug('new-request-id-each-time', '8.twice', (
-        'replica.asking:_ask', 'old.id if old is not None else', '')),
+        'replica.asking:_ask', 'old.id if old is not None else', ''),
+        family='requests'),
     _bug('replicas-pile-up-on-retry', '8.twice 8.pile', (
         'replica.asking:_request_one', 'left_s = _grace_left_s(case, leg)',
         'old, left_s = None, _grace_left_s(case, leg)'), (
@@ -109,48 +120,58 @@ BUGS = (
         'replica.asking:_request_one',
         'if old is not None and old.state is model.RequestState.ACCEPTED:',
         'if False:'), ('replica.asking:_wanted',
-                       'return len(others)', 'return True or len(others)')),
+                       'return len(others)', 'return True or len(others)'),
+        family='requests'),
     _bug('full-disk-is-no-reason-to-stop', '8.twice', (
         'engine.acting:Actions.begin',
         'if action.risk >= verdict_lib.Risk.REPLACE:', 'if False:'), (
-        'engine.acting:Notes.attempt', 'write()', 'write()')),
+        'engine.acting:Notes.attempt', 'write()', 'write()'),
+        family='requests'),
     _bug('arrival-not-noticed', '9.converge', (
-        'replica.recall:_arrivals', 'if new:', 'if False:')),
+        'replica.recall:_arrivals', 'if new:', 'if False:'),
+        family='requests'),
     _bug('request-forgotten-on-return', '8.twice', (
         'replica.recall:_over',
         'if request is None or _arrived_in_vain(case, request):',
-        'if True:')),
+        'if True:'),
+        family='arrivals'),
     # The last copy -----------
     _bug('no-last-leg-guard', '1.last-leg 7.eio', (
         'replica.flow:_survivors', 'if x.id != lost.id and '
-        'x.proves_live(dead_s))', ') or case.in_sync'), *_NO_FLOW_LAWS),
+        'x.proves_live(dead_s))', ') or case.in_sync'), *_NO_FLOW_LAWS,
+        family='last'),
     _bug('old-probe-proves-life', '7.break 1.last-leg 7.eio', (
         'replica.case:Leg.proves_live', 'if path.portal_answers:',
-        'if True:'), *_NO_FLOW_LAWS),
+        'if True:'), *_NO_FLOW_LAWS,
+        family='last'),
     _bug('fast-fail-on-the-last-leg', '7.eio 1.last-leg', (
         'replica.decide:_clear_failfast', 'continue', 'pass'), (
         'replica.decide:_clear_failfast', 'found = _say', 'return None\n'
-        '        found = _say')),
+        '        found = _say'),
+        family='last'),
     _bug('shared-controllers-deleted', '1.last-leg 7.eio 4.foreign', (
         'replica.flow:_dead', 'if danger is not None:', 'if False:'), (
         'replica.laws:_special',
         'case model.BreakLeg() if action.replica in seen.endangered:',
         'case model.BreakLeg() if False:'), (
         f'{SIM}.tools:endangered', 'for disk in', 'for disk in [] and'),
-        setup={'shared': True, 'volumes': 4, 'backends': 4}),
+        setup={'shared': True, 'volumes': 4, 'backends': 4},
+        family='shared'),
     _bug('disconnects-what-others-use', '4.foreign 1.last-leg 7.eio', (
         'replica.heal:retire',
         'and not case.seen.shared.get(leg.id)', ''), (
         'replica.laws:_unshared', 'if not others:', 'if True:'), (
         f'{SIM}.tools:in_use', 'for disk in', 'for disk in [] and'),
         setup={'shared': True, 'volumes': 4, 'backends': 4,
-               'grace_s': 5.0}),
+               'grace_s': 5.0},
+        family='shared'),
     _bug('filling-counts-as-in-sync', '3.early-removal 0.stale 7.eio '
          '1.last-leg', (
              'replica.model:Member.in_sync', "'in_sync' in self.flags and",
              'True and'), (
              f'{SIM}.tools:_carries_on', 'for m in array.in_sync)',
-             'for m in array.members)'), setup={'grace_s': 5.0}),
+             'for m in array.members)'), setup={'grace_s': 5.0},
+        family='last'),
     # Removal -----------
     _bug('old-replica-removed-at-once', '3.early-removal', (
         'replica.heal:retire', 'if not case.whole and heir is None:',
@@ -158,51 +179,65 @@ BUGS = (
         'replica.laws:_successor', 'if array.degraded or len(in_sync) < '
         'array.raid_disks:', 'if False:'), (
         'replica.act:Hands._confirm_removal', 'if not succeeded and',
-        'if False and')),
+        'if False and'),
+        family='arrivals'),
     _bug('never-lets-the-old-one-go', '9.converge', (
         'replica.heal:retire', 'for leg in case.legs:',
-        'for leg in ():')),
+        'for leg in ():'),
+        family='requests'),
     _bug('displaced-leg-is-kept', '9.converge', (
         'replica.heal:_displaced', 'return (case.whole',
-        'return (False and case.whole'), setup={'legs': 3}),
+        'return (False and case.whole'), setup={'legs': 3},
+        family='arrivals'),
     _bug('refused-successor-keeps-the-old-leg-out', '9.converge', (
         'replica.heal:_succeeded', 'if heir is None or heir.member',
-        'if True or heir.member')),
+        'if True or heir.member'),
+        family='arrivals'),
     _bug('vanished-successor-not-asked-for-anew', '9.converge', (
         'replica.recall:_arrived_in_vain', 'if (arrived is None',
-        'if (True')),
+        'if (True'),
+        family='arrivals'),
     _bug('controllers-leak', '9.converge', (
-        'replica.heal:retire', 'if (leg.paths and', 'if (False and')),
+        'replica.heal:retire', 'if (leg.paths and', 'if (False and'), (
+            'replica.heal:withdrawn', 'in sorted(case.seen.former.items()):',
+            'in ():'),
+        family='requests'),
     # Additions -----------
     _bug('foreign-data-is-blank', '2.add', (
         'replica.act:Hands._examine', 'if owner is not None:', 'if False:'),
         ('replica.act:Hands._examine', 'if signatures:', 'if False:'), (
             f'{SIM}.tools:Tools.add_spare',
             'if self._free(disk).array_uuid not in (None, wanted) or (',
-            'if False and ('), setup={'grace_s': 5.0}),
+            'if False and ('), setup={'grace_s': 5.0},
+        family='arrivals'),
     _bug('size-not-looked-at', '2.add', (
         'replica.heal:_unfit',
         'namespace.size_bytes < array.component_bytes', 'False'), (
         'replica.laws:_too_small', 'if (namespace.size_bytes is None',
         'if (True'), (f'{SIM}.tools:Tools.add_spare',
                       'if disk.size_bytes < min_size_bytes:', 'if False:'),
-        setup={'grace_s': 5.0}),
+        setup={'grace_s': 5.0},
+        family='arrivals'),
     _bug('holders-not-looked-at', '2.add', (
         'replica.heal:_unfit', 'if namespace.holders:', 'if False:'), (
         'replica.laws:_named', 'if namespace.holders:', 'if False:'), (
         f'{SIM}.tools:Tools._free',
         'if self.world.md.holder(disk) is not None or', 'if False and'),
-        setup={'grace_s': 5.0}),
+        setup={'grace_s': 5.0},
+        family='arrivals'),
     _bug('add-in-place-of-re-add', '8.copy', (
         'replica.heal:_add', 'if ours is model.Superblock.OURS and not',
-        'if False and not')),
+        'if False and not'),
+        family='host'),
     _bug('never-re-adds', '9.converge 8.twice', (
-        'replica.heal:bring_in', 'if free <= 0:', 'if True:')),
+        'replica.heal:bring_in', 'if free <= 0:', 'if True:'),
+        family='host'),
     # Others at work -----------
     _bug('lock-not-shared-with-nova', '5.nova', (
         'replica.act:Hands._locked',
         'with self.locks.hold(self.settings().lock_timeout_s):',
-        'if True:')),
+        'if True:'),
+        family='nova'),
     _bug('nova-not-looked-at', '5.nova', (
         'replica.decide:_nova', 'if attachment.owner_alive or leaving:',
         'if False:'), (
@@ -210,11 +245,13 @@ BUGS = (
         'if False and ('), (
         'replica.act:Hands._locked',
         'with self.locks.hold(self.settings().lock_timeout_s):',
-        'if True:')),
+        'if True:'),
+        family='nova'),
     _bug('acts-while-two-hosts-have-it', '5.two-hosts', (
         'replica.decide:_two_hosts', 'if not case.seen.peers_hold:',
         'if True:'), ('replica.laws:_general', 'if seen.peers_hold:',
-                      'if False:')),
+                      'if False:'),
+        family='truth'),
     # The truth -----------
     _bug('old-words-are-as-good', '6.truth', (
         'replica.case:Case.fresh', 'return (', 'return True or ('), (
@@ -223,29 +260,64 @@ BUGS = (
         'replica.wing:ReplicaWing.act',
         'if isinstance(action, _NEED_TRUTH):', 'if False:'), (
         'replica.act:Hands._named_now', 'seen = fresh()',
-        'return fresh')),
+        'return fresh'),
+        family='truth'),
     _bug('losses-are-not-reported', '3.told', (
         'replica.heal:report_lost', 'for leg in (*case.outside, *unheard):',
-        'for leg in ():')),
+        'for leg in ():'),
+        setup={'grace_s': 300.0}, family='racks'),
     _bug('reported-good-while-filling', '3.told', (
         'replica.heal:report_back', 'for leg in case.in_sync:',
-        'for leg in case.members:')),
+        'for leg in case.members:'),
+        family='requests'),
     # The loop -----------
     _bug('one-exception-ends-the-loop', '8.bug', (
         'engine.loop:Engine._look', 'except Exception as e:',
-        'except ZeroDivisionError as e:')),
+        'except ZeroDivisionError as e:'),
+        family='host'),
     _bug('a-turn-is-never-given-back', '9.converge', (
         'engine.slots:Slots.give_back', 'self._holding.discard(key)',
-        'pass'), setup={'heals_max': 1, 'volumes': 4}),
+        'pass'), setup={'heals_max': 1, 'volumes': 4},
+        family='racks'),
     _bug('dead-legs-are-never-given-up', '7.stall', (
-        'replica.flow:_dead', 'if not survivors:', 'if True:')),
+        'replica.flow:_dead', 'if not survivors:', 'if True:'),
+        family='last'),
     _bug('waits-for-another-volumes-lock', '7.stall', (
         'replica.act:Hands._flow_locks', 'min(wait_s, FLOW_LOCK_S) if '
-        'attached else wait_s', '100000.0')),
+        'attached else wait_s', '100000.0'),
+        family='nova'),
     _bug('device-names-by-substring', '9.converge 0.stale 7.stall 7.eio '
          '1.last-leg 3.told', (
              'replica.case:member_of',
              'if seen.array.name not in namespace.holders:', 'if False:'), (
              'replica.case:member_of', 'member.device == namespace.device',
-             'member.device in namespace.device')),
+             'member.device in namespace.device'),
+        setup={'volumes': 10, 'backends': 2},
+        family='shared'),
+    # Bugs that were ours, and are mended -----------
+    _bug('brake-is-blind-at-the-start', '8.brake', (
+        'replica.wing:ReplicaWing.start',
+        'self._clock() + doubt.START_S, doubt.STARTED, 0)', '-1.0, None, 0)'),
+        setup={'volumes': 6, 'backends': 4, 'legs': 2, 'grace_s': 5.0,
+               'shared': False}, family='restarts'),
+    _bug('unheard-loss-is-not-repeated', '3.told', (
+        'replica.heal:report_lost', 'for leg in (*case.outside, *unheard):',
+        'for leg in case.outside:'), family='last'),
+    _bug('failed-look-rests-for-minutes', '7.stall 3.told 9.converge', (
+        'engine.loop:Engine._look', 'limits.LOOK_REST_LAST_S', '900.0'),
+        family='host'),
+    _bug('idle-volume-keeps-a-dead-leg', '7.stall', (
+        'replica.doubt:spares', 'if _idle(seen):', 'if False:'),
+        family='shared'),
+    _bug('accepted-request-is-not-answered-first', '9.converge', (
+        'replica.recall:_arrivals',
+        'm.request.state is not model.RequestState.ACCEPTED', 'True'),
+        setup={'legs': 3},
+        family='requests'),
+    _bug('request-is-put-off-for-ever', '9.converge', (
+        'replica.asking:_settles_s', 'return min(latest_s, max(',
+        'return max(1.0, max('), family='requests'),
+    _bug('withdrawn-replica-stays-connected', '9.converge', (
+        'replica.heal:withdrawn', 'in sorted(case.seen.former.items()):',
+        'in ():'), family='arrivals'),
 )

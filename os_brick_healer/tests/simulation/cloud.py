@@ -23,6 +23,8 @@ from os_brick_healer.tests.simulation import parts, timeline
 State = base.ReplicaState
 HERE = 'here'
 THERE = 'there'
+#: How long a new replica is on its way, seconds.
+ARRIVAL_S = (1.0, 15.0)
 
 
 @dataclasses.dataclass(slots=True, kw_only=True, eq=False)
@@ -59,6 +61,7 @@ class Weather:
     """How the provisioner is today.
 
     :ivar lose: the next so many changes are made, and no answer comes.
+    :ivar lose_of: the same for changes of one name.
     :ivar arrives: what the next new replica is like: good, small, foreign.
     """
 
@@ -69,8 +72,17 @@ class Weather:
     omit: set[str] = dataclasses.field(default_factory=set)
     lag_s: float = 0.0
     lose: int = 0
+    lose_of: dict[str, int] = dataclasses.field(default_factory=dict)
     refuse: int = 0
     arrives: list[str] = dataclasses.field(default_factory=list)
+
+    def loses(self, name: str) -> bool:
+        """Whether the answer to a change is lost now."""
+        if self.lose_of.get(name, 0) > 0:
+            self.lose_of[name] -= 1
+            return True
+        self.lose = max(0, self.lose - 1) if (lost := self.lose > 0) else 0
+        return lost
 
 
 class Cloud:
@@ -91,7 +103,11 @@ class Cloud:
         self.deleted: Callable[[Volume, Replica], None] = lambda _v, _r: None
         self.requested: Callable[[Volume, str, str], None] = (
             lambda _v, _r, _i: None)
-        self.arrival_s: tuple[float, float] = (1.0, 15.0)
+        self.reported: Callable[[str, str, State], None] = (
+            lambda _k, _r, _s: None)
+        self.on_request: list[Callable[[Volume, str], bool]] = []
+        self.on_arrival: list[Callable[[Volume], bool]] = []
+        self.arrival_s = ARRIVAL_S
 
     def travel_s(self) -> float:
         """How long a question is under way."""
@@ -125,6 +141,7 @@ class Cloud:
 
     def report(self, key: str, replica: str, state: State) -> None:
         found = self._replica(key, replica)
+        self.reported(key, replica, state)
         if found.state is not State.TERMINATING:
             found.state = state
 
@@ -136,14 +153,21 @@ class Cloud:
         volume.requests.add(request_id)
         volume.asked.setdefault(replica, []).append(self.time.now_s)
         self.requested(volume, replica, request_id)
+        for hook in list(self.on_request):
+            if hook(volume, replica):
+                self.on_request.remove(hook)
         self.time.after(self.rng.uniform(*self.arrival_s),
-                        lambda: self._arrive(volume, replica))
+                        lambda: self.arrive(volume, replica))
 
-    def _arrive(self, volume: Volume, lost: str) -> None:
+    def arrive(self, volume: Volume, lost: str = '') -> None:
+        """A new replica is there, in the place of a lost one."""
         kind = self.weather.arrives.pop(0) if self.weather.arrives else ''
         made = self.make(volume.key, volume.size_bytes, kind)
         volume.replicas[made.disk.id] = made
         volume.made_for[made.disk.id] = lost
+        for hook in list(self.on_arrival):
+            if hook(volume):
+                self.on_arrival.remove(hook)
 
     def publish(self, key: str) -> None:
         for replica in self._volume(key).replicas.values():
@@ -204,7 +228,6 @@ class Plugin(base.Provisioner):
         if self._cloud.time.current is not None:
             self._cloud.time.sleep(self._cloud.travel_s())
         if weather.down:
-            self._fault()
             self._cloud.time.sleep(self._cloud.rng.choice((0.0, 5.0)))
             raise exception.ProvisionerUnreachable(
                 'cannot reach the provisioner: because it is down')
@@ -216,11 +239,8 @@ class Plugin(base.Provisioner):
     def volumes(self) -> Mapping[base.VolumeId, base.Volume]:
         self._travel()
         if self._cloud.weather.forget:
-            self._fault()
             return {}
-        if self._cloud.weather.nonsense or self._cloud.weather.omit:
-            self._fault()
-        else:
+        if not (self._cloud.weather.nonsense or self._cloud.weather.omit):
             self._cloud.good_words_s = self._cloud.time.now_s
         return self._cloud.say()
 
@@ -235,8 +255,7 @@ class Plugin(base.Provisioner):
         work()
         self._crash(f'after {name}')
         self._cloud.time.sleep(self._cloud.rng.uniform(0.005, 0.05))
-        if self._cloud.weather.lose > 0:
-            self._cloud.weather.lose -= 1
+        if self._cloud.weather.loses(name):
             self._fault()
             raise exception.ProvisionerUnreachable(
                 'cannot hear the answer: because the connection was lost')

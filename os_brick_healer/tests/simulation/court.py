@@ -16,15 +16,12 @@ of them are for: the data.
 """
 
 import collections
-import dataclasses
 from typing import TYPE_CHECKING
 
-from os_brick_healer.engine import limits
-from os_brick_healer.tests.simulation import parts
+from os_brick_healer.tests.simulation import audit, parts
 from os_brick_healer.tests.simulation.lawbook import (
     BLINK_S,
     COMMANDS_MAX,
-    LAWS,
     SERVED_S,
     SLACK_S,
     STALL_S,
@@ -33,53 +30,24 @@ from os_brick_healer.tests.simulation.lawbook import (
 
 if TYPE_CHECKING:
     from os_brick_healer.tests.simulation import (
-        cloud as cloud_lib,
-    )
-    from os_brick_healer.tests.simulation import (
         world as world_lib,
     )
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Broken:
-    """A law that was broken."""
-
-    law: str
-    at_s: float
-    sentence: str
+Broken = audit.Broken
 
 
-class Court:
+class Court(audit.Audit):
     """Watches a world."""
 
     def __init__(self, world: 'world_lib.World') -> None:
-        self._world = world
-        self.broken: list[Broken] = []
-        self.checks = 0
+        super().__init__(world)
         self._versions: dict[str, int] = {}
-        self._requests_s: list[float] = []
-        self._down: dict[str, float] = {}     # disk -> since when
         self._up: dict[str, float] = {}
-        self._inside_s: dict[str, float] = {}
         self._served_s: dict[str, float] = {}
-        self._lost_s: dict[str, float] = {}
         self._stale_s: dict[str, float] = {}
         self._commands: dict[str, collections.deque[float]] = {}
         self._serves_s: dict[str, float] = {}
         self._next_watch_s = 0.0
-        self.journal_lost = False
-        self.stop_at: tuple[str, ...] = ()
-        self.stopped = False
-        self.excused_until_s = 0.0
-
-    def broke(self, law: str, sentence: str) -> None:
-        """A law was broken; said once for each law."""
-        assert law in LAWS, law
-        if any(b.law == law for b in self.broken):
-            return
-        self.broken.append(Broken(
-            law=law, at_s=self._world.time.now_s, sentence=sentence))
-        self.stopped = self.stopped or law in self.stop_at
-        self._world.tell(f'LAW {law} IS BROKEN ({LAWS[law]}): {sentence}')
 
     # After every event -----------
 
@@ -115,6 +83,8 @@ class Court:
             for member in array.members:
                 if member.works:
                     self._inside_s[member.disk.id] = now_s
+                if member.in_sync:
+                    self._synced_s[member.disk.id] = now_s
                 if world.md.flow(member) == parts.OK:
                     self._served_s[member.disk.id] = now_s
         for portal in world.every_portal():
@@ -148,8 +118,10 @@ class Court:
         inside = {m.disk.id for m in array.in_sync}
         for name, replica in volume.replicas.items():
             stale = (not array.stopped and not array.broken
-                     and name not in inside and replica.disk.blocks
-                     != array.acked and replica.state.value == 'available')
+                     and name not in inside and any(
+                         has < acked for has, acked in zip(
+                             replica.disk.blocks, array.acked, strict=True))
+                     and replica.state.value == 'available')
             if not stale or self._excused(key):
                 self._stale_s.pop(name, None)
             elif now_s - self._stale_s.setdefault(name, now_s) > TOLD_S:
@@ -192,7 +164,8 @@ class Court:
         world = self._world
         return (array.write is None or array.stopped
                 or not world.serving(array) or key in world.busy
-                or world.lock == 'nova' or world.agent_since_s is None
+                or (world.lock == 'nova' and key not in world.recorded)
+                or world.agent_since_s is None
                 or world.two_hosts_for_s(key) > 0
                 or world.commands.hang > 0
                 or world.time.now_s < self.excused_until_s
@@ -241,13 +214,6 @@ class Court:
         if world.two_hosts_for_s(array.key) > (
                 world.policy.volume_age_max_s + SLACK_S):
             self.broke('5.two-hosts', f'{what} on {array.name}')
-
-    def destroys(self, what: str) -> None:
-        """Something that needs the provisioner's present word."""
-        age_s = self._world.time.now_s - self._world.cloud.good_words_s
-        if age_s > self._world.policy.volume_age_max_s + SLACK_S:
-            self.broke('6.truth', f'{what}, and the last good word is '
-                                  f'{age_s:.0f} s old')
 
     def joins(self, array: parts.Array, disk: parts.Disk,
               how: str) -> None:
@@ -307,80 +273,3 @@ class Court:
         served_s = self._served_s.get(member.disk.id, -1e9)
         return (self._world.md.flow(member) == parts.OK
                 or self._world.time.now_s - served_s < SERVED_S)
-
-    def deleted(self, volume: 'cloud_lib.Volume',
-                replica: 'cloud_lib.Replica') -> None:
-        """The provisioner is told that a replica may be deleted."""
-        world = self._world
-        array = world.arrays.get(volume.key)
-        disk = replica.disk
-        self.destroys(f'{disk.id} is deleted')
-        if array is not None and not array.stopped:
-            if any(m.disk is disk and m.works for m in array.members):
-                self.broke('3.early-removal', f'{disk.id} is a leg of '
-                                              f'{array.name}')
-            good = [m for m in array.in_sync if m.disk is not disk]
-            if len(good) < min(array.raid_disks, limits.COPIES_MIN):
-                self.broke('3.early-removal', (
-                    f'{disk.id} is deleted while {array.name} has '
-                    f'{len(good)} of {array.raid_disks} legs in sync'))
-        # What was made for nothing may be asked for again.
-        volume.asked.pop(volume.made_for.get(disk.id, ''), None)
-        world.tell(f'the provisioner deletes {disk.id}')
-        disk.blocks[:] = [-1] * parts.BLOCKS
-        if world.setup.shared:
-            held = world.fabric.of_nqn(disk.nqn)
-            disk.deleted = True
-            if held:
-                world.md.fabric.lost_devices(disk)
-        else:
-            world.fabric.unexport(disk.nqn)
-
-    def requested(self, volume: 'cloud_lib.Volume', replica: str,
-                  request_id: str) -> None:
-        """The provisioner begins to make a new replica."""
-        world, now_s = self._world, self._world.time.now_s
-        world.tell(f'the provisioner makes a new replica in place of '
-                   f'{replica}')
-        asked = volume.asked[replica]
-        if len(asked) > 1 and not self.journal_lost:
-            self.broke('8.twice', f'{request_id}: {replica} was asked for '
-                                  f'{now_s - asked[-2]:.0f} s ago')
-        pending = len(volume.requests)
-        most = volume.count + limits.EXTRA_REPLICAS_MAX + 1
-        if len(volume.replicas) > most:
-            self.broke('8.pile', f'{len(volume.replicas)} replicas and '
-                                 f'{pending} requests')
-        self._requests_s = [t for t in self._requests_s
-                            if now_s - t < 3600.0] + [now_s]
-        if len(self._requests_s) > world.policy.requests_per_hour_max:
-            self.broke('8.rate', f'{len(self._requests_s)} requests')
-        self._grace(replica, now_s)
-        self._brake(now_s)
-        if world.two_hosts_for_s(volume.key) > 30.0:
-            self.broke('5.two-hosts', f'a request for {replica}')
-
-    def _grace(self, replica: str, now_s: float) -> None:
-        disk = self._world.disks[replica]
-        if self._world.reachable(disk):
-            return
-        down_s = now_s - self._down.get(replica, now_s)
-        inside_s = self._inside_s.get(replica, -1e9)
-        grace_s = self._world.policy.grace_s - 2.0
-        if down_s < grace_s and now_s - inside_s < grace_s:
-            self.broke('8.grace', f'{replica} has been away for '
-                                  f'{down_s:.0f} s')
-
-    def _brake(self, now_s: float) -> None:
-        world = self._world
-        every = {
-            portal.address: now_s - self._lost_s.get(
-                portal.address, now_s) > BLINK_S
-            for volume in world.cloud.volumes.values()
-            for replica in volume.replicas.values() if replica.published
-            for portal in replica.target.portals}
-        lost_count = sum(every.values())
-        if lost_count >= limits.BRAKE_BACKENDS_MIN and lost_count > (
-                world.policy.brake_ratio * len(every)):
-            self.broke('8.brake', f'{lost_count} of {len(every)} back ends '
-                                  'are lost')

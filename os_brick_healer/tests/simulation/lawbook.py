@@ -47,6 +47,8 @@ SLACK_S = 45.0
 SERVED_S = 5.0
 #: What is wrong with a leg is to be told within this time.
 TOLD_S = 90.0
+#: What is told may have been decided, and true, so long ago.
+TOLD_LATE_S = 30.0
 #: Commands of one kind in a minute; flapping legs and many volumes count.
 COMMANDS_MAX = 60
 #: A leg that was back for a shorter time may have been overlooked.

@@ -39,7 +39,6 @@ class Observer:
              ) -> observe.Observation:
         """What this host has of one volume now."""
         if key in self._world.unreadable:
-            self._world.fault()
             raise exception.HealerError(f'cannot read {key}: because of a '
                                         'fault')
         replicas = () if volume is None else volume.replicas

@@ -27,6 +27,8 @@ from os_brick_healer.tests.simulation import parts, timeline
 
 UDEV_S = 0.1
 FLAG_S = 60.0
+#: Between a new leg and the begin of its copy, at most.
+THREAD_S = 0.5
 
 
 class Refused(Exception):
@@ -52,6 +54,7 @@ class Md:
         self.by_uuid: dict[str, parts.Array] = {}
         self.version = 0
         self.udev_delay: Callable[[], float | None] = lambda: UDEV_S
+        self.on_copy: list[Callable[[parts.Array], bool]] = []
         fabric.lost_devices = self._device_gone
 
     # Looking -----------
@@ -148,6 +151,7 @@ class Md:
         member.slot = None
         if array.syncing is member:
             array.syncing = None
+            self._sync_later(array)
         self._bump(array)
         self.go_on(array)
 
@@ -231,14 +235,25 @@ class Md:
                 member.to_copy.append(array.write.block)
         disk.events = array.events
         self.touched(array)
-        if not array.whole and array.syncing is None:
-            self._sync(array, member)
+        self._sync_later(array)
 
     # The copy -----------
 
-    def _sync(self, array: parts.Array, member: parts.Member) -> None:
+    def _sync_later(self, array: parts.Array) -> None:
+        """The array's thread has to be woken: a moment without a copy."""
+        self.time.after(self.rng.uniform(0.0, THREAD_S),
+                        lambda: self._sync(array))
+
+    def _sync(self, array: parts.Array) -> None:
+        member = next((m for m in array.members if m.role == 'spare'), None)
+        if (member is None or array.whole or array.stopped
+                or array.syncing is not None):
+            return
         array.syncing, array.synced = member, 0
         self.touched(array)
+        for hook in list(self.on_copy):
+            if hook(array):
+                self.on_copy.remove(hook)
         self._copy_later(array, member)
 
     def _copy_later(self, array: parts.Array, member: parts.Member) -> None:
@@ -278,9 +293,7 @@ class Md:
         if array.whole:
             array.cleared = array.events
         self.tell(f'{member.device} of {array.name} is in sync')
-        others = [m for m in array.members if m.role == 'spare']
-        if others and not array.whole:
-            self._sync(array, others[0])
+        self._sync_later(array)
 
     # Start and stop -----------
 

@@ -60,7 +60,11 @@ class Nova:
     def record(self, key: str) -> None:
         """Write down that a volume is attached, as if from before."""
         self._begin(key)
+        self._attached(key)
+
+    def _attached(self, key: str) -> None:
         self._write(lambda j: j.attach_done(key))
+        self.world.recorded.add(key)
 
     def _begin(self, key: str) -> None:
         pid = os.getpid()
@@ -129,6 +133,7 @@ class Nova:
         array.served = False
         while array.write is not None:
             self.world.time.sleep(1.0)
+        self.world.recorded.discard(key)
         self._write(lambda j: j.detach_begin(key))
         end_s = self.world.time.now_s + RELEASE_S
         while not self.release(key) and self.world.time.now_s < end_s:
@@ -138,7 +143,7 @@ class Nova:
                 pass
             elif not self.world.serving(array):
                 array.served = True
-                self._write(lambda j: j.attach_done(key))
+                self._attached(key)
                 raise Refused('no leg of it can be reached')
             else:
                 self.world.time.sleep(0.5)
@@ -170,7 +175,7 @@ class Nova:
         except Refused:
             self._write(lambda j: j.attach_undo(key))
             raise
-        self._write(lambda j: j.attach_done(key))
+        self._attached(key)
         array.served = True
 
     def _connect(self, key: str, array: parts.Array) -> None:
@@ -196,6 +201,7 @@ class Nova:
         array = self.world.arrays[key]
         if array.stopped:
             return
+        self.world.recorded.discard(key)
         self._write(lambda j: j.extend_begin(key))
         try:
             with self._locked(key, 'extends'):
@@ -211,3 +217,4 @@ class Nova:
                     if m.works) - parts.MIB
         finally:
             self._write(lambda j: j.extend_done(key))
+            self.world.recorded.add(key)

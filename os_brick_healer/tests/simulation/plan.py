@@ -9,26 +9,22 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""What goes wrong in a run, and when: made from a seed, biased to nasty."""
+"""What is to go wrong in a run: made from a seed, and only data.
 
+A seed is ``FAMILY/NUMBER``, or anything else for the family that mixes all.
+A family is a kind of nastiness: which faults, how often, in which world. A
+plan can be written as JSON, so that one that failed outlives the planner
+that made it.
+"""
+
+from collections.abc import Mapping
 import dataclasses
+import json
 import random
 from typing import Any
 
+from os_brick_healer.tests.simulation import families
 from os_brick_healer.tests.simulation import world as world_lib
-
-#: Each kind of fault and how often it is drawn.
-KINDS = {
-    'leg': 10, 'flap': 2, 'backend': 4, 'all_legs': 4, 'host': 2,
-    'dead': 5, 'kill': 8, 'kill_in': 8, 'rack': 2,
-    'freeze': 2, 'storm': 4,
-    'down': 3, 'slow': 2, 'nonsense': 2, 'omit': 2, 'forget': 2,
-    'lag': 2, 'lose': 4, 'refuse': 2, 'arrives': 3,
-    'two_hosts': 2, 'detach': 3, 'extend': 2, 'hold': 3, 'kill_nova': 1,
-    'hang': 2, 'fail': 4, 'commands_slow': 2, 'udev': 2, 'events': 1,
-    'wall': 2, 'full': 2, 'torn': 1, 'failfast': 2,
-    'unreadable': 1,
-}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +33,10 @@ class Fault:
 
     at_s: float
     kind: str
-    args: tuple[tuple[str, Any], ...] = ()
+    args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def arg(self, name: str) -> Any:
-        return dict(self.args)[name]
+        return self.args[name]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +52,15 @@ class Plan:
 def make(seed: str) -> Plan:
     """The plan of a seed."""
     rng = random.Random(f'{seed}/plan')
-    setup = _setup(rng)
+    family = families.of(seed)
+    setup = dataclasses.replace(_setup(rng), **{
+        name: rng.choice(values) for name, values in family.setup.items()})
     faults: list[Fault] = []
     at_s = 5.0
-    for _ in range(rng.randint(6, 30)):
-        at_s += rng.choice((0.0, 0.5, 3.0, 10.0, 40.0, 40.0, 200.0, 1500.0)
-                           ) * rng.random()
-        kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
-        faults += _some(rng, setup, kind, at_s)
+    for _ in range(rng.randint(*family.faults)):
+        at_s += rng.choice(family.gaps_s) * rng.random()
+        kind = rng.choices(list(family.kinds), list(family.kinds.values()))[0]
+        faults += _some(rng, setup, family, kind, at_s)
     faults.sort(key=lambda f: f.at_s)
     return Plan(seed=seed, setup=setup, faults=tuple(faults),
                 safety_s=at_s + 30.0)
@@ -76,30 +73,61 @@ def _setup(rng: random.Random) -> world_lib.Setup:
         backends=rng.choice((legs + 1, 4, 6)), shared=rng.random() < 0.25,
         portals=rng.choice((1, 1, 2)),
         grace_s=rng.choice((5.0, 20.0, 20.0, 60.0)),
-        poll_s=rng.choice((0.25, 0.5, 1.0)),
+        poll_s=rng.choice((0.5, 1.0, 1.0)),
         interval_s=rng.choice((2.0, 5.0, 10.0)),
         heals_max=rng.choice((1, 2, 4)), keep_alive_s=rng.choice((1, 4, 4)),
-        foreign=rng.random() < 0.5)
+        foreign=rng.random() < 0.5, operator_s=rng.choice((0.0, 0.0, 900.0)))
 
 
-def _some(rng: random.Random, setup: world_lib.Setup, kind: str,
-          at_s: float) -> list[Fault]:
-    """One fault; a storm is several at once."""
+def _some(rng: random.Random, setup: world_lib.Setup,
+          family: families.Family, kind: str, at_s: float) -> list[Fault]:
+    """One fault; a storm or a drama is several."""
     if kind == 'storm':
-        found = []
-        for _ in range(rng.randint(2, 5)):
-            one = rng.choice(('leg', 'kill', 'lose', 'fail', 'detach',
-                              'dead', 'down', 'leg', 'hold', 'hang'))
-            found += _some(rng, setup, one, at_s + rng.random())
-        return found
-    args = {
+        return [one for _ in range(rng.randint(2, 5)) for one in _some(
+            rng, setup, family, rng.choice(families.STORM),
+            at_s + rng.random())]
+    if kind in families.DRAMAS:
+        volume = rng.randrange(setup.volumes)
+        return [
+            dataclasses.replace(one, args={**one.args, 'volume': volume})
+            for part, after_s in families.DRAMAS[kind]
+            for one in _some(rng, setup, family, part,
+                             at_s + after_s * rng.random())]
+    return [Fault(at_s=at_s, kind=kind, args={
         'volume': rng.randrange(setup.volumes),
         'leg': rng.randrange(setup.legs),
         'backend': rng.randrange(setup.backends),
         'how': rng.choice(('closed', 'silent')),
-        'last_s': rng.choice((0.5, 2.0, 8.0, 25.0, 60.0, 120.0))
-        * (0.5 + rng.random()),
+        'last_s': rng.choice(family.last_s) * (0.5 + rng.random()),
         'count': rng.choice((0, 0, 1, 2, 4, 8, 16)),
         'pick': rng.random(),
-    }
-    return [Fault(at_s=at_s, kind=kind, args=tuple(sorted(args.items())))]
+    })]
+
+
+# As data ----------
+
+def dump(plan: Plan) -> str:
+    """A plan as JSON, one fault a line."""
+    faults = ',\n'.join('  ' + json.dumps(
+        {'at_s': f.at_s, 'kind': f.kind, **f.args}) for f in plan.faults)
+    return (f'{{"seed": {json.dumps(plan.seed)},\n'
+            f' "safety_s": {plan.safety_s},\n'
+            f' "setup": {json.dumps(dataclasses.asdict(plan.setup))},\n'
+            f' "faults": [\n{faults}]}}\n')
+
+
+def load(text: str) -> Plan:
+    """The plan that :func:`dump` wrote.
+
+    :raises ValueError: it is none.
+    """
+    try:
+        told = json.loads(text)
+        return Plan(
+            seed=told['seed'], safety_s=told['safety_s'],
+            setup=world_lib.Setup(**told['setup']),
+            faults=tuple(Fault(
+                at_s=one.pop('at_s'), kind=one.pop('kind'), args=one)
+                for one in told['faults']))
+    except (AttributeError, KeyError, TypeError) as e:
+        raise ValueError(f'not a plan: {e!r}') from e

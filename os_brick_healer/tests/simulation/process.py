@@ -282,6 +282,13 @@ class Agent:
             return 0.0
         return self.jump_to()
 
+    def said(self, key: str) -> str:
+        """Its sentence about a volume."""
+        return '; '.join(
+            entry.found.sentence for (_, name), entry
+            in self.engine._entries.items()
+            if name == key and entry.found is not None)
+
     def bug(self, what: str) -> None:
         self.world.court.broke('8.bug', what)
 
@@ -338,6 +345,7 @@ def _open(path: str, danger: Danger, wall: Callable[[], float],
     if problem is not None:
         world.tell(problem.replace(path, 'the journal'))
         world.court.journal_lost = True
+        world.recorded.clear()
     Journal.danger = danger
     return Journal(path, wall=wall, boot_id='boot', history_max=200)
 

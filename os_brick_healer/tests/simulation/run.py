@@ -73,8 +73,8 @@ class Run:
         self._rng = random.Random(f'{plan.seed}/run')
         self._ended_s: float | None = None
         self._marks = [f.at_s for f in plan.faults] + [plan.safety_s]
-        self.end_s = (plan.safety_s + BUDGET_S + 3 * plan.setup.grace_s
-                      * plan.setup.legs)
+        self.end_s = (plan.safety_s + plan.setup.operator_s + BUDGET_S
+                      + 3 * plan.setup.grace_s * plan.setup.legs)
         for fault in plan.faults:
             self.world.time.at(
                 fault.at_s, functools.partial(self._happen, fault))
@@ -136,15 +136,18 @@ class Run:
             p in process.CALM for p in agent.engine.phases()))
 
     def _tidy(self) -> bool:
+        """No connection is left over, and no replica is called bad."""
+        states = {r.state.value for v in self.world.cloud.volumes.values()
+                  for r in v.replicas.values()}
+        return not self._leaked() and states <= {'available'}
+
+    def _leaked(self) -> set[str]:
         wanted = {r.target.nqn for v in self.world.cloud.volumes.values()
                   for r in v.replicas.values()}
         wanted |= {m.disk.nqn for a in self.world.md.arrays.values()
                    for m in a.members}
-        wanted |= self.fate.taken
-        known = {c.nqn for c in self.world.fabric.controllers.values()}
-        states = {r.state.value for v in self.world.cloud.volumes.values()
-                  for r in v.replicas.values()}
-        return known <= wanted and states <= {'available'}
+        return {c.nqn for c in self.world.fabric.controllers.values()
+                } - wanted
 
     def _jump_to(self) -> float:
         """Shortly before something happens again."""
@@ -187,15 +190,11 @@ class Run:
         self.world.time.advance(self.world.time.now_s + wait_s)
 
     def _not_well(self) -> None:
-        world = self.world
-        why = []
-        agent = self.fate.agent
-        if agent is not None:
-            for key, entry in agent.engine._entries.items():
-                if entry.found is not None:
-                    why.append(f'{key[1][:8]}: {entry.found.sentence}')
+        world, agent = self.world, self.fate.agent
+        said = {} if agent is None else {
+            key: agent.said(key) for key in world.arrays}
         world.court.broke('9.converge', (
-            f'{"; ".join(why)}: {world.describe()} tidy={self._tidy()} '
+            f'{said}: {world.describe()} leaked={self._leaked()} '
             f'calm={world.calm()}'))
 
 

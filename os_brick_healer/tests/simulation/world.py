@@ -43,6 +43,7 @@ class Setup:
     :ivar shared: one subsystem for each back end, a namespace each leg;
         else a subsystem for each leg.
     :ivar portals: paths of each leg.
+    :ivar operator_s: how long after the last fault a person comes.
     """
 
     volumes: int = 2
@@ -57,6 +58,7 @@ class Setup:
     keep_alive_s: int = 4
     foreign: bool = True
     requests_max: int = 64
+    operator_s: float = 0.0
 
     def policy(self) -> limits.Policy:
         """The default profile with this setup's numbers."""
@@ -86,7 +88,7 @@ class World:
     :ivar holders: what else holds a disk's device (a partition, LVM).
     :ivar lock: who has os-brick's locks, None when they are free.
     :ivar busy: volumes that nova works on, and what it does.
-    :ivar down: by address and NQN: since when nobody can reach it.
+    :ivar recorded: volumes that the journal calls attached.
     """
 
     def __init__(self, seed: str, setup: Setup) -> None:
@@ -106,10 +108,12 @@ class World:
             self.time, random.Random(f'{seed}/cloud'), self.make)
         self.cloud.deleted = self.court.deleted
         self.cloud.requested = self.court.requested
+        self.cloud.reported = self.court.reported
         self.commands = Commands()
         self.holders: dict[str, tuple[str, ...]] = {}
         self.lock: str | None = None
         self.busy: dict[str, str] = {}
+        self.recorded: set[str] = set()
         self.arrays: dict[str, parts.Array] = {}     # by volume
         self.disks: dict[str, parts.Disk] = {}
         self.agent_since_s: float | None = None
@@ -243,8 +247,8 @@ class World:
         calm = self.calm()
         for array in list(self.md.arrays.values()):
             self.md.write(array)
-        self.time.after(600.0 if calm else 0.5,
-                        lambda: self._guests(self._kick))
+        self.time.after(3600.0 if calm else 1.0,
+                        lambda: self._guests(kick))
 
     def kick(self) -> None:
         """The guests write again, now that something may be wrong."""
