@@ -204,7 +204,8 @@ def table() -> str:
     """The record as reStructuredText."""
     return _listed((50, 20, 20, 10), [
         ('Bug', 'Law', 'Seed', 'Seeds needed'),
-        *((f'``{r.bug}``', f'``{r.caught}``', f'``{r.seed}``', str(r.seeds))
+        *((f'``{r.bug}``', f'``{r.caught}``' if r.caught else 'not caught',
+           f'``{r.seed}``' if r.seed else '-', str(r.seeds))
           for r in record().values())])
 
 
