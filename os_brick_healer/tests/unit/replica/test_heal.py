@@ -15,42 +15,20 @@
 import dataclasses
 from typing import Any
 
-from os_brick_healer.engine import verdict
-from os_brick_healer.replica import case as case_lib
 from os_brick_healer.replica import heal, model
-from os_brick_healer.tests import base
-from os_brick_healer.tests.unit.replica import world
-
-A, B, C = (model.ReplicaId(n) for n in 'abc')
-NOW_S = 1000.0
-Phase = verdict.Phase
-Prov = model.ReplicaState
-One = model.ReplicaMemory
-
-
-def a_request(arrived: model.ReplicaId | None = C,
-              **changes: Any) -> model.Request:
-    made = model.Request(
-        id='q', asked_s=1.0, tries=1, known=frozenset((A, B)),
-        state=(model.RequestState.ACCEPTED if arrived is None
-               else model.RequestState.ARRIVED), arrived=arrived)
-    return dataclasses.replace(made, **changes)
+from os_brick_healer.tests.unit.replica import healing, world
+from os_brick_healer.tests.unit.replica.healing import (
+    A,
+    a_request,
+    B,
+    C,
+    One,
+    Phase,
+    Prov,
+)
 
 
-class _Heal(base.TestCase):
-
-    def case(self, *legs: world.Leg, around: case_lib.Around | None = None,
-             ones: dict[model.ReplicaId, One] | None = None,
-             memory: dict[str, Any] | None = None,
-             **changes: Any) -> case_lib.Case:
-        return case_lib.Case(
-            seen=world.seen(*(legs or (world.leg('a'), world.leg('b'))),
-                            now_s=NOW_S, **changes),
-            memory=model.Memory(replicas=ones or {}, **(memory or {})),
-            policy=world.POLICY, around=around or case_lib.Around())
-
-
-class ReportTest(_Heal):
+class ReportTest(healing.HealCase):
 
     def lost(self, leg: world.Leg, **one: Any) -> model.Verdict | None:
         return heal.report_lost(self.case(
@@ -99,7 +77,7 @@ class ReportTest(_Heal):
             world.leg('a', state=Prov.MISSING), ones=told_already)))
 
 
-class ClearTest(_Heal):
+class ClearTest(healing.HealCase):
 
     def test_a_faulty_member_is_taken_out(self) -> None:
         for next_s, done in ((1000.0, True), (1000.1, False)):
@@ -160,7 +138,7 @@ class ClearTest(_Heal):
         self.assertIsNone(heal.wait_for_resync(self.case()))
 
 
-class BringInTest(_Heal):
+class BringInTest(healing.HealCase):
     """b is out; what is done about it depends on how it is."""
 
     def bring(self, leg: world.Leg, *more: world.Leg,

@@ -16,42 +16,22 @@ import dataclasses
 import math
 from typing import Any
 
-from os_brick_healer.engine import limits, verdict
+from os_brick_healer.engine import limits
 from os_brick_healer.replica import case as case_lib
 from os_brick_healer.replica import heal, model
-from os_brick_healer.tests import base
-from os_brick_healer.tests.unit.replica import world
-
-A, B, C = (model.ReplicaId(n) for n in 'abc')
-NOW_S = 1000.0
-Phase = verdict.Phase
-Prov = model.ReplicaState
-One = model.ReplicaMemory
-
-
-def a_request(arrived: model.ReplicaId | None = C,
-              **changes: Any) -> model.Request:
-    made = model.Request(
-        id='q', asked_s=1.0, tries=1, known=frozenset((A, B)),
-        state=(model.RequestState.ACCEPTED if arrived is None
-               else model.RequestState.ARRIVED), arrived=arrived)
-    return dataclasses.replace(made, **changes)
+from os_brick_healer.tests.unit.replica import healing, world
+from os_brick_healer.tests.unit.replica.healing import (
+    a_request,
+    B,
+    C,
+    NOW_S,
+    One,
+    Phase,
+    Prov,
+)
 
 
-class _Heal(base.TestCase):
-
-    def case(self, *legs: world.Leg, around: case_lib.Around | None = None,
-             ones: dict[model.ReplicaId, One] | None = None,
-             memory: dict[str, Any] | None = None,
-             **changes: Any) -> case_lib.Case:
-        return case_lib.Case(
-            seen=world.seen(*(legs or (world.leg('a'), world.leg('b'))),
-                            now_s=NOW_S, **changes),
-            memory=model.Memory(replicas=ones or {}, **(memory or {})),
-            policy=world.POLICY, around=around or case_lib.Around())
-
-
-class RetireTest(_Heal):
+class RetireTest(healing.HealCase):
 
     def retire(self, *legs: world.Leg, raid_disks: int = 2,
                **ones: One) -> model.Action | None:
@@ -130,7 +110,7 @@ class RetireTest(_Heal):
         self.assertIsNone(self.retire(*legs, raid_disks=3, a=asked, b=lost))
 
 
-class WithdrawnTest(_Heal):
+class WithdrawnTest(healing.HealCase):
 
     def of(self, one: One | None, **changes: Any) -> case_lib.Case:
         paths = world.seen(world.leg('c')).paths[C]
