@@ -21,12 +21,13 @@ import collections
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import dataclasses
+import enum
 import json
 import os
 import sqlite3
 import threading
 import time
-from typing import Any
+from typing import Any, TypeVar
 import uuid
 
 from os_brick_healer import exception
@@ -38,6 +39,7 @@ TEXT_MAX = 4096
 #: damaged journal.
 PAUSED = 'paused'
 DAMAGED = 'damaged'
+_State = TypeVar('_State', bound=enum.Enum)
 #: What SQLite raises for a statement, and Python for a value that SQLite
 #: cannot hold: text with half of a surrogate pair, more than 64 bits.
 _UNFIT = (sqlite3.Error, UnicodeEncodeError, OverflowError)
@@ -298,6 +300,20 @@ class Journal:
     def attach_done(self, volume: str) -> None:
         """The volume is connected."""
         self._set_state(volume, 'attached')
+
+    def state_of(self, row: AttachRow, states: type[_State]) -> _State:
+        """A row's state as a wing calls it.
+
+        :raises JournalError: it is none.
+        """
+        try:
+            return states(row.state)
+        except ValueError:
+            raise exception.JournalError(
+                f'cannot read the journal {self.path}: because volume '
+                f'{row.volume} is {row.state!r} in it, and that is no state',
+                transient=False,
+                hint='was a newer release here before?') from None
 
     def attach_note(self, volume: str,
                     connection: Mapping[str, Any]) -> None:

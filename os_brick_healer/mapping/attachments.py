@@ -62,7 +62,7 @@ class Attachments:
                 row = self._journal.attachment(key)
         if row is None or row.kind != model.KIND:
             return None
-        state = model.AttachState(row.state)
+        state = self._journal.state_of(row, model.AttachState)
         alive = (state is not model.AttachState.ATTACHED
                  and self._process_start(row.pid) == row.pid_start)
         try:

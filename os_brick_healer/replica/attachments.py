@@ -69,21 +69,11 @@ class Attachments:
                     key if row is None else row.volume)
         if row is None or row.kind != KIND:
             return None
-        state = self._state(row)
+        state = self._journal.state_of(row, model.AttachState)
         alive = (state is not model.AttachState.ATTACHED
                  and self._process_start(row.pid) == row.pid_start)
         return model.Attachment(volume=model.VolumeId(key), alias=row.alias,
                                 state=state, owner_alive=alive)
-
-    def _state(self, row: journal_lib.AttachRow) -> model.AttachState:
-        try:
-            return model.AttachState(row.state)
-        except ValueError:
-            raise exception.JournalError(
-                f'cannot read the journal {self._journal.path}: because '
-                f'volume {row.volume} is {row.state!r} in it, and that is '
-                'no state', transient=False,
-                hint='was a newer release here before?') from None
 
 
 def _key(volume: str) -> str:
