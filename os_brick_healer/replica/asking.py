@@ -53,12 +53,19 @@ def _request_one(case: case_lib.Case,
             case, Phase.DEGRADED,
             f'{_away(leg)}; a replacement is requested in {left_s:.0f} s if '
             'that lasts', law=saying.LAW_BOUNDED, look_again_s=left_s)
-    if leg.portal_answers is None and leg.probed and not leg.live:
-        return saying.say(
-            case, Phase.DEGRADED,
-            f'{_away(leg)}; it is probed once more before a replacement is '
-            'requested', law=saying.LAW_BOUNDED, look_again_s=1.0)
-    return _held(case, leg) or _ask(case, leg, old)
+    return (_held(case, leg) or _unprobed(case, leg)
+            or _ask(case, leg, old))
+
+
+def _unprobed(case: case_lib.Case,
+              leg: case_lib.Leg) -> model.Verdict | None:
+    """What was probed too long ago may be back by now."""
+    if leg.portal_answers is not None or not leg.probed or leg.live:
+        return None
+    return saying.say(
+        case, Phase.DEGRADED,
+        f'{_away(leg)}; it is probed once more before a replacement is '
+        'requested', law=saying.LAW_BOUNDED, look_again_s=1.0)
 
 
 def _away(leg: case_lib.Leg) -> str:

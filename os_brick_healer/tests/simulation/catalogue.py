@@ -263,11 +263,12 @@ BUGS = (
         'return fresh'),
         family='truth'),
     _bug('losses-are-not-reported', '3.told', (
-        'replica.heal:report_lost', 'for leg in (*case.outside, *unheard):',
+        'replica.reporting:report_lost',
+        'for leg in (*case.outside, *unheard):',
         'for leg in ():'),
         setup={'grace_s': 300.0}, family='racks'),
     _bug('reported-good-while-filling', '3.told', (
-        'replica.heal:report_back', 'for leg in case.in_sync:',
+        'replica.reporting:report_back', 'for leg in case.in_sync:',
         'for leg in case.members:'),
         family='requests'),
     # The loop -----------
@@ -301,7 +302,8 @@ BUGS = (
         setup={'volumes': 6, 'backends': 4, 'legs': 2, 'grace_s': 5.0,
                'shared': False}, family='restarts'),
     _bug('unheard-loss-is-not-repeated', '3.told', (
-        'replica.heal:report_lost', 'for leg in (*case.outside, *unheard):',
+        'replica.reporting:report_lost',
+        'for leg in (*case.outside, *unheard):',
         'for leg in case.outside:'), family='last'),
     _bug('failed-look-rests-for-minutes', '7.stall 3.told 9.converge', (
         'engine.loop:Engine._look', 'limits.LOOK_REST_LAST_S', '900.0'),
