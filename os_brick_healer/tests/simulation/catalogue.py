@@ -322,4 +322,11 @@ BUGS = (
     _bug('withdrawn-replica-stays-connected', '9.converge', (
         'replica.heal:withdrawn', 'in sorted(case.seen.former.items()):',
         'in ():'), family='arrivals'),
+    _bug('successor-alone-keeps-the-old-leg-out', '9.converge', (
+        'replica.heal:_succeeded', 'if heir is not None and heir.in_sync:',
+        'if False:'), setup={'legs': 3}, family='arrivals'),
+    _bug('nothing-is-told-while-the-guest-waits', '3.told', (
+        'replica.decide:_also_told',
+        'if (found.phase is not Phase.STALLED', 'if (True'),
+        family='last'),
 )
