@@ -26,6 +26,9 @@ UNIT = f'{PACKAGE}.tests.unit'
 
 #: Room -> modules of unit tests, the quickest first.
 ROOMS: dict[str, tuple[str, ...]] = {
+    'attachments.cinder_parse': ('attachments.test_parse',),
+    'attachments.kubernetes_parse': ('attachments.test_parse',),
+    'attachments.parse': ('attachments.test_parse',),
     'cli.render': ('cli.test_render',),
     'connector.guard': ('connector.test_plans', 'connector.test_legs'),
     'connector.legs': ('connector.test_legs',),
