@@ -30,7 +30,6 @@ from os_brick_healer.conf import files, opts
 from os_brick_healer.connector import context, records
 from os_brick_healer.mapping import act, bounds, locks, model, remember
 from os_brick_healer.mounter import base, loader
-from os_brick_healer.nbd import parse
 from os_brick_healer.sysfs import nbd, process, reader
 
 DEVICE_S = 10.0
@@ -139,8 +138,7 @@ class Mapper:
             return None
         for one in process.of_programs(self.tree,
                                        frozenset((plugin.program,))):
-            if parse.carries(one.argv, plugin.program,
-                             plugin.marks(mapping.order)):
+            if plugin.serves(mapping.order, one.argv):
                 return one.process
         return None
 

@@ -23,6 +23,7 @@ import os
 import time
 
 from os_brick_healer import exception
+from os_brick_healer.mounter import base
 
 DIRECTORY = 'mappings'
 _POLL_S = 0.02
@@ -55,7 +56,7 @@ def socket_path(run_path: str, volume: str) -> str:
 
     :raises ConfigError: run_path is too long for that.
     """
-    path = os.path.join(run_path, DIRECTORY, f'{volume}.sock')
+    path = os.path.join(run_path, DIRECTORY, f'{base.in_path(volume)}.sock')
     if len(path.encode()) > PATH_BYTES_MAX:
         raise exception.ConfigError(
             f'cannot use run_path {run_path}: because it is too long for '

@@ -24,11 +24,11 @@ files below /etc/ceph are named, which root alone writes: a configuration of
 Ceph can make its client write files.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import re
 
 from os_brick_healer import exception
-from os_brick_healer.mounter import base
+from os_brick_healer.mounter import base, rbd_words
 
 _CONFIG = '/etc/ceph/'
 _PLAIN = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.:+-]{0,127}')
@@ -49,6 +49,7 @@ class RbdNbdMounter(base.Mounter):
                                detects_hang=True)
     style = base.Style.ITSELF
     program = 'rbd-nbd'
+    names = ('pool', 'namespace', 'image', 'snapshot')
 
     def normalize(self, given: Mapping[str, object]) -> base.Source:
         """See :class:`base.Mounter`."""
@@ -93,6 +94,10 @@ class RbdNbdMounter(base.Mounter):
     def marks(self, order: base.Order) -> tuple[str, ...]:
         """See :class:`base.Mounter`."""
         return ('--cookie', order.volume, '--admin-socket', _admin(order))
+
+    def claim(self, argv: Sequence[str]) -> base.Claim | None:
+        """See :class:`base.Mounter`."""
+        return rbd_words.claim(argv)
 
     def question(self, order: base.Order) -> base.Question:
         """See :class:`base.Mounter`. Ceph's admin socket answers as long as

@@ -76,13 +76,9 @@ class Job:
     mounter: base.Mounter
     order: base.Order
 
-    @property
-    def marks(self) -> tuple[str, ...]:
-        return self.mounter.marks(self.order)
-
     def of_ours(self, one: parse.Running) -> bool:
         """Whether a process serves (or is about to serve) this volume."""
-        return parse.carries(one.argv, self.mounter.program, self.marks)
+        return self.mounter.serves(self.order, one.argv)
 
 
 def job(name: object, volume: object, source: object, socket: object,

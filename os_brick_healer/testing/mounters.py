@@ -28,6 +28,7 @@ one: no kernel, and no privilege, is needed for that.
 import abc
 from collections.abc import Iterator, Mapping
 import contextlib
+import dataclasses
 import os
 import pathlib
 import re
@@ -154,6 +155,34 @@ class MounterConformance(_TestCase):
         argv = self.mounter.server(other).argv
         self.assertFalse(parse.carries(argv, self.mounter.program,
                                        self.mounter.marks(mine)))
+
+    def test_its_own_process_serves_and_anothers_does_not(self) -> None:
+        """Also where a command line is taken at its word."""
+        source = self.make_source('shared')
+        mine, other = self.order(VOLUME, source), self.order(OTHER, source)
+        for order in (mine, dataclasses.replace(mine, device=None)):
+            argv = self.mounter.server(order).argv
+            self.assertTrue(self.mounter.serves(order, argv))
+            self.assertFalse(self.mounter.serves(other, argv))
+            self.assertFalse(self.mounter.serves(
+                order, ('sleep', *argv[1:])))
+
+    def test_what_a_command_line_claims_is_what_was_ordered(self) -> None:
+        """Or nothing: what is not sure is not said."""
+        order = self.order()
+        argv = self.mounter.server(order).argv
+        said = self.mounter.claim(argv)
+        if said is None:
+            self.skipTest('what others have mapped cannot be adopted')
+        self.assertEqual(VOLUME, said.volume)
+        self.assertIn(said.device, (None, order.device))
+        self.assertTrue(self.mounter.same_data(said.source, order.source))
+        self.assertEqual('', said.lacks)
+        self.assertEqual(dict(order.source),
+                         dict(self.mounter.normalize(said.source)))
+        for cut in range(1, len(argv)):
+            self.mounter.claim(argv[:cut])
+            self.mounter.claim(argv[:1] + argv[cut:])
 
     def test_no_secret_is_in_the_command(self) -> None:
         """Everybody on the host can read command lines."""

@@ -45,6 +45,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
                       'mapping.test_remember'),
     'mapping.remember': ('mapping.test_remember',),
     'mapping.telling': ('mapping.test_remember',),
+    'mounter.rbd_words': ('mounter.test_rbd_words',),
     'nbd.genl': ('nbd.test_genl',),
     'nbd.parse': ('nbd.test_parse',),
     'privileged.check': ('privileged.test_check',

@@ -90,10 +90,11 @@ class KubernetesTest(base.TestCase):
     def test_others_are_not(self) -> None:
         deleted = worlds.persistent_volume('pvc-1', HANDLE)
         deleted['metadata']['deletionTimestamp'] = 'now'
-        for volume in (
-                {}, {'spec': {'nfs': {}}}, deleted,
-                worlds.persistent_volume('p', HANDLE, mounter='krbd'),
-                worlds.persistent_volume('p', HANDLE, phase='Released')):
+        others: list[dict[str, Any]] = [
+            {}, {'spec': {'nfs': {}}}, deleted,
+            worlds.persistent_volume('p', HANDLE, mounter='krbd'),
+            worlds.persistent_volume('p', HANDLE, phase='Released')]
+        for volume in others:
             self.assertIsNone(self.attached(volume))
 
     def test_what_is_neither_true_nor_false_is_nonsense(self) -> None:
@@ -127,7 +128,7 @@ class CinderTest(base.TestCase):
                                   host=host)
 
     def test_an_attachment_has_a_host_a_volume_and_a_name(self) -> None:
-        volumes = [{'id': 'v1', 'name': 'disk', 'attachments': [
+        volumes: list[dict[str, Any]] = [{'id': 'v1', 'name': 'disk', 'attachments': [
             {'attachment_id': 'a', 'host_name': 'h'}]},
             {'id': 'v2', 'name': None, 'attachments': [
                 {'attachment_id': 'a', 'host_name': None}]},
