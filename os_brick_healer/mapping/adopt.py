@@ -24,7 +24,10 @@ import json
 import os
 from typing import Any
 
-from os_brick_healer import exception
+from oslo_config import cfg
+
+from os_brick_healer import exception, plugins
+from os_brick_healer.conf import opts
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.mapping import locks as locks_lib
 from os_brick_healer.mapping import model, remember
@@ -75,6 +78,12 @@ class Candidate:
     @property
     def volume(self) -> str:
         return self.mapping.order.volume
+
+    @property
+    def alias(self) -> str:
+        """What people would call it."""
+        source = self.mapping.order.source
+        return source.get('image') or self.volume
 
     def sentence(self) -> str:
         """For the operator."""
@@ -296,6 +305,21 @@ class Adopter:
                 raise _no(str(order.device), f'the journal has it as the '
                           f'device of volume {row.volume}',
                           hint='detach that volume first')
+
+
+def adopter(conf: cfg.ConfigOpts, *, tree: reader.Tree,
+            journal: journal_lib.Journal) -> Adopter:
+    """Who takes over what others have mapped on this host."""
+    group = conf[opts.GROUP]
+    return Adopter(
+        tree=tree, mounters=loader.Mounters(),
+        names=lambda: plugins.installed(loader.NAMESPACE),
+        locks=locks_lib.VolumeLocks(group.run_path),
+        journal=lambda: journal,
+        settings=lambda: Settings(
+            run_path=group.run_path,
+            reattach_s=group.mapping_reattach_timeout,
+            timer_ms=group.mapping_request_timer))
 
 
 def read_stash(path: str) -> Stash:

@@ -69,3 +69,4 @@ def build(conf: cfg.ConfigOpts, *, tree: reader.Tree,
         ask=lambda mapping, timeout_s: act.ask(
             mapping, mounters.get(mapping.mounter), timeout_s))
     return built
+

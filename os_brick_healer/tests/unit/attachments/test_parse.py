@@ -128,8 +128,9 @@ class CinderTest(base.TestCase):
                                   host=host)
 
     def test_an_attachment_has_a_host_a_volume_and_a_name(self) -> None:
-        volumes: list[dict[str, Any]] = [{'id': 'v1', 'name': 'disk', 'attachments': [
-            {'attachment_id': 'a', 'host_name': 'h'}]},
+        volumes: list[dict[str, Any]] = [
+            {'id': 'v1', 'name': 'disk', 'attachments': [
+                {'attachment_id': 'a', 'host_name': 'h'}]},
             {'id': 'v2', 'name': None, 'attachments': [
                 {'attachment_id': 'a', 'host_name': None}]},
             {'id': 'v3'}]
