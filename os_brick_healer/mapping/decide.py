@@ -129,6 +129,10 @@ def _no_server(seen: model.Seen, memory: model.Memory,
                policy: model.Policy) -> Verdict | None:
     if seen.server is not None:
         return None
+    if seen.elsewhere is not None:
+        return _say(Phase.HELD, memory, _SLOW_S * 10,
+                    f'{_name(seen)} has no server, and gets none: '
+                    f'{seen.elsewhere}', law='elsewhere')
     wait_s = memory.next_try_s - seen.now_s
     if memory.refused is not None and wait_s > 0:
         return _say(Phase.BROKEN, memory, wait_s,

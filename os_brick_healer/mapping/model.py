@@ -100,6 +100,8 @@ class Seen:
     :ivar unsent: ... and whether the kernel had not even sent it: no
         connection leads to the server.
     :ivar paused: why healing is paused, else None.
+    :ivar elsewhere: why the volume is another host's now, None: nobody
+        says so.
     """
 
     key: str
@@ -113,6 +115,7 @@ class Seen:
     unread_s: float | None = None
     unsent: bool = False
     paused: str | None = None
+    elsewhere: str | None = None
 
     @property
     def waiting(self) -> int:

@@ -32,6 +32,7 @@ from os_brick_healer.mapping import (
     telling,
 )
 from os_brick_healer.mapping import pulse as pulse_lib
+from os_brick_healer.mapping import sources as sources_lib
 
 LOG: std_logging.LoggerAdapter[Any] = logging.getLogger(__name__)
 
@@ -58,8 +59,10 @@ class MappingWing:
                  motion: observe.Motion, pulse: pulse_lib.Pulse,
                  heard: events.Events, hands: act.Hands,
                  clock: Callable[[], float], ask: Ask,
-                 prepare: Prepare = act.prepare) -> None:
+                 prepare: Prepare = act.prepare,
+                 sources: sources_lib.Sources | None = None) -> None:
         self.policy = policy
+        self.sources = sources
         self._journal = journal
         self._rows = rows
         self._observer = observer
@@ -100,11 +103,15 @@ class MappingWing:
                      'mapped volumes')
         engine.every(lambda: pulse_lib.TICK_S, self._sample,
                      'pulse of mapped volumes')
+        if self.sources is not None:
+            self.sources.start(engine, self._touch)
 
     def stop(self) -> None:
         """Give back what is open."""
         self._heard.close()
         self._pulse.close()
+        if self.sources is not None:
+            self.sources.stop()
 
     def look(self, key: str) -> model.Verdict:
         """See one volume and decide."""
@@ -190,7 +197,9 @@ class MappingWing:
                          self._heard.link_dead_s.get(look.device.name)),
             answer=self._answer(key, look.server),
             unread_s=unread_s, unsent=unsent,
-            paused=engine.paused if engine is not None else None)
+            paused=engine.paused if engine is not None else None,
+            elsewhere=(None if self.sources is None
+                       else self.sources.elsewhere(key)))
 
     def _answer(self, key: str,
                 server: model.Running | None) -> model.Answer | None:
@@ -330,9 +339,12 @@ class MappingWing:
     def about(self) -> dict[str, Any]:
         """Whether deaths are heard of, for status."""
         return {'mappings': {'count': len(self._seen),
-                             'deaf': self._heard.problem}}
+                             'deaf': self._heard.problem},
+                'sources': {} if self.sources is None
+                else self.sources.about()}
 
     def describe(self, key: str, found: Any) -> dict[str, Any]:
         """One volume, for status."""
-        return telling.describe(self._seen.get(key),
-                                found.memory or model.Memory())
+        return telling.describe(
+            self._seen.get(key), found.memory or model.Memory(),
+            None if self.sources is None else self.sources.doubt(key))

@@ -38,6 +38,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     'engine.pacing': ('engine.test_pacing',),
     'engine.slots': ('engine.test_slots',),
     'engine.verdict': ('replica.test_learned', 'replica.test_rooms'),
+    'mapping.compare': ('mapping.test_compare',),
     'mapping.decide': ('mapping.test_decide', 'mapping.test_retry'),
     'mapping.laws': ('mapping.test_laws', 'mapping.test_decide'),
     'mapping.learn': ('mapping.test_decide', 'mapping.test_remember'),

@@ -157,6 +157,8 @@ class TellingTest(base.TestCase):
             'server': {'pid': 100, 'stopped': False, 'proven': True},
             'waiting': 3, 'heals': 2, 'deaths': 2, 'note': 'bad'},
             telling.describe(world.waiting(3), memory))
+        doubted = telling.describe(world.seen(), memory, 'x says y')
+        self.assertEqual('x says y', doubted['doubt'])
         dead = telling.describe(world.seen(server=None), model.Memory())
         self.assertEqual((None, 0, 0, 0),
                          (dead['server'], dead['waiting'], dead['heals'],
