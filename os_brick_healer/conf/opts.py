@@ -220,6 +220,15 @@ mapping_opts: list[cfg.Opt] = [
     cfg.IntOpt(
         'mapping_heals_max', default=8, min=1, max=64,
         help='How many mapped volumes are served again at once.'),
+    cfg.IntOpt(
+        'mapping_log_size', default=16, min=1, max=16384,
+        help='MiB of the log of a mapped volume that are kept, at most; '
+             'looked at every hour. What was said before is in another '
+             'file of the same size.'),
+    cfg.IntOpt(
+        'mapping_log_age', default=30, min=1, max=3650,
+        help='Days that the log of a volume is kept after its last line, '
+             'once the volume has left this host.'),
 ]
 
 source_opts: list[cfg.Opt] = [

@@ -29,6 +29,7 @@ from os_brick_healer.mapping import laws, learn, model
 from os_brick_healer.mapping import servers as servers_lib
 from os_brick_healer.mounter import asking, base
 from os_brick_healer.privileged import handing
+from os_brick_healer.privileged import logs as privileged_logs
 from os_brick_healer.privileged import nbd as privileged_nbd
 from os_brick_healer.sysfs import nbd, reader
 
@@ -45,6 +46,8 @@ CONNECT_S = 30.0
 GRACE_S = 5.0
 #: One read of those by which it is seen that a server serves.
 READ_S = 0.25
+#: For reading logs that have grown large.
+TIDY_S = 60.0
 #: The block layer's own timer of requests.
 TIMER_MS = 30000
 
@@ -269,6 +272,16 @@ def _allowed(action: model.Action, seen: model.Seen) -> model.Mapping:
     assert seen.attachment is not None
     assert seen.attachment.mapping is not None
     return seen.attachment.mapping
+
+
+def tidy_logs(volumes: list[str], size_bytes: int, age_s: int) -> str:
+    """Keep the logs of servers within bounds; why it cannot, or nothing."""
+    try:
+        privileged_logs.tidy_logs(volumes=volumes, size_bytes=size_bytes,
+                                  age_s=age_s, timeout_s=TIDY_S)
+    except exception.HealerError as error:
+        return str(error)
+    return ''
 
 
 def prepare(mounter: str) -> str:

@@ -31,6 +31,7 @@ from os_brick_healer.mapping import (
     remember,
     telling,
 )
+from os_brick_healer.mapping import logs as logs_lib
 from os_brick_healer.mapping import pulse as pulse_lib
 from os_brick_healer.mapping import sources as sources_lib
 
@@ -60,9 +61,11 @@ class MappingWing:
                  heard: events.Events, hands: act.Hands,
                  clock: Callable[[], float], ask: Ask,
                  prepare: Prepare = act.prepare,
-                 sources: sources_lib.Sources | None = None) -> None:
+                 sources: sources_lib.Sources | None = None,
+                 logs: logs_lib.Logs | None = None) -> None:
         self.policy = policy
         self.sources = sources
+        self._logs = logs
         self._journal = journal
         self._rows = rows
         self._observer = observer
@@ -105,6 +108,8 @@ class MappingWing:
                      'pulse of mapped volumes')
         if self.sources is not None:
             self.sources.start(engine, self._touch)
+        if self._logs is not None:
+            self._logs.start(engine)
 
     def stop(self) -> None:
         """Give back what is open."""
