@@ -23,6 +23,7 @@ import os
 import time
 
 from os_brick_healer import exception
+from os_brick_healer.engine import whose
 from os_brick_healer.mounter import base
 
 DIRECTORY = 'mappings'
@@ -42,7 +43,10 @@ def directory(run_path: str) -> str:
     """
     path = os.path.join(run_path, DIRECTORY)
     try:
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        os.makedirs(run_path, mode=0o755, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, mode=0o700)
+            _give_away(path, run_path)
     except OSError as e:
         raise exception.HealerError(
             f'cannot make {path}: because {e.strerror}',
@@ -64,6 +68,13 @@ def socket_path(run_path: str, volume: str) -> str:
     return path
 
 
+def _give_away(path: str, beside: str) -> None:
+    """What a command of root's has made is the agent's, as run_path is."""
+    owner = os.stat(beside)
+    if os.geteuid() == 0 != owner.st_uid:
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
 class VolumeLocks:
     """Locks below one directory. :param run_path: as configured."""
 
@@ -79,6 +90,7 @@ class VolumeLocks:
         path = os.path.join(directory(self._run_path), f'{volume}.lock')
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            whose.give_away(fd, os.path.dirname(path))
             _take(fd, volume, time.monotonic() + wait_s)
             yield
         finally:

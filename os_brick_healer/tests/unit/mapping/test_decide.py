@@ -45,16 +45,6 @@ class LookTest(base.TestCase):
         self.assertEqual(1000.0, found.memory.lost_s)
         self.assertEqual((1000.0,), found.memory.deaths_s)
 
-    def test_a_volume_that_another_host_has_gets_no_server(self) -> None:
-        found = judge(world.seen(server=None, elsewhere='x has it on b'))
-        self.assertEqual((Phase.HELD, None, 'elsewhere', 20.0),
-                         (found.phase, found.action, found.law,
-                          found.look_again_s))
-        self.assertEqual('nbd3 has no server, and gets none: x has it on b',
-                         found.sentence)
-        served = judge(world.seen(elsewhere='x has it on b'))
-        self.assertIs(Phase.HEALTHY, served.phase)
-
     def test_one_death_is_counted_once(self) -> None:
         memory = judge(world.seen(server=None)).memory
         again = judge(world.seen(server=None, now_s=1001.0), memory)
