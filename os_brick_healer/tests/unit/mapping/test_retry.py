@@ -29,18 +29,3 @@ class RetryTest(base.TestCase):
         self.assertEqual((verdict.Phase.STALLED, None),
                          (found.phase, found.action))
         self.assertIn('the last one failed: no permission', found.sentence)
-
-
-class ElsewhereTest(base.TestCase):
-    def test_a_volume_that_another_host_has_gets_no_server(self) -> None:
-        found = decide.decide(
-            world.seen(server=None, elsewhere='x has it on b'),
-            world.known(), world.POLICY)
-        self.assertEqual((verdict.Phase.HELD, None, 'elsewhere', 20.0),
-                         (found.phase, found.action, found.law,
-                          found.look_again_s))
-        self.assertEqual('nbd3 has no server, and gets none: x has it on b',
-                         found.sentence)
-        served = decide.decide(world.seen(elsewhere='x has it on b'),
-                               world.known(), world.POLICY)
-        self.assertIs(verdict.Phase.HEALTHY, served.phase)

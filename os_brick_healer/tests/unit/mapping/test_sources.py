@@ -15,10 +15,8 @@ from collections.abc import Callable
 from typing import Any
 import uuid
 
-from os_brick_healer import exception
 from os_brick_healer.attachments import base as source_base
 from os_brick_healer.attachments import cinder
-from os_brick_healer.attachments import journal as journal_source
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.mapping import adopt, locks, remember, sources
 from os_brick_healer.mounter import base as mounter_base
