@@ -33,8 +33,6 @@ from os_brick_healer import exception
 from os_brick_healer.attachments import base
 from os_brick_healer.testing.world import Trouble
 
-__all__ = ('HERE', 'THERE', 'SourceConformance', 'Trouble', 'World')
-
 if TYPE_CHECKING:
     import testtools
 

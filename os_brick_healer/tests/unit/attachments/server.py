@@ -25,7 +25,7 @@ from typing import Any
 from urllib import parse
 
 from bed.guest import pki
-from os_brick_healer.testing.attachments import Trouble
+from os_brick_healer.testing.world import Trouble
 
 #: An answer: HTTP status, headers, and a document.
 Answer = tuple[int, Mapping[str, str], Any]

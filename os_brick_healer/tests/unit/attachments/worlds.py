@@ -24,7 +24,7 @@ from os_brick_healer.attachments import journal as journal_source
 from os_brick_healer.conf import opts
 from os_brick_healer.engine import journal
 from os_brick_healer.testing import attachments
-from os_brick_healer.testing.attachments import Trouble
+from os_brick_healer.testing.world import Trouble
 from os_brick_healer.tests.unit.attachments import server
 
 PASSWORD = 'open-sesame-7'

@@ -22,7 +22,8 @@ from os_brick_healer.mapping import adopt, locks, remember, sources
 from os_brick_healer.mounter import base as mounter_base
 from os_brick_healer.mounter import loader, rbd_nbd
 from os_brick_healer.testing import attachments as testing
-from os_brick_healer.testing.attachments import HERE, THERE, Trouble
+from os_brick_healer.testing.attachments import HERE, THERE
+from os_brick_healer.testing.world import Trouble
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.attachments import worlds
 from os_brick_healer.tests.unit.mapping import ground as ground_lib
