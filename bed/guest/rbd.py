@@ -13,6 +13,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import pathlib
 import shutil
@@ -27,6 +28,8 @@ from bed.guest.scenario import Stage
 
 #: What the guest's image needs beside the usual.
 PACKAGES = ('ceph-common', 'ceph-mon', 'ceph-osd', 'rbd-nbd')
+#: The features of most images: Ceph's default begins with these.
+LOCKED = 'layering,exclusive-lock'
 SCRIPT = '/bed/miniceph.sh'
 DIRECTORY = pathlib.Path('/run/miniceph')
 CONFIG = pathlib.Path('/etc/ceph/ceph.conf')
@@ -88,6 +91,26 @@ def rbd(*words: str) -> str:
     return host.command('rbd', *words, deadline_s=COMMAND_S)
 
 
+def watchers(image: str) -> dict[int, str]:
+    """The address of every client that has an image open, by its number."""
+    told = json.loads(rbd('status', '--format', 'json', image))
+    return {one['client']: one['address'] for one in told['watchers']}
+
+
+def holder(image: str) -> str | None:
+    """The address of the client that has the image's lock."""
+    told = json.loads(rbd('lock', 'ls', '--format', 'json', image))
+    return told[0]['address'] if told else None
+
+
+def blocklist() -> set[str]:
+    """The addresses that may not write any more."""
+    told = host.command('ceph', 'osd', 'blocklist', 'ls',
+                        deadline_s=COMMAND_S)
+    return {line.split()[0] for line in told.splitlines()
+            if ':0/' in line}
+
+
 @dataclasses.dataclass(slots=True, kw_only=True)
 class RbdHost(MappedHost):
     """A host that attaches RBD images locally, by rbd-nbd."""
@@ -96,26 +119,34 @@ class RbdHost(MappedHost):
     protocol: ClassVar[str] = 'RBD'
 
     @classmethod
-    def build(cls, stage: Stage, auth: str = 'none',
-              **settings: str) -> Self:
+    def with_ceph(cls, stage: Stage, auth: str = 'none',
+                  **settings: str) -> Self:
         """A host, its cluster, and an agent that is not started yet."""
         ceph = Ceph.start(stage, auth)
-        built = super().build(stage, rbd_mounter='rbd-nbd', **settings)
+        built = cls.build(stage, rbd_mounter='rbd-nbd', **settings)
         built.ceph = ceph
         return built
 
-    def attach_image(self, alias: str = 'vol1', size_mib: int = 32,
-                     features: str = 'layering') -> Served:
-        """Makes an image, and attaches it as cinder's properties say."""
+    def make_image(self, alias: str = 'vol1', size_mib: int = 32,
+                   features: str = 'layering',
+                   user: str | None = None) -> Served:
+        """Makes an image, with the properties that cinder gives of it."""
         assert self.ceph is not None
         volume = str(uuid.uuid4())
         image = f'volume-{volume}'
         self.ceph.create(image, size_mib, features)
-        return self.connect(Served(
+        return Served(
             id=volume, alias=alias, device_path='', program='rbd-nbd',
             file=pathlib.Path('/nowhere'), properties={
                 'name': f'rbd/{image}', 'hosts': ['127.0.0.1'],
                 'ports': ['6789'], 'cluster_name': 'ceph',
-                'auth_enabled': False, 'auth_username': None,
+                'auth_enabled': user is not None, 'auth_username': user,
                 'secret_type': 'ceph', 'access_mode': 'rw',
-                'volume_id': volume, 'do_local_attach': True}))
+                'volume_id': volume, 'do_local_attach': True})
+
+    def attach_image(self, alias: str = 'vol1', size_mib: int = 32,
+                     features: str = 'layering',
+                     user: str | None = None) -> Served:
+        """Makes an image, and attaches it."""
+        return self.connect(self.make_image(alias, size_mib, features, user))
+
