@@ -47,6 +47,9 @@ class Nbd(Protocol):
              socket: str, pid: int, start: str, grace_s: float,
              timeout_s: float) -> bool: ...
 
+    def fence(self, *, mounter: str, volume: str, source: dict[str, str],
+              socket: str, timeout_s: float) -> str: ...
+
     def last_words(self, *, volume: str) -> str: ...
 
     def connect(self, *, volume: str, handover: str, size_bytes: int,
@@ -174,6 +177,24 @@ class Servers:
             raise self._failure(self.mounter(mapping), order,
                                 str(error)) from error
         return model.Process(pid=pid, start=start)
+
+    def fence(self, mapping: model.Mapping, until_s: float) -> str:
+        """Shut out the client that died, if its storage makes others wait
+        for it: what came of it, or nothing.
+
+        A heal does not fail by it: without it the new server waits until
+        the storage has forgotten the dead one.
+        """
+        order = mapping.order
+        if not self.mounter(mapping).abilities.can_fence:
+            return ''
+        try:
+            return self.nbd.fence(
+                mounter=mapping.mounter, volume=order.volume,
+                source=dict(order.source), socket=order.socket,
+                timeout_s=max(0.1, until_s - self.clock()))
+        except exception.HealerError as error:
+            return f'nobody was shut out: {error}'
 
     def _knock(self, mounter: base.Mounter, order: base.Order,
                server: model.Process, until_s: float) -> socket.socket:

@@ -112,6 +112,23 @@ class Question:
     as_root: bool = False
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A client that the storage lets nobody pass by.
+
+    :ivar client: its name, as the storage gives it to one client only.
+    :ivar address: where it is, in the storage's words.
+    :ivar claim: what it holds by, in the storage's words.
+    """
+
+    client: str
+    address: str
+    claim: str
+
+    def __str__(self) -> str:
+        return f'{self.client} ({self.address})'
+
+
 class Mounter(abc.ABC):
     """One kind of server. Without state: every method is a function."""
 
@@ -119,6 +136,8 @@ class Mounter(abc.ABC):
     style: ClassVar[Style]
     #: The command's name as /proc/PID/cmdline shows it.
     program: ClassVar[str]
+    #: The command that asks the storage for holders; '': it cannot fence.
+    tool: ClassVar[str] = ''
 
     @abc.abstractmethod
     def normalize(self, given: Mapping[str, object]) -> Source:
@@ -161,6 +180,34 @@ class Mounter(abc.ABC):
         itself is not there: then it is not tried again and again."""
         del order, words
         return False
+
+    # Fencing (abilities.can_fence) ------------------
+
+    def client(self, line: str) -> str | None:
+        """The name of the storage's client that a server is, if it says so
+        in this line of its log."""
+        del line
+        return None
+
+    def ask_holders(self, order: Order) -> tuple[str, ...]:
+        """The command of :attr:`tool` that lists who holds the data; empty:
+        nobody can hold it."""
+        del order
+        return ()
+
+    def holders(self, listed: str) -> tuple[Holder, ...]:
+        """Who holds the data, from what that command printed.
+
+        :raises ValueError: it is not understood.
+        """
+        del listed
+        return ()
+
+    def shut_out(self, order: Order, holder: Holder) -> tuple[str, ...]:
+        """The command of :attr:`tool` that ends this hold, and keeps this
+        client from ever writing again; it fails if another holds by now."""
+        del order, holder
+        raise NotImplementedError
 
 
 def words(given: Mapping[str, object], *, required: tuple[str, ...],

@@ -73,10 +73,13 @@ class RbdNbdConformanceTest(mounters.MounterConformance, base.TestCase):
         return ' '.join(self.mounter.server(order).argv)
 
     def test_it_maps_first_and_attaches_then(self) -> None:
-        self.assertIn('rbd-nbd map --foreground --try-netlink --io-timeout 0 '
+        self.assertIn('rbd-nbd map --io-timeout 0 --foreground --try-netlink '
                       '--reattach-timeout 600 --cookie ', self.words())
         self.assertIn('rbd-nbd attach --device /dev/nbd3 --foreground ',
                       self.words('nbd3'))
+
+    def test_an_attach_leaves_the_timer_of_requests_alone(self) -> None:
+        self.assertNotIn('--io-timeout', self.words('nbd3'))
 
     def test_an_image_is_written_as_rbd_writes_it(self) -> None:
         for written, more in (
