@@ -13,13 +13,14 @@
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import os
 import pathlib
 import shutil
 import signal
 import subprocess
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 import uuid
 
 from bed.guest import host
@@ -27,7 +28,7 @@ from bed.guest.mapped import MappedHost, Served
 from bed.guest.scenario import Stage
 
 #: What the guest's image needs beside the usual.
-PACKAGES = ('ceph-common', 'ceph-mon', 'ceph-osd', 'rbd-nbd')
+PACKAGES = ('ceph-common', 'ceph-mon', 'ceph-osd', 'cryptsetup-bin', 'rbd-nbd')
 #: The features of most images: Ceph's default begins with these.
 LOCKED = 'layering,exclusive-lock'
 SCRIPT = '/bed/miniceph.sh'
@@ -61,6 +62,15 @@ class Ceph:
         rbd('create', '--size', str(size_mib), '--image-feature', features,
             f'rbd/{image}')
 
+    def make_user(self, name: str) -> None:
+        """With the rights that Ceph's manual gives to a user of RBD."""
+        keyring = CONFIG.parent / f'ceph.client.{name}.keyring'
+        keyring.write_text(host.command(
+            'ceph', 'auth', 'get-or-create', f'client.{name}', 'mon',
+            'profile rbd', 'osd', 'profile rbd pool=rbd',
+            deadline_s=COMMAND_S))
+        keyring.chmod(0o600)
+
     def pid(self, daemon: str) -> int:
         """Of mon.a or osd.0."""
         return int((DIRECTORY / 'run' / f'{daemon}.pid').read_text())
@@ -89,6 +99,11 @@ def script(auth: str, verb: str) -> None:
 def rbd(*words: str) -> str:
     """Runs rbd as an administrator does."""
     return host.command('rbd', *words, deadline_s=COMMAND_S)
+
+
+def name_of(volume: Served) -> str:
+    """Its pool and image."""
+    return str(volume.connection['name'])
 
 
 def watchers(image: str) -> dict[int, str]:
@@ -150,3 +165,41 @@ class RbdHost(MappedHost):
         """Makes an image, and attaches it."""
         return self.connect(self.make_image(alias, size_mib, features, user))
 
+
+    def map_snapshot(self, volume: Served, user: str) -> Served:
+        """Maps a new snapshot of a volume, as the connector would."""
+        pool, image = name_of(volume).split('/')
+        rbd('snap', 'create', '--no-progress', f'{name_of(volume)}@s')
+        key = str(uuid.uuid4())
+        path = mapper().map(key, 'snapshot', 'rbd-nbd', {
+            'pool': pool, 'image': image, 'snapshot': 's', 'user': user,
+            'conf': str(CONFIG),
+            'keyring': f'{CONFIG.parent}/ceph.client.{user}.keyring'})
+        snapshot = Served(id=key, alias='snapshot', device_path=path,
+                          program='rbd-nbd', file=pathlib.Path('/nowhere'),
+                          properties={'name': f'{name_of(volume)}@s'})
+        self.volumes.append(snapshot)
+        return snapshot
+
+    def unmap(self, snapshot: Served) -> None:
+        mapper().unmap(snapshot.id, 'rbd-nbd', {})
+        self.volumes.remove(snapshot)
+
+    def mount(self, volume: Served) -> pathlib.Path:
+        place = pathlib.Path('/mnt/bed') / volume.alias
+        place.mkdir(parents=True, exist_ok=True)
+        host.command('mount', volume.device_path, str(place), deadline_s=60)
+        self.stage.at_exit('unmount', lambda: subprocess.run(
+            ['umount', '-l', str(place)], check=False, timeout=20,
+            stderr=subprocess.DEVNULL))
+        return place
+
+    @staticmethod
+    def unmount(place: pathlib.Path) -> None:
+        host.command('umount', str(place), deadline_s=60)
+
+
+def mapper() -> Any:
+    """What maps volumes in this process, for connectors."""
+    return importlib.import_module(
+        'os_brick_healer.connector.mapper').default()

@@ -142,8 +142,9 @@ class Hands:
         else:
             server = self._give(action, mapping, until_s)
         started(server)
-        return Outcome(changed=True, detail=f'{server} serves' + (
-            f'; {fenced}' if fenced else ''))
+        return Outcome(changed=True, detail=(
+            f'{server}{learn.SERVES}{fenced}' if fenced
+            else f'{server} serves'))
 
     def _give(self, action: model.Serve, mapping: model.Mapping,
               until_s: float) -> model.Process:
@@ -226,6 +227,8 @@ class Hands:
         """The server makes the device; it is found by its cookie."""
         order = mapping.order
         server = self.servers.start(mapping, until_s)
+        # Who served it before may have died before it was unmapped.
+        self.servers.fence(mapping, until_s)
 
         def made() -> bool:
             return nbd.with_cookie(self.tree, order.volume) is not None

@@ -183,7 +183,8 @@ class Servers:
         for it: what came of it, or nothing.
 
         A heal does not fail by it: without it the new server waits until
-        the storage has forgotten the dead one.
+        the storage has forgotten the dead one. Half of the time that is left
+        is the new server's.
         """
         order = mapping.order
         if not self.mounter(mapping).abilities.can_fence:
@@ -192,7 +193,7 @@ class Servers:
             return self.nbd.fence(
                 mounter=mapping.mounter, volume=order.volume,
                 source=dict(order.source), socket=order.socket,
-                timeout_s=max(0.1, until_s - self.clock()))
+                timeout_s=max(0.1, (until_s - self.clock()) / 2.0))
         except exception.HealerError as error:
             return f'nobody was shut out: {error}'
 

@@ -25,7 +25,7 @@ import time
 from os_brick_healer import exception
 from os_brick_healer.mounter import base
 from os_brick_healer.nbd import parse
-from os_brick_healer.privileged import command, serverlog, serving
+from os_brick_healer.privileged import command, serverlog, serving, unit
 from os_brick_healer.sysfs import process, reader
 
 
@@ -41,7 +41,6 @@ class Clients:
 
 
 def clients(sections: Iterable[serverlog.Section],
-            client: Callable[[str], str | None],
             lives: Callable[[parse.Process], bool]) -> Clients:
     """Who said what name, and whether it lives.
 
@@ -50,10 +49,9 @@ def clients(sections: Iterable[serverlog.Section],
     dead: set[str] = set()
     live: set[str] = set()
     for section in sections:
-        names = {name for line in section.lines
-                 if (name := client(line)) is not None}
         server = section.server
-        (live if server is None or lives(server) else dead).update(names)
+        (live if server is None or lives(server) else dead).update(
+            section.names)
     return Clients(dead=frozenset(dead - live), live=frozenset(live))
 
 
@@ -74,11 +72,13 @@ def forbids(holder: base.Holder, known: Clients,
 
 def fence(tree: reader.Tree, wanted: serving.Job, timeout_s: float,
           run: command.Runner | None = None,
-          directory: str = serverlog.DIRECTORY) -> str:
+          directory: str = serverlog.DIRECTORY,
+          only_roots: Callable[[str], None] = unit.only_roots) -> str:
     """Shut out dead clients that hold the data of an order.
 
     :returns: a sentence about who held it; empty: nobody did.
-    :raises HealerError: the storage cannot be asked, or refuses.
+    :raises NotOurs: others could tell the tool what to do.
+    :raises CommandError: the storage cannot be asked, or refuses.
     """
     mounter, order = wanted.mounter, wanted.order
     until_s = time.monotonic() + timeout_s
@@ -86,10 +86,12 @@ def fence(tree: reader.Tree, wanted: serving.Job, timeout_s: float,
     if not question:
         return ''
     known = clients(
-        serverlog.read(order.volume, directory), mounter.client,
+        serverlog.read(order.volume, mounter.client, directory),
         lambda one: process.same(tree, one) is not None)
     if not known.dead:
         return ''
+    for path in mounter.obeyed(order):
+        only_roots(path)
 
     def ask(argv: tuple[str, ...], what: str) -> str:
         used = run or (lambda words, limit_s: command.run(

@@ -16,7 +16,7 @@ other. Before a server is started and when it is known a line of ours is
 written: what stands between two such beginnings was said by that process.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 import contextlib
 import dataclasses
 import os
@@ -35,12 +35,20 @@ _KNOWN = re.compile(
     re.escape(_OURS) + r'it is process ([0-9]{1,7}), since ([0-9]{1,20})')
 
 
+#: What a line says of who wrote it, None: nothing.
+NameIn = Callable[[str], str | None]
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """What one server said. :ivar server: None: nobody knows who it is."""
+    """What one server said of itself.
+
+    :ivar server: None: nobody knows which process it was.
+    :ivar names: every name that it gave itself.
+    """
 
     server: parse.Process | None
-    lines: tuple[str, ...]
+    names: frozenset[str]
 
 
 def path(volume: object, directory: str = DIRECTORY) -> str:
@@ -71,35 +79,36 @@ def _append(place: str, line: str) -> None:
         log.write(f'\n{line}\n'.encode())
 
 
-def sections(lines: Iterable[str]) -> Iterator[Section]:
-    """Each server's words, the oldest first. Pure.
+def sections(lines: Iterable[str], name_in: NameIn) -> Iterator[Section]:
+    """Each server's section, the oldest first. Pure.
 
     What stands before the first beginning is nobody's.
     """
-    said: list[str] | None = None
+    names: set[str] | None = None
     server: parse.Process | None = None
     for line in lines:
         if line.startswith(_BEGINS):
-            if said is not None:
-                yield Section(server=server, lines=tuple(said))
-            said, server = [], None
-        elif said is not None:
+            if names is not None:
+                yield Section(server=server, names=frozenset(names))
+            names, server = set(), None
+        elif names is not None:
             found = _KNOWN.match(line)
             if found is not None:
                 server = parse.Process(pid=int(found[1]), start=found[2])
-            else:
-                said.append(line)
-    if said is not None:
-        yield Section(server=server, lines=tuple(said))
+            elif (name := name_in(line)) is not None:
+                names.add(name)
+    if names is not None:
+        yield Section(server=server, names=frozenset(names))
 
 
-def read(volume: object, directory: str = DIRECTORY) -> Iterator[Section]:
+def read(volume: object, name_in: NameIn,
+         directory: str = DIRECTORY) -> Iterator[Section]:
     """All sections of a volume, also of the log that was set aside."""
     place = path(volume, directory)
     for name in (f'{place}.old', place):
         with contextlib.suppress(FileNotFoundError), open(
                 name, encoding='utf-8', errors='backslashreplace') as log:
-            yield from sections(line.rstrip('\n') for line in log)
+            yield from sections(log, name_in)
 
 
 def last_words(volume: object, directory: str = DIRECTORY) -> str:

@@ -44,6 +44,7 @@ class FencingTest(base.TestCase):
         self.locks: object = []
         self.asked: list[tuple[str, ...]] = []
         self.codes = {'ls': 0, 'rm': 0}
+        self.obeyed: list[str] = []
 
     def served(self, pid: int | None, *clients: int,
                lives: bool = False) -> None:
@@ -77,7 +78,7 @@ class FencingTest(base.TestCase):
             serving.job('rbd-nbd', KEY, source or IMAGE,
                         f'/run/{KEY}.sock',
                         lambda _: rbd_nbd.RbdNbdMounter()),
-            10.0, self.run_tool, self.log)
+            10.0, self.run_tool, self.log, self.obeyed.append)
 
     def shut_out(self) -> list[tuple[str, ...]]:
         return [argv for argv in self.asked if argv[2] == 'rm']
@@ -91,6 +92,7 @@ class FencingTest(base.TestCase):
         self.assertEqual([('rbd', 'lock', 'rm', '--id', 'cinder', 'p/i',
                            'auto 139888024428560', 'client.4112')],
                          self.shut_out())
+        self.assertEqual(['/etc/ceph/ceph.conf'], self.obeyed)
 
     def test_one_of_an_attempt_that_failed_is_shut_out(self) -> None:
         self.served(5, 4112)

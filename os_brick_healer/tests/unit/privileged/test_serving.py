@@ -117,7 +117,7 @@ class ServingTest(base.TestCase):
         self.assertEqual(
             [one.process for one in started],
             [one.server for one in serverlog.read(
-                KEY, f'{self.place}/log')])
+                KEY, lambda _: None, f'{self.place}/log')])
 
     def test_a_second_server_of_a_volume_is_refused(self) -> None:
         wanted = self.job()
