@@ -28,7 +28,7 @@ from bed.guest.mapped import MappedHost, Served
 from bed.guest.scenario import Stage
 
 #: What the guest's image needs beside the usual.
-PACKAGES = ('ceph-common', 'ceph-mon', 'ceph-osd', 'cryptsetup-bin', 'rbd-nbd')
+PACKAGES = ('ceph-common', 'ceph-mon', 'ceph-osd', 'rbd-nbd')
 #: The features of most images: Ceph's default begins with these.
 LOCKED = 'layering,exclusive-lock'
 SCRIPT = '/bed/miniceph.sh'

@@ -185,7 +185,8 @@ def rbd_reattach_expired(stage: Stage) -> None:
           memory_mib=MEMORY_MIB)
 def rbd_cephx(stage: Stage) -> None:
     """A user of the profile rbd, a filesystem, and a snapshot beside it."""
-    mapped = RbdHost.with_ceph(stage, auth='cephx')
+    mapped = RbdHost.with_ceph(stage, auth='cephx',
+                               mapping_attach_timeout='60')
     ceph = mapped.ceph
     assert ceph is not None
     ceph.make_user('cinder')
@@ -207,10 +208,13 @@ def rbd_cephx(stage: Stage) -> None:
         mapped.until_well(snapshot)
         stage.check('the snapshot is what it was',
                     read_block(snapshot) == before)
+    told = mapped.agent.history()
     stage.check('the profile rbd may shut a dead client out',
+                told.count('was shut out') == 3, told[-900:])
+    stage.check('who was shut out is on the blocklist',
                 len(blocklist()) == 3, blocklist())
-    stage.check('the filesystem is writable', ',rw,' in mounted(place)
-                or 'rw,' in mounted(place), mounted(place))
+    stage.check('the filesystem is writable', 'rw' in mount_options(place),
+                mount_options(place))
     mapped.unmount(place)
     host.command('e2fsck', '-f', '-n', volume.device_path, deadline_s=120)
     mapped.detach(volume)
@@ -245,8 +249,11 @@ def write_through(path: os.PathLike[str], data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def mounted(place: os.PathLike[str]) -> str:
-    """The mount's line of /proc/mounts."""
+def mount_options(place: os.PathLike[str]) -> list[str]:
+    """Of a mounted filesystem, as /proc/mounts has them."""
     with open('/proc/mounts', encoding='utf-8') as mounts:
-        return next((line for line in mounts
-                     if line.split()[1] == os.fspath(place)), '')
+        for line in mounts:
+            words = line.split()
+            if words[1] == os.fspath(place):
+                return words[3].split(',')
+    return []

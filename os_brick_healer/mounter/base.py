@@ -136,7 +136,7 @@ class Mounter(abc.ABC):
     style: ClassVar[Style]
     #: The command's name as /proc/PID/cmdline shows it.
     program: ClassVar[str]
-    #: The command that asks the storage for holders; '': it cannot fence.
+    #: The command that asks the storage; '': it is not asked.
     tool: ClassVar[str] = ''
 
     @abc.abstractmethod
@@ -176,10 +176,17 @@ class Mounter(abc.ABC):
         return ()
 
     def is_gone(self, order: Order, words: str) -> bool:
-        """Whether the last words of a server that ended say that the data
-        itself is not there: then it is not tried again and again."""
+        """Whether the last words of a server that ended, or of the command
+        of :meth:`ask_data`, say that the data itself is not there: then it
+        is not tried again and again."""
         del order, words
         return False
+
+    def ask_data(self, order: Order) -> tuple[str, ...]:
+        """The command of :attr:`tool` that fails if the data is not there;
+        empty: a server itself says so. It is asked when one has ended."""
+        del order
+        return ()
 
     # Fencing (abilities.can_fence) ------------------
 

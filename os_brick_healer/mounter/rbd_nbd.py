@@ -44,6 +44,9 @@ _PLAIN = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.:+-]{0,127}')
 _MONITORS = re.compile(r'[A-Za-z0-9_.:,\[\]/-]{1,1000}')
 _CLIENT = re.compile(
     r'monclient: authenticate success, global_id ([0-9]{1,20})')
+_GONE = re.compile(
+    r'error (?:opening (?:image|pool)|setting snapshot context)[^;]{0,300}'
+    r'\(2\) No such file or directory')
 _LOCKER = re.compile(r'client\.[0-9]{1,20}')
 #: How librbd calls the lock of the feature; others are somebody's own.
 _CLAIM = re.compile(r'auto [0-9]{1,20}')
@@ -117,8 +120,13 @@ class RbdNbdMounter(base.Mounter):
     def is_gone(self, order: base.Order, words: str) -> bool:
         """See :class:`base.Mounter`."""
         del order
-        return ('error opening image' in words
-                and '(2) No such file or directory' in words)
+        return _GONE.search(words) is not None
+
+    def ask_data(self, order: base.Order) -> tuple[str, ...]:
+        """See :class:`base.Mounter`. rbd-nbd ends without a word when there
+        is no such image."""
+        return (self.tool, 'info', '--format', 'json',
+                *_access(order.source), spec(order.source))
 
     def client(self, line: str) -> str | None:
         """See :class:`base.Mounter`."""

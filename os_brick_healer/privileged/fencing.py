@@ -9,7 +9,7 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""Shutting out the client of a server that died. As root.
+"""Asking a volume's storage, and shutting out a server that died. As root.
 
 Law 7: only the client of a process that has ended, by the name that this
 very process gave of itself. The storage gives a name to one client only and
@@ -94,9 +94,7 @@ def fence(tree: reader.Tree, wanted: serving.Job, timeout_s: float,
         only_roots(path)
 
     def ask(argv: tuple[str, ...], what: str) -> str:
-        used = run or (lambda words, limit_s: command.run(
-            words, limit_s, programs=frozenset((mounter.tool,))))
-        result = used(argv, max(0.1, until_s - time.monotonic()))
+        result = _run(wanted, argv, until_s, run)
         if result.code != 0:
             raise exception.CommandError(
                 f'cannot {what}: `{argv[0]}` ended with {result.code} and '
@@ -116,3 +114,31 @@ def fence(tree: reader.Tree, wanted: serving.Job, timeout_s: float,
             why = f'{holder}, which had died, was shut out'
         told.append(why)
     return '; '.join(told)
+
+
+def missing(wanted: serving.Job, timeout_s: float,
+            run: command.Runner | None = None,
+            only_roots: Callable[[str], None] = unit.only_roots) -> str:
+    """What the storage says when the data of an order cannot be opened.
+
+    :returns: its words; empty: it can, or nobody is asked.
+    :raises NotOurs: others could tell the tool what to do.
+    :raises CommandError: the storage does not answer.
+    """
+    question = wanted.mounter.ask_data(wanted.order)
+    if not question:
+        return ''
+    for path in wanted.mounter.obeyed(wanted.order):
+        only_roots(path)
+    result = _run(wanted, question, time.monotonic() + timeout_s, run)
+    return '' if result.code == 0 else result.said
+
+
+def _run(wanted: serving.Job, argv: tuple[str, ...], until_s: float,
+         run: command.Runner | None) -> command.Result:
+    """A command of the mounter's own tool, and of no other."""
+    left_s = max(0.1, until_s - time.monotonic())
+    if run is not None:
+        return run(argv, left_s)
+    return command.run(argv, left_s,
+                       programs=frozenset((wanted.mounter.tool,)))

@@ -88,6 +88,14 @@ def fence(*, mounter: str, volume: str, source: dict[str, str], socket: str,
 
 
 @privileged.entrypoint
+def missing(*, mounter: str, volume: str, source: dict[str, str],
+            socket: str, timeout_s: float) -> str:
+    """What the storage says of data that cannot be opened; '': it can."""
+    return fencing.missing(serving.job(mounter, volume, source, socket),
+                           check.timeout(timeout_s))
+
+
+@privileged.entrypoint
 def last_words(*, volume: str) -> str:
     """What the servers of a volume said last."""
     return serverlog.last_words(volume)

@@ -81,6 +81,9 @@ class Itself(mounter_nbd.NbdMounter):
     abilities = mounter_base.Abilities(transparent=True, can_fence=True,
                                        detects_hang=True)
 
+    def ask_data(self, order: mounter_base.Order) -> tuple[str, ...]:
+        return ('tool', order.volume)
+
 
 class Killed(BaseException):
     """The agent that called ended in the middle of it."""
@@ -104,7 +107,7 @@ class Root:
         self.mute = False
         self.dies: str | None = None
         self.size_bytes = world.SIZE
-        self.fenced = ''
+        self.fenced = self.gone = ''
         self.answer = 'read'
         self.next_pid = 200
         self.left: int | None = None
@@ -160,6 +163,12 @@ class Root:
         assert timeout_s > 0.0
         self._asked('fence')
         return self.fenced
+
+    def missing(self, *, mounter: str, volume: str, source: dict[str, str],
+                socket: str, timeout_s: float) -> str:
+        del mounter, volume, source, socket, timeout_s
+        self._asked('missing')
+        return self.gone
 
     def last_words(self, *, volume: str) -> str:
         del volume

@@ -249,6 +249,22 @@ class ItselfTest(HandsTest):
         self.assertIsNone(outcome.error)
         self.assertIn('nobody was shut out: no rbd', outcome.detail)
 
+    def test_the_storage_tells_that_data_is_gone_if_the_server_does_not(
+            self) -> None:
+        self.root.dies = 'bye'
+        self.root.gone = 'open: No such file or directory'
+        outcome = self.do(self.serve)
+        self.assertEqual(learn.REFUSED, outcome.detail)
+        self.assertIn('No such file', str(outcome.error))
+
+    def test_a_storage_that_does_not_answer_says_nothing_about_the_data(
+            self) -> None:
+        self.root.dies = 'bye'
+        self.root.refuses['missing'] = exception.CommandError('no monitor')
+        outcome = self.do(self.serve)
+        self.assertNotEqual(learn.REFUSED, outcome.detail)
+        self.assertIn('no monitor', str(outcome.error))
+
     def test_what_became_smaller_is_served_no_longer(self) -> None:
         self.root.size_bytes = world.SIZE // 2
         outcome = self.do(self.serve)

@@ -104,8 +104,14 @@ class RbdNbdConformanceTest(mounters.MounterConformance, base.TestCase):
     def test_an_image_that_is_gone_is_told_from_other_trouble(self) -> None:
         order = self.order()
         for gone, words in (
-                (True, 'rbd-nbd: error opening image i: (2) No such file or '
+                (True, 'rbd: error opening image i: (2) No such file or '
                        'directory'),
+                (True, "rbd: error opening pool 'p': (2) No such file or "
+                       'directory'),
+                (True, 'rbd: error setting snapshot context: (2) No such '
+                       'file or directory'),
+                (False, 'error opening image i: (1) Operation not permitted;'
+                        ' (2) No such file or directory'),
                 (False, 'rbd: couldn\'t connect to the cluster!'),
                 (False, 'error opening image i: (110) Connection timed '
                         'out')):

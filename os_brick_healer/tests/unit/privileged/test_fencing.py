@@ -43,7 +43,7 @@ class FencingTest(base.TestCase):
         self.log = str(self.root / 'log')
         self.locks: object = []
         self.asked: list[tuple[str, ...]] = []
-        self.codes = {'ls': 0, 'rm': 0}
+        self.codes = {'ls': 0, 'rm': 0, '--format': 0}
         self.obeyed: list[str] = []
 
     def served(self, pid: int | None, *clients: int,
@@ -72,13 +72,15 @@ class FencingTest(base.TestCase):
             self.locks)
         return command.Result(code=self.codes[argv[2]], out=out, err='no')
 
+    def job(self, source: Mapping[str, str] | None = None) -> serving.Job:
+        return serving.job(
+            'rbd-nbd', KEY, source or IMAGE, f'/run/{KEY}.sock',
+            lambda _: rbd_nbd.RbdNbdMounter())
+
     def fence(self, source: Mapping[str, str] | None = None) -> str:
         return fencing.fence(
-            reader.Tree(str(self.root)),
-            serving.job('rbd-nbd', KEY, source or IMAGE,
-                        f'/run/{KEY}.sock',
-                        lambda _: rbd_nbd.RbdNbdMounter()),
-            10.0, self.run_tool, self.log, self.obeyed.append)
+            reader.Tree(str(self.root)), self.job(source), 10.0,
+            self.run_tool, self.log, self.obeyed.append)
 
     def shut_out(self) -> list[tuple[str, ...]]:
         return [argv for argv in self.asked if argv[2] == 'rm']
@@ -155,7 +157,7 @@ class FencingTest(base.TestCase):
     def test_what_cannot_be_asked_or_done_is_said(self) -> None:
         self.served(5, 4112)
         self.locks = [lock(4112)]
-        for verb in self.codes:
+        for verb in ('ls', 'rm'):
             self.codes = {'ls': 0, 'rm': 0, verb: 2}
             self.assertRaises(exception.CommandError, self.fence)
 
@@ -167,6 +169,21 @@ class FencingTest(base.TestCase):
             self.locks = told
             self.assertRaises(exception.CommandError, self.fence)
         self.assertEqual([], self.shut_out())
+
+    def missing(self) -> str:
+        return fencing.missing(self.job(), 10.0, self.run_tool,
+                               self.obeyed.append)
+
+    def test_what_cannot_be_opened_is_told_in_the_storages_words(
+            self) -> None:
+        self.codes['--format'] = 2
+        self.assertEqual('no', self.missing())
+        self.assertEqual([('rbd', 'info', '--format', 'json', '--id',
+                           'cinder', 'p/i')], self.asked)
+        self.assertEqual(['/etc/ceph/ceph.conf'], self.obeyed)
+
+    def test_of_what_is_there_nothing_is_told(self) -> None:
+        self.assertEqual('', self.missing())
 
     @given(st.text())
     def test_whatever_is_listed_is_holders_or_no_list(
