@@ -252,7 +252,7 @@ class ItselfTest(HandsTest):
     def test_the_storage_tells_that_data_is_gone_if_the_server_does_not(
             self) -> None:
         self.root.dies = 'bye'
-        self.root.gone = 'open: No such file or directory'
+        self.root.gone = '/srv/a.img: No such file or directory'
         outcome = self.do(self.serve)
         self.assertEqual(learn.REFUSED, outcome.detail)
         self.assertIn('No such file', str(outcome.error))
