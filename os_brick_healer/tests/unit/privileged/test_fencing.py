@@ -40,7 +40,7 @@ class FencingTest(base.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.root = self.temp_dir()
-        self.log = str(self.root / 'log')
+        self.logs = str(self.root / 'log')
         self.locks: object = []
         self.asked: list[tuple[str, ...]] = []
         self.codes = {'ls': 0, 'rm': 0, '--format': 0}
@@ -49,7 +49,7 @@ class FencingTest(base.TestCase):
     def served(self, pid: int | None, *clients: int,
                lives: bool = False) -> None:
         """A server, and the names that it said it got."""
-        path = serverlog.begin(KEY, self.log)
+        path = serverlog.begin(KEY, self.logs)
         with open(path, 'a', encoding='utf-8') as log:
             for client in clients:
                 log.write('2026-11-20T12:40:08.684+0000 7f3a55099fc0  5 '
@@ -80,7 +80,7 @@ class FencingTest(base.TestCase):
     def fence(self, source: Mapping[str, str] | None = None) -> str:
         return fencing.fence(
             reader.Tree(str(self.root)), self.job(source), 10.0,
-            self.run_tool, self.log, self.obeyed.append)
+            self.run_tool, self.logs, self.obeyed.append)
 
     def shut_out(self) -> list[tuple[str, ...]]:
         return [argv for argv in self.asked if argv[2] == 'rm']

@@ -44,7 +44,7 @@ class ServerLogTest(base.TestCase):
             serverlog.known(path, running(pid))
 
     def said(self) -> list[tuple[int | None, str]]:
-        return [(one.server and one.server.pid,
+        return [(None if one.server is None else one.server.pid,
                  ' '.join(sorted(one.names)))
                 for one in serverlog.read(KEY, name_in, self.place)]
 
