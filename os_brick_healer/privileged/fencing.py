@@ -77,7 +77,8 @@ def fence(tree: reader.Tree, wanted: serving.Job, timeout_s: float,
     """Shut out dead clients that hold the data of an order.
 
     :returns: a sentence about who held it; empty: nobody did.
-    :raises NotOurs: others could tell the tool what to do.
+    :raises NotOurs: others could tell the tool what to do, or have written
+        the log.
     :raises CommandError: the storage cannot be asked, or refuses.
     """
     mounter, order = wanted.mounter, wanted.order
@@ -90,6 +91,7 @@ def fence(tree: reader.Tree, wanted: serving.Job, timeout_s: float,
         lambda one: process.same(tree, one) is not None)
     if not known.dead:
         return ''
+    serverlog.only_ours(order.volume, directory)
     for path in mounter.obeyed(order):
         only_roots(path)
 

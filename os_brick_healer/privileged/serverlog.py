@@ -21,7 +21,9 @@ import contextlib
 import dataclasses
 import os
 import re
+import stat
 
+from os_brick_healer import exception
 from os_brick_healer.nbd import parse
 from os_brick_healer.privileged import check
 
@@ -74,9 +76,30 @@ def known(place: str, server: parse.Running) -> None:
 
 
 def _append(place: str, line: str) -> None:
+    # privsep's process has umask 0, and what is written here is believed.
+    fd = os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT
+                 | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
     # Another server may have left half a line.
-    with open(place, 'ab') as log:
+    with open(fd, 'ab') as log:
         log.write(f'\n{line}\n'.encode())
+
+
+def only_ours(volume: object, directory: str = DIRECTORY) -> None:
+    """Refuse to believe what others than we could have written.
+
+    :raises NotOurs: they could.
+    """
+    place = path(volume, directory)
+    for name in (directory, place, f'{place}.old'):
+        try:
+            found = os.lstat(name)
+        except FileNotFoundError:
+            continue
+        if found.st_uid != os.geteuid() or found.st_mode & (
+                stat.S_IWGRP | stat.S_IWOTH):
+            raise exception.NotOurs(
+                f'cannot believe {name}: others than root can write it',
+                hint='chown root and chmod go-w')
 
 
 def sections(lines: Iterable[str], name_in: NameIn) -> Iterator[Section]:

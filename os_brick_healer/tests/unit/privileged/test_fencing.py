@@ -13,6 +13,7 @@
 
 from collections.abc import Mapping, Sequence
 import json
+import os
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -135,6 +136,17 @@ class FencingTest(base.TestCase):
         self.locks = [lock(4112), lock(4999)]
         self.assertIn('from the address of client.4999', self.fence())
         self.assertEqual([], self.shut_out())
+
+    def test_a_log_that_others_can_write_is_not_believed(self) -> None:
+        self.served(5, 4112)
+        self.locks = [lock(4112)]
+        for path in (self.logs, serverlog.path(KEY, self.logs)):
+            before = os.stat(path).st_mode
+            os.chmod(path, before | 0o020)
+            self.assertRaises(exception.NotOurs, self.fence)
+            os.chmod(path, before)
+        self.assertEqual([], self.asked)
+        self.assertIn('was shut out', self.fence())
 
     def test_somebodys_own_lock_is_left_alone(self) -> None:
         self.served(5, 4112)

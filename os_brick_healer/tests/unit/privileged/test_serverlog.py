@@ -11,6 +11,8 @@
 #    under the License.
 """Who said what in a log that many servers wrote."""
 
+import os
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,6 +80,12 @@ class ServerLogTest(base.TestCase):
         self.serve(5, 'a\n' + 'x' * (serverlog.BYTES_MAX + 1))
         self.serve(6, 'b\n')
         self.assertEqual([5, 6], [pid for pid, _ in self.said()])
+
+    def test_a_log_is_its_writers_alone_whatever_the_umask(self) -> None:
+        before = os.umask(0)
+        self.addCleanup(os.umask, before)
+        self.serve(5, 'a\n')
+        serverlog.only_ours(KEY, self.place)
 
     def test_no_log_says_nothing(self) -> None:
         self.assertEqual([], self.said())
