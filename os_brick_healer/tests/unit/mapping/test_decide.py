@@ -152,13 +152,6 @@ class HangTest(base.TestCase):
         self.assertEqual((Phase.STALLED, None), (found.phase, found.action))
         self.assertIn('storage behind it is slow', found.sentence)
 
-    def test_who_may_still_have_the_data_is_told_while_it_is_slow(
-            self) -> None:
-        found = judge(world.waiting(for_s=3600.0, answer=self.speaks),
-                      dataclasses.replace(world.known(),
-                                          fenced='client.7 lives'))
-        self.assertIn('(at its last heal: client.7 lives)', found.sentence)
-
     def test_what_cannot_be_told_is_not_acted_on(self) -> None:
         found = judge(world.waiting(answer=model.Answer(asked_s=999.0,
                                                         alive=None)))
