@@ -151,6 +151,8 @@ def rbd_attached_twice(stage: Stage) -> None:
     timer = served.sysfs('queue/io_timeout')
     stage.check('requests have the short timer', timer not in {
         None, '30000'}, timer)
+    write_block(served.device_path, 0)
+    stage.check('it has the lock', holder(name_of(volume)) is not None)
     stage.note('kill -9, and a detach without an agent')
     served.signal(signal.SIGKILL)
     mapped.detach(served)
@@ -160,6 +162,8 @@ def rbd_attached_twice(stage: Stage) -> None:
                 served.sysfs('queue/io_timeout') == '30000',
                 served.sysfs('queue/io_timeout'))
     again = mapped.connect(volume)
+    stage.check('the next attach has shut the dead client out',
+                len(blocklist()) == 1, blocklist())
     writer = mapped.write_to(again)
     mapped.prove_device(again, writer)
     mapped.detach(again)
