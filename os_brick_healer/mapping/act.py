@@ -139,12 +139,15 @@ class Hands:
     def _serve(self, action: model.Serve, mapping: model.Mapping,
                started: Callable[[model.Process], None]) -> Outcome:
         until_s = self.clock() + self.policy().attach_s
+        fenced = ''
         if self.servers.mounter(mapping).style is base.Style.ITSELF:
-            server = self._comes_back(action, mapping, until_s)
+            server, fenced = self._comes_back(action, mapping, until_s)
         else:
             server = self._give(action, mapping, until_s)
         started(server)
-        return Outcome(changed=True, detail=f'{server} serves')
+        return Outcome(changed=True, detail=(
+            f'{server}{learn.SERVES}{fenced}' if fenced
+            else f'{server} serves'))
 
     def _give(self, action: model.Serve, mapping: model.Mapping,
               until_s: float) -> model.Process:
@@ -168,12 +171,14 @@ class Hands:
         return served.server
 
     def _comes_back(self, action: model.Serve, mapping: model.Mapping,
-                    until_s: float) -> model.Process:
-        """A new server that gives the kernel its connection itself.
+                    until_s: float) -> tuple[model.Process, str]:
+        """A new server that gives the kernel its connection itself, and what
+        came of shutting out the dead one, which is done while it comes up.
 
         A read tells when it has: until then it is not even sent.
         """
         server = self.servers.start(mapping, until_s)
+        fenced = self.servers.fence(mapping, until_s)
 
         def serves() -> bool:
             return self.nbd.flows(
@@ -181,7 +186,13 @@ class Hands:
                 timeout_s=READ_S) != learn.UNSENT
 
         self.servers.wait_for(mapping, server, until_s, serves)
-        return server
+        found = nbd.device(self.tree, action.device)
+        if found is None or found.size_bytes < mapping.size_bytes:
+            self.servers.end(mapping, server)
+            raise servers_lib.Gone(
+                f'what is served has {found and found.size_bytes} bytes, '
+                f'and {mapping.size_bytes} were mapped')
+        return server, fenced
 
     # For connectors ----------------------------------------------------
 
@@ -219,6 +230,8 @@ class Hands:
         """The server makes the device; it is found by its cookie."""
         order = mapping.order
         server = self.servers.start(mapping, until_s)
+        # Who served it before may have died before it was unmapped.
+        self.servers.fence(mapping, until_s)
 
         def made() -> bool:
             return nbd.with_cookie(self.tree, order.volume) is not None

@@ -79,7 +79,8 @@ def absorb(seen: model.Seen, memory: model.Memory) -> model.Memory:
                 dataclasses.replace(memory, lost_s=None))
     return dataclasses.replace(
         memory, server=server.process,
-        server_s=seen.now_s, lost_s=None, linked_s=None, proven_s=None)
+        server_s=seen.now_s, lost_s=None, linked_s=None, proven_s=None,
+        fenced=None)
 
 
 def _gone(seen: model.Seen, memory: model.Memory,
@@ -183,6 +184,8 @@ def _hangs(seen: model.Seen, memory: model.Memory,
                      f'{waits}, and it does not answer: {answer.sentence}')
     why = ('it answers: the storage behind it is slow' if answer.alive
            else 'whether it lives cannot be told')
+    if memory.fenced is not None:
+        why += f' (at its last heal: {memory.fenced})'
     return _say(Phase.STALLED, memory, _SLOW_S,
                 f'{waits} for {server}; {why}', law='hang')
 

@@ -18,6 +18,8 @@
 4. Never act while a connector works on the volume, nor when paused.
 5. What is served must be what was mapped: never smaller, never another.
 6. Never disconnect a device to heal it: requests wait rather than fail.
+7. Shut out only the client of a server that has ended, by the name that this
+   server gave of itself (asked where it is done, in ``privileged/fencing``).
 8. Never serve again what another host has attached, and this one has not.
 """
 

@@ -20,6 +20,8 @@ from os_brick_healer.mapping import decide, model
 REFUSED = 'refused'
 #: Of a read that did not come back: the server has been sent it, or not.
 SENT, UNSENT = 'sent', 'unsent'
+#: Of a heal: between the server and what came of shutting out a dead client.
+SERVES = ' serves; '
 
 
 def intend(memory: model.Memory, action: model.Action) -> model.Memory:
@@ -42,6 +44,7 @@ def learn(memory: model.Memory, action: model.Action,
             return dataclasses.replace(
                 memory, server=server, server_s=now_s, lost_s=None,
                 linked_s=now_s, proven_s=None, refused=None,
+                fenced=outcome.detail.partition(SERVES)[2] or None,
                 heals=memory.heals + 1)
         case model.Prove() if outcome.error is None:
             return dataclasses.replace(

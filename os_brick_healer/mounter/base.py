@@ -138,6 +138,23 @@ class Claim:
     lacks: str = ''
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A client that the storage lets nobody pass by.
+
+    :ivar client: its name, as the storage gives it to one client only.
+    :ivar address: where it is, in the storage's words.
+    :ivar claim: what it holds by, in the storage's words.
+    """
+
+    client: str
+    address: str
+    claim: str
+
+    def __str__(self) -> str:
+        return f'{self.client} ({self.address})'
+
+
 class Mounter(abc.ABC):
     """One kind of server. Without state: every method is a function.
 
@@ -150,6 +167,8 @@ class Mounter(abc.ABC):
     #: The command's name as /proc/PID/cmdline shows it.
     program: ClassVar[str]
     names: ClassVar[tuple[str, ...]] = ()
+    #: The command that asks the storage; '': it is not asked.
+    tool: ClassVar[str] = ''
 
     @abc.abstractmethod
     def normalize(self, given: Mapping[str, object]) -> Source:
@@ -214,10 +233,45 @@ class Mounter(abc.ABC):
         return ()
 
     def is_gone(self, order: Order, words: str) -> bool:
-        """Whether the last words of a server that ended say that the data
-        itself is not there: then it is not tried again and again."""
+        """Whether the last words of a server that ended, or of the command
+        of :meth:`ask_data`, say that the data itself is not there: then it
+        is not tried again and again."""
         del order, words
         return False
+
+    def ask_data(self, order: Order) -> tuple[str, ...]:
+        """The command of :attr:`tool` that fails if the data is not there;
+        empty: a server itself says so. It is asked when one has ended."""
+        del order
+        return ()
+
+    # Fencing (abilities.can_fence) ------------------
+
+    def client(self, line: str) -> str | None:
+        """The name of the storage's client that a server is, if it says so
+        in this line of its log."""
+        del line
+        return None
+
+    def ask_holders(self, order: Order) -> tuple[str, ...]:
+        """The command of :attr:`tool` that lists who holds the data; empty:
+        nobody can hold it."""
+        del order
+        return ()
+
+    def holders(self, listed: str) -> tuple[Holder, ...]:
+        """Who holds the data, from what that command printed.
+
+        :raises ValueError: it is not understood.
+        """
+        del listed
+        return ()
+
+    def shut_out(self, order: Order, holder: Holder) -> tuple[str, ...]:
+        """The command of :attr:`tool` that ends this hold, and keeps this
+        client from ever writing again; it fails if another holds by now."""
+        del order, holder
+        raise NotImplementedError
 
 
 def words(given: Mapping[str, object], *, required: tuple[str, ...],

@@ -27,11 +27,10 @@ import time
 
 from os_brick_healer import exception, privileged
 from os_brick_healer.mounter import base
-from os_brick_healer.privileged import check
+from os_brick_healer.privileged import check, serverlog
 
-DIRECTORY = '/var/log/os-brick-healer'
 #: The line that is written before a server is started.
-BEGINS = b'os-brick-healer: a server is started'
+BEGINS = serverlog.BEGINS.encode()
 BEGINNING_BYTES_MAX = 65536
 VOLUMES_MAX = 65536
 SIZE_BYTES_MIN, SIZE_BYTES_MAX = 1 << 20, 1 << 34
@@ -52,7 +51,7 @@ def tidy_logs(*, volumes: object, size_bytes: int, age_s: int,
     if not isinstance(volumes, list | tuple) or len(volumes) > VOLUMES_MAX:
         raise exception.NotOurs('cannot accept these volumes: no list')
     return tidy(
-        DIRECTORY, frozenset(check.volume(one) for one in volumes),
+        serverlog.DIRECTORY, frozenset(check.volume(one) for one in volumes),
         check.number(size_bytes, SIZE_BYTES_MIN, SIZE_BYTES_MAX, 'bytes'),
         check.number(age_s, 1, AGE_S_MAX, 'seconds'), time.time())
 

@@ -198,6 +198,29 @@ class MounterConformance(_TestCase):
         for words in ('', 'no', '\udcff' * 10, 'x' * 100000):
             self.assertIs(False, self.mounter.is_gone(order, words))
 
+    # Fencing ------------------
+
+    def test_who_can_fence_says_how(self) -> None:
+        """Commands of one tool, without secrets; nobody is made up."""
+        can = self.mounter.abilities.can_fence
+        order = self.order()
+        question = self.mounter.ask_holders(order)
+        self.assertEqual(can, bool(question))
+        self.assertEqual(can, bool(self.mounter.tool))
+        if not can:
+            return
+        holder = base.Holder(client='client.1', address='192.0.2.1:0/1',
+                             claim='auto 1')
+        for argv in (question, self.mounter.shut_out(order, holder)):
+            self.assertEqual(self.mounter.tool, argv[0])
+            self.assertIsNotNone(_PROGRAM.fullmatch(argv[0]))
+            for secret in self.secrets:
+                self.assertNotIn(secret, ' '.join(argv))
+        for line in ('', 'no', '\udcff' * 10, 'x' * 100000):
+            self.assertIsNone(self.mounter.client(line))
+        for listed in ('', 'no', '\udcff' * 10, '[7]'):
+            self.assertRaises(ValueError, self.mounter.holders, listed)
+
     # A real process ------------------
 
     @contextlib.contextmanager

@@ -9,7 +9,7 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""The six laws of mapped volumes, one by one."""
+"""The laws of mapped volumes, one by one."""
 
 import dataclasses
 
