@@ -81,6 +81,7 @@ class MappingWing:
         self._serving: set[str] = set()
         self._started: dict[str, model.Process] = {}
         self._unread: dict[str, tuple[float, bool]] = {}
+        self._reading_s: dict[str, float] = {}
         self._slots = slots_lib.Slots(policy.heals_max)
         heard.lost = self._doubt
 
@@ -134,6 +135,7 @@ class MappingWing:
     def act(self, key: str, action: model.Action) -> verdict.Outcome:
         """See ``loop.Wing``."""
         if isinstance(action, model.Prove):
+            self._reading_s[key] = self._clock()
             return self._hands.do(action, lambda: self._see(
                 key, fresh=False), lambda _: None)
         self._serving.add(key)
@@ -144,8 +146,9 @@ class MappingWing:
     def after(self, key: str, action: model.Action,
               outcome: verdict.Outcome) -> model.Memory:
         """See ``loop.Wing``."""
-        now_s = self._clock()
+        now_s, begun_s = self._clock(), None
         if isinstance(action, model.Prove):
+            begun_s = self._reading_s.pop(key, None)
             if outcome.error is not None:
                 self._unread[key] = (now_s,
                                      outcome.detail == learn.UNSENT)
@@ -153,7 +156,7 @@ class MappingWing:
             self._serving.discard(key)
         memory = learn.learn(
             self._memory(key), action, outcome, now_s, self.policy,
-            self._started.pop(key, None))
+            self._started.pop(key, None), begun_s)
         self._memories[key] = memory
         return memory
 
