@@ -112,8 +112,8 @@ class Court:
                 and world.locks[key].alive):
             self.broke('14.connector', f'{what} for {key[:8]} while nova '
                                        'is at it')
-        if (world.paused_s is not None and what == 'start'
-                and now_s - world.paused_s > PAUSE_S):
+        if (world.held_s is not None and what == 'start'
+                and now_s - world.held_s > PAUSE_S):
             self.broke('14.pause', f'{what} for {key[:8]}')
 
     def touches(self, life: 'tools.Life', name: str, key: str,
@@ -163,8 +163,11 @@ class Court:
             return
         world = self._world
         now_s, policy = world.time.now_s, world.policy
-        if proc.state == parts.RUNS and not proc.blocked and (
-                now_s - proc.heard_s > LOOSE_S):
+        if now_s - proc.heard_s <= LOOSE_S + world.host.slow_s:
+            return      # it came loose since that was decided
+        if proc.image is not None and not proc.image.exists:
+            return      # it serves nothing but errors
+        if proc.state == parts.RUNS and not proc.blocked:
             self.broke('12.kill', f'process {proc.pid} of {key[:8]} runs '
                                   'and is connected')
         sent = [r.since_s for d in world.nbd.devices.values()
@@ -196,7 +199,9 @@ class Court:
 
     def _watch(self, key: str, now_s: float) -> None:
         world, guest = self._world, self._world.guests[key]
-        if not world.images[key].exists:
+        image = world.images[key]
+        if not image.exists or image.size_bytes < world.volumes[
+                key].size_bytes:
             self._gone_s[key] = now_s
         if self._may_wait(key):
             self._served_s.pop(key, None)
@@ -210,7 +215,8 @@ class Court:
                 f'the guest of {key[:8]} has waited for '
                 f'{guest.waits_s:.0f} s; {world.describe(key)}'))
         device = world.nbd.with_cookie(key)
-        if device is None or device.timer_ms == world.timer_ms:
+        if (device is None or device.server is None
+                or device.timer_ms == world.timer_ms):
             self._timer_s.pop(key, None)
         elif now_s - self._timer_s.setdefault(key, now_s) > TIMER_S:
             self.broke('17.timer', f'{device.name} looks after '

@@ -197,18 +197,16 @@ class Servers(Common):
         self.world.volumes[key].taken = True
         self.world.guests[key].device = None
         self.world.nbd.disconnect(device.index)
+        device.timer_ms = parts.TIMER_MS
         if fault.arg('pick') < 0.7:
             proc = self.world.processes.spawn(('other',), None, None)
             self.world.nbd.connect(
                 parts.Link(proc=proc), size_bytes=8 * parts.MIB,
                 cookie=OTHER, reattach_s=30, index=device.index)
-            device.timer_ms = parts.TIMER_MS
 
         def _give_back() -> None:
             if device.connected and device.cookie == OTHER:
                 self.world.nbd.disconnect(device.index)
-            device.timer_ms = (self.world.timer_ms if device.connected
-                               else parts.TIMER_MS)
 
         self.for_a_while(fault, _give_back)
 
@@ -288,10 +286,9 @@ class Faults(Servers):
         if agent is None or agent.dead or self.world.paused_s is not None:
             return
         self.world.fault('an operator pauses healing')
-        agent.engine._pause.set('by the simulator')
-        self.world.paused_s = self.world.time.now_s
-        agent.engine.wake()
+        self.world.paused_s = self.world.held_s = self.world.time.now_s
         self.for_a_while(fault, self._resume)
+        agent.engine.pause('by the simulator')
 
     def _resume(self) -> None:
         agent = self.agent
@@ -301,8 +298,11 @@ class Faults(Servers):
             self.world.time.after(1.0, self._resume)
             return
         self.world.tell('an operator resumes healing')
-        agent.engine.resume()
-        self.world.paused_s = None
+        self.world.held_s = None
+        if agent.engine.resume() is None:
+            self.world.paused_s = None
+        else:       # it will not outlive the agent: said once more
+            self.world.time.after(1.0, self._resume)
 
     # The agent -----------
 

@@ -29,7 +29,9 @@ class Guest:
 
     :ivar acked: the newest version of each block that was acknowledged.
     :ivar device: where it reads and writes; None: it has no volume now.
-    :ivar only: it does nothing but this.
+    :ivar only: it does one thing after the other, and waits for each; a
+        flush in between, if that is what it is to do.
+    :ivar dirty: what it wrote last has not been flushed.
     """
 
     def __init__(self, world: 'world_lib.World', key: str,
@@ -43,6 +45,7 @@ class Guest:
         self.under_way: list[parts.Request] = []
         self.device: str | None = None
         self.only: str | None = None
+        self.dirty = False
         self.errors = 0
 
     @property
@@ -58,7 +61,12 @@ class Guest:
         device = self._world.nbd.devices.get(self.device or '')
         if device is None or len(self.under_way) >= AT_ONCE:
             return
+        if self.only is not None and self.under_way:
+            return
         kind = self.only or self._rng.choice(KINDS)
+        if kind == parts.FLUSH:     # nobody flushes what nobody wrote
+            kind = parts.FLUSH if self.dirty else parts.WRITE
+            self.dirty = False
         busy = {r.block for r in self.under_way if r.kind != parts.FLUSH}
         block = self._rng.choice([b for b in range(parts.BLOCKS)
                                   if b not in busy])
@@ -79,7 +87,7 @@ class Guest:
             self.errors += 1
             self._world.court.failed(self, request)
         elif request.kind == parts.WRITE:
-            self.acked[request.block] = request.value
+            self.acked[request.block], self.dirty = request.value, True
             self._world.court.data(self.key)
         elif request.kind == parts.READ and request.value < least:
             self._world.court.broke('10.lost', (

@@ -40,4 +40,4 @@ PAUSE_S = 4.0
 #: A server that was seen not to serve may have come loose so long ago.
 LOOSE_S = 0.3
 #: Starts for one volume in a minute.
-STARTS_MAX = 12
+STARTS_MAX = 20

@@ -134,6 +134,12 @@ class Nova:
     def settle(self) -> None:
         """Bring every volume to where it is wanted."""
         for key, volume in self.world.volumes.items():
+            guest, device = self.world.guests[key], None
+            if volume.attached and not volume.taken:
+                device = self.world.nbd.with_cookie(key)
+            if device is not None and guest.device is None and (
+                    self.wanted[key] and key not in self._tasks):
+                guest.device = device.name      # it was not let go after all
             if self.wanted[key] and (not volume.attached or volume.taken):
                 self.do('attach', key)
             elif not self.wanted[key] and (volume.attached

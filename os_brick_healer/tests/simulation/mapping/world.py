@@ -101,7 +101,8 @@ class World:
 
     :ivar locks: who holds each volume's lock.
     :ivar agent_since_s: since when an agent lives, None: none does.
-    :ivar paused_s: since when an operator has paused healing.
+    :ivar paused_s: since when healing may be paused; ...
+    :ivar held_s: ... and is, by an operator's last word.
     :ivar sockets, talks: the far ends of connections, and who is there.
     """
 
@@ -128,6 +129,7 @@ class World:
         self.locks: dict[str, tools.Life] = {}
         self.agent_since_s: float | None = None
         self.paused_s: float | None = None
+        self.held_s: float | None = None
         self.nova_alive = True
         self.talks: dict[int, parts.Link] = {}
         self.sockets: list[socket.socket] = []
@@ -251,8 +253,10 @@ class World:
     def describe(self, key: str) -> str:
         """For a broken law."""
         device = self.nbd.with_cookie(key)
+        waiting = [] if device is None else [
+            f'{r.kind} {r.state}' for r in device.requests]
         return '; '.join((
-            f'{device and device.name}: {device and device.requests}'[:300],
+            f'{device and device.name}: {", ".join(waiting)}',
             f'linked: {device and device.server and device.server.pid}',
             *(f'process {p.pid} {p.state} half={p.half} linked={p.linked}'
               for p in self.processes.servers(key))))
