@@ -92,7 +92,8 @@ class Court:
         world, now_s = self._world, self._world.time.now_s
         volume = world.volumes[guest.key]
         waited_s = now_s - request.since_s
-        if (volume.taken or not volume.attached or not world.images[guest.key].exists
+        if (volume.taken or not volume.attached
+                or not world.images[guest.key].exists
                 or waited_s >= world.setup.reattach_s):
             return
         self.broke('16.eio', (
@@ -229,7 +230,7 @@ class Court:
         now_s = world.time.now_s
         return (world.agent_since_s is None or world.paused_s is not None
                 or not volume.attached or volume.taken
-                or key in world.locks and world.locks[key].owner != AGENT
+                or (key in world.locks and world.locks[key].owner != AGENT)
                 or not image.exists or image.size_bytes < volume.size_bytes
                 or not world.storage.monitors
                 or now_s < image.slow_until_s + 1.0

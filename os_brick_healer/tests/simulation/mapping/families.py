@@ -33,19 +33,21 @@ STORM = ('kill_server', 'stop', 'cut', 'kill', 'kill_in', 'detach', 'half',
 #: Stories of one volume: what happens, and within which time.
 DRAMAS: Mapping[str, tuple[tuple[str, float], ...]] = {
     # A connection dies while nobody listens.
+    'late_dead': (('late', 0.0), ('kill_server', 0.4)),
     'deaf_cut': (('kill', 0.0), ('cut', 0.3)),
     'lost_cut': (('overflow', 0.0), ('cut', 1.0)),
     # It hangs for a moment while its storage is slow, too.
     'slow_blink': (('slow', 0.0), ('blink', 4.0)),
-    'hung_flush': (('flush', 0.0), ('stuck', 3.0)),
+    'stopped_cut': (('stop', 0.0), ('cut', 0.4)),
+    'hung_flush': (('flush', 0.0), ('stuck_long', 3.0)),
     'gone_dead': (('gone', 0.0), ('kill_server', 1.0)),
     'shrunk_dead': (('shrunk', 0.0), ('kill_server', 1.0)),
     'monitors_dead': (('monitors', 0.0), ('kill_server', 1.0)),
     'half_dead': (('half', 0.0), ('kill_server', 0.5)),
     'paused_dead': (('pause', 0.0), ('kill_server', 6.0)),
     'detach_dead': (('kill_server', 0.0), ('detach', 0.3)),
-    'torn_detach': (('detach', 0.0), ('kill_nova', 0.5),
-                    ('kill_server', 4.0)),
+    'torn_detach': (('end_in_detach', 0.0), ('kill_server', 4.0)),
+    'torn_attach': (('detach', 0.0), ('end_in_attach', 0.1)),
     'crash_in_heal': (('kill_at_start', 0.0), ('kill_server', 0.1)),
     'slow_dead': (('slow', 0.0), ('kill_server', 2.0)),
     'exits_dead': (('exits', 0.0), ('exits', 0.1), ('kill_server', 0.5)),
@@ -77,7 +79,8 @@ FAMILIES = {
     # They live, and do not serve; or serve, and look as if they did not.
     'hangs': Family(
         kinds={'stop': 6, 'stuck': 6, 'blink': 6, 'slow': 6, 'cut': 4,
-               'slow_blink': 6, 'hung_flush': 6, 'slow_dead': 4,
+               'slow_blink': 6, 'hung_flush': 6, 'stopped_cut': 6,
+               'slow_dead': 4,
                'overflow': 1, 'lost_cut': 3, 'kill': 2, 'calls_slow': 1},
         gaps_s=(0.5, 3.0, 20.0, 60.0), last_s=(0.5, 2.0, 8.0, 25.0)),
     # The cluster: monitors, OSDs, locks, what becomes of images.
@@ -90,9 +93,9 @@ FAMILIES = {
     # nova maps and unmaps all the time.
     'nova': Family(
         kinds={'detach': 8, 'detach_dead': 6, 'torn_detach': 8,
-               'kill_nova': 4, 'kill_server': 6, 'taken': 2, 'timer': 1,
-               'kill': 2, 'half': 2, 'hang': 1, 'gone_dead': 2, 'stop': 2,
-               'paused_dead': 4, 'attach': 2},
+               'torn_attach': 6, 'kill_nova': 2, 'kill_server': 6,
+               'taken': 5, 'timer': 1, 'kill': 2, 'half': 2, 'hang': 1,
+               'gone_dead': 2, 'stop': 2, 'paused_dead': 6, 'attach': 2},
         gaps_s=(0.5, 2.0, 10.0, 40.0), last_s=(0.5, 2.0, 8.0, 25.0)),
     # The agent is killed again and again.
     'restarts': Family(
@@ -104,8 +107,8 @@ FAMILIES = {
     # The host itself.
     'host': Family(
         kinds={'fail': 5, 'hang': 4, 'calls_slow': 3, 'full': 3, 'torn': 1,
-               'wall': 3, 'freeze': 3, 'late': 3, 'overflow': 2, 'kill': 2,
-               'kill_server': 10, 'stop': 3, 'cut': 3, 'timer': 4},
+               'wall': 3, 'freeze': 3, 'late_dead': 5, 'overflow': 2,
+               'kill': 2, 'kill_server': 10, 'stop': 3, 'cut': 3, 'timer': 4},
         gaps_s=(0.5, 3.0, 20.0, 60.0)),
 }
 

@@ -31,6 +31,7 @@ class Guest:
     :ivar device: where it reads and writes; None: it has no volume now.
     :ivar only: it does one thing after the other, and waits for each; a
         flush in between, if that is what it is to do.
+    :ivar acknowledged_s: when a request of it last ended well.
     :ivar dirty: what it wrote last has not been flushed.
     """
 
@@ -46,6 +47,7 @@ class Guest:
         self.device: str | None = None
         self.only: str | None = None
         self.dirty = False
+        self.acknowledged_s = 0.0
         self.errors = 0
 
     @property
@@ -83,6 +85,8 @@ class Guest:
     def _done(self, request: parts.Request) -> None:
         self.under_way.remove(request)
         least = self._asked.pop(id(request), 0)
+        if not request.error:
+            self.acknowledged_s = self._world.time.now_s
         if request.error:
             self.errors += 1
             self._world.court.failed(self, request)

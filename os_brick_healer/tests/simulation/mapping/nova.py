@@ -22,7 +22,7 @@ from os_brick_healer import exception
 from os_brick_healer.connector import mapper, records
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.tests.simulation import timeline
-from os_brick_healer.tests.simulation.mapping import agent, tools
+from os_brick_healer.tests.simulation.mapping import agent, parts, tools
 from os_brick_healer.tests.simulation.mapping import world as world_lib
 
 #: A guest that does not let go of its volume is waited for so long.
@@ -57,12 +57,14 @@ class Nova:
     """The compute service of this host.
 
     :ivar wanted: whether each volume is to be attached.
+    :ivar doomed: what it writes down last, and how long it lives then.
     """
 
     def __init__(self, world: world_lib.World, path: str) -> None:
         self.world = world
         self.path = path
         self.wanted = dict.fromkeys(world.volumes, True)
+        self.doomed: tuple[str, float] | None = None
         self._tasks: dict[str, timeline.Task] = {}
         self._begin()
 
@@ -89,6 +91,13 @@ class Nova:
             volume.disconnecting = True
         elif volume is not None and name in ('detach_done', 'attach_begin'):
             volume.disconnecting = False
+        if self.doomed is not None and self.doomed[0] == name:
+            seconds, self.doomed = self.doomed[1], None
+            self.world.time.after(seconds, self._doom)
+
+    def _doom(self) -> None:
+        self.world.fault('nova-compute is killed in the middle')
+        self.kill(2.0)
 
     @property
     def idle(self) -> bool:
@@ -177,12 +186,12 @@ class Nova:
         there = world.nbd.with_cookie(key)
         if there is not None:
             world.court.broke('19.leak', f'{there.name} of {key[:8]}')
-        before = [p for p in world.processes.servers(key)]
+        before = world.processes.servers(key)
         world.time.after(ENDS_S, lambda: self._look_back(key, before))
 
-    def _look_back(self, key: str, before: list[Any]) -> None:
+    def _look_back(self, key: str, before: list[parts.Proc]) -> None:
         """Whether a server of what was unmapped is still there."""
         for proc in before:
-            if proc.lives and proc.state != 'dying':
+            if proc.lives and proc.state != parts.DYING:
                 self.world.court.broke('19.leak', (
                     f'process {proc.pid} of {key[:8]}, which is unmapped'))
