@@ -18,7 +18,6 @@ answer, which is there at once.
 """
 
 from collections.abc import Mapping, Sequence
-import dataclasses
 import pathlib
 import pickle
 import sys
@@ -57,18 +56,14 @@ class Plugin(base.Provisioner):
                                  idempotent_replacement=True)
 
     def __init__(self, answer: pathlib.Path) -> None:
-        self._answer: Mapping[base.VolumeId, base.Volume] = pickle.loads(
-            answer.read_bytes())
+        self._answer = answer.read_bytes()
 
     def probe(self) -> str:
         return 'a benchmark'
 
     def volumes(self) -> Mapping[base.VolumeId, base.Volume]:
-        return {key: dataclasses.replace(one, replicas=tuple(
-            dataclasses.replace(replica, portals=tuple(
-                dataclasses.replace(portal) for portal in replica.portals))
-            for replica in one.replicas))
-            for key, one in self._answer.items()}
+        told: Mapping[base.VolumeId, base.Volume] = pickle.loads(self._answer)
+        return told
 
     def report(self, volume: base.VolumeId, replica: base.ReplicaId,
                state: base.ReplicaState) -> None:

@@ -18,6 +18,7 @@ no sign of life and restarts the unit.
 
 from collections.abc import Callable, Mapping
 import contextlib
+import gc
 import os
 import selectors
 import signal
@@ -221,6 +222,9 @@ class Service:
 
     def _serve(self) -> None:
         engine = self._build(self.conf, run_mode=self.run_mode)
+        if self._own_process:
+            # The modules stay: full collections need not walk them again.
+            gc.freeze()
         server = control.Server(
             client.socket_path(self._run_path),
             verbs.table(engine, self._facts, self.reload),

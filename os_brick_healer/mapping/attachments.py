@@ -11,15 +11,14 @@
 #    under the License.
 """What connectors wrote down about mapped volumes."""
 
-from collections.abc import Callable, Collection
-import contextlib
+from collections.abc import Callable
 
-from os_brick_healer import exception
 from os_brick_healer.engine import journal as journal_lib
+from os_brick_healer.engine import rows
 from os_brick_healer.mapping import model, remember
 
 
-class Attachments:
+class Attachments(rows.Rows):
     """The journal's rows of this wing, read again when they have changed.
 
     :param process_start: the start time of a process, None if it is gone.
@@ -29,46 +28,19 @@ class Attachments:
     def __init__(self, journal: journal_lib.Journal,
                  process_start: Callable[[int], str | None],
                  abilities: remember.AbilitiesOf) -> None:
-        self._journal = journal
-        self._process_start = process_start
+        super().__init__(journal, process_start, model.KIND)
         self._abilities = abilities
-        self._rows: dict[str, journal_lib.AttachRow] = {}
-        self._version = -1
-
-    def keys(self) -> Collection[str]:
-        """Every volume that is written down, as of the last refresh."""
-        return self._rows.keys()
-
-    def refresh(self) -> list[str]:
-        """Read them again; which volumes changed. On the loop's thread.
-
-        :raises JournalError: the journal cannot be read.
-        """
-        version = self._journal.data_version()
-        if version == self._version:
-            return []
-        old = self._rows
-        self._rows = {row.volume: row for row in self._journal.attachments()
-                      if row.kind == model.KIND}
-        self._version = version
-        return [k for k in {*old, *self._rows}
-                if old.get(k) != self._rows.get(k)]
 
     def of(self, key: str) -> model.Attachment | None:
         """Where a connector is with a volume now. From any thread."""
-        row = self._rows.get(key)
-        with contextlib.suppress(exception.JournalError):
-            if self._journal.data_version() != self._version:
-                row = self._journal.attachment(key)
-        if row is None or row.kind != model.KIND:
+        now = self.now(key, model.AttachState)
+        if now is None:
             return None
-        state = self._journal.state_of(row, model.AttachState)
-        alive = (state is not model.AttachState.ATTACHED
-                 and self._process_start(row.pid) == row.pid_start)
         try:
             mapping: model.Mapping | None = remember.load_mapping(
-                key, row.connection, self._abilities)
+                key, now.row.connection, self._abilities)
         except ValueError:
             mapping = None
-        return model.Attachment(volume=key, alias=row.alias, state=state,
-                                owner_alive=alive, mapping=mapping)
+        return model.Attachment(volume=key, alias=now.row.alias,
+                                state=now.state, mapping=mapping,
+                                owner_alive=now.owner_alive)

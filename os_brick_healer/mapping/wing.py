@@ -19,8 +19,7 @@ from typing import Any
 from oslo_log import log as logging
 
 from os_brick_healer.engine import journal as journal_lib
-from os_brick_healer.engine import loop, verdict, wake
-from os_brick_healer.engine import slots as slots_lib
+from os_brick_healer.engine import loop, turns, verdict, wake
 from os_brick_healer.mapping import (
     act,
     attachments,
@@ -82,7 +81,7 @@ class MappingWing:
         self._started: dict[str, model.Process] = {}
         self._unread: dict[str, tuple[float, bool]] = {}
         self._reading_s: dict[str, float] = {}
-        self._slots = slots_lib.Slots(policy.heals_max)
+        self._turns = turns.Turns(policy.heals_max, self._touch)
         heard.lost = self._doubt
 
     # The engine's calls -----------
@@ -120,7 +119,7 @@ class MappingWing:
             self._get_ready(seen)
             return self._in_turn(key, found)
         except Exception:
-            self._give_back(key)    # who raises keeps nobody waiting
+            self._turns.give_back(key)    # who raises keeps nobody waiting
             raise
 
     def before(self, action: model.Action,
@@ -293,23 +292,18 @@ class MappingWing:
 
     def _in_turn(self, key: str, found: model.Verdict) -> model.Verdict:
         """A bounded number of volumes is healed at once."""
-        self._slots.size = self.policy.heals_max
         if key in self._serving:
             return dataclasses.replace(found, action=None)
         if isinstance(found.action, model.Serve | model.Kill):
-            if self._slots.take(key):
-                return found
-            return dataclasses.replace(
-                found, action=None, phase=Phase.STALLED, look_again_s=1.0,
-                sentence=f'waits for its turn, {self._slots.busy} volumes '
-                         f'are being healed; then: {found.sentence}')
+            return self._turns.take(key, found, self.policy.heals_max,
+                                    Phase.STALLED)
         if found.phase is not Phase.HEALING:
-            self._give_back(key)
+            self._turns.give_back(key)
         return found
 
-    def _give_back(self, key: str) -> None:
+    def _touch(self, keys: Iterable[str]) -> None:
         assert self._engine is not None
-        self._engine.touch(self, self._slots.give_back(key))
+        self._engine.touch(self, keys)
 
     def _read_attachments(self) -> None:
         assert self._engine is not None
@@ -324,7 +318,7 @@ class MappingWing:
     def _forget(self, key: str) -> None:
         assert self._engine is not None
         self._engine.unwatch(self, key)
-        self._give_back(key)
+        self._turns.give_back(key)
         self._pulse.forget(key)
         self._motion.forget(key)
         for device in [d for d, k in self._keys.items() if k == key]:

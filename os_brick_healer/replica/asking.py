@@ -53,12 +53,40 @@ def _request_one(case: case_lib.Case,
             case, Phase.DEGRADED,
             f'{_away(leg)}; a replacement is requested in {left_s:.0f} s if '
             'that lasts', law=saying.LAW_BOUNDED, look_again_s=left_s)
-    if leg.portal_answers is None and leg.probed and not leg.live:
-        return saying.say(
-            case, Phase.DEGRADED,
-            f'{_away(leg)}; it is probed once more before a replacement is '
-            'requested', law=saying.LAW_BOUNDED, look_again_s=1.0)
-    return _held(case, leg) or _ask(case, leg, old)
+    return (_held(case, leg) or _unprobed(case, leg)
+            or (_in_turn(case, leg) if old is None else None)
+            or _ask(case, leg, old))
+
+
+def _in_turn(case: case_lib.Case, leg: case_lib.Leg) -> model.Verdict | None:
+    """One request in doubt at a time.
+
+    With two of which nobody knows whether they were heard, nobody could
+    tell whose answer a new replica is. An old one is waited for until it has
+    had the time to be repeated.
+    """
+    since_s = case.now_s - 2 * case.policy.arrival_s
+    for other in case.legs:
+        request = other.memory.request
+        if (request is not None and request.asked_s > since_s
+                and request.state is model.RequestState.ASKED):
+            return saying.say(
+                case, Phase.DEGRADED,
+                f'{leg.name} is lost, too; its replacement is requested once '
+                f'it is known whether the request for {other.name} was heard',
+                law=saying.LAW_BOUNDED, look_again_s=1.0)
+    return None
+
+
+def _unprobed(case: case_lib.Case,
+              leg: case_lib.Leg) -> model.Verdict | None:
+    """What was probed too long ago may be back by now."""
+    if leg.portal_answers is not None or not leg.probed or leg.live:
+        return None
+    return saying.say(
+        case, Phase.DEGRADED,
+        f'{_away(leg)}; it is probed once more before a replacement is '
+        'requested', law=saying.LAW_BOUNDED, look_again_s=1.0)
 
 
 def _away(leg: case_lib.Leg) -> str:

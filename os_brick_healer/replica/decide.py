@@ -20,7 +20,14 @@ import dataclasses
 
 from os_brick_healer.engine import limits, verdict
 from os_brick_healer.replica import case as case_lib
-from os_brick_healer.replica import flow, heal, model, recall, saying
+from os_brick_healer.replica import (
+    flow,
+    heal,
+    model,
+    recall,
+    reporting,
+    saying,
+)
 
 Phase = verdict.Phase
 
@@ -47,8 +54,23 @@ def decide(seen: model.Seen, memory: model.Memory, policy: limits.Policy,
     for room in _ROOMS:
         found = room(case)
         if found is not None:
-            return _printable(_held_back(case, found))
+            return _printable(_held_back(case, _also_told(case, found)))
     return _printable(_healthy(case))
+
+
+def _also_told(case: case_lib.Case, found: model.Verdict) -> model.Verdict:
+    """While the guest waits, the provisioner may still learn who is stale.
+
+    Another host would read from such a leg, should this one go now.
+    """
+    volume = case.seen.volume
+    if (found.phase is not Phase.STALLED or found.action is not None
+            or not case.fresh or volume is None
+            or volume.nonsense is not None):
+        return found
+    told = reporting.report_lost(case)
+    return found if told is None else dataclasses.replace(
+        found, action=told.action)
 
 
 def _printable(found: model.Verdict) -> model.Verdict:

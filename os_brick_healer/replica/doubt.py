@@ -102,7 +102,9 @@ def brake(known: Iterable[tuple[model.Seen, model.Memory]],
             names = {p.address for p in replica.portals}
             every |= names
             if one is not None and one.unreachable_s is not None:
-                lost |= names
+                # A server that answers is there, though a replica is not.
+                lost |= {p.address for p in replica.portals
+                         if not seen.answers.get(p)}
             else:
                 fine |= names
     return pacing.brake(lost - fine, every, ratio)

@@ -21,52 +21,10 @@ from collections.abc import Callable
 import math
 
 from os_brick_healer.engine import limits, pacing, verdict
-from os_brick_healer.replica import asking, model, saying
+from os_brick_healer.replica import asking, model, reporting, saying
 from os_brick_healer.replica import case as case_lib
 
 Phase = verdict.Phase
-State = model.ReplicaState
-
-
-# Telling the provisioner ----------
-
-def report_lost(case: case_lib.Case) -> model.Verdict | None:
-    """A leg that was thrown out is stale: nobody may read it from now on."""
-    # One whose report was not heard may be on its way back by now.
-    unheard = [x for x in case.legs if x.filling
-               and x.memory.reported is model.ReplicaState.MISSING]
-    for leg in (*case.outside, *unheard):
-        if (leg.memory.belongs
-                and _report_due(case, leg, model.ReplicaState.MISSING)
-                and leg.replica.state in (State.AVAILABLE, State.UNKNOWN)):
-            return _report(case, leg, State.MISSING, f'{leg.name} is not in '
-                           'sync: tell the provisioner that it is stale')
-    return None
-
-
-def report_back(case: case_lib.Case) -> model.Verdict | None:
-    """A leg that is in sync is good again, or good for the first time."""
-    for leg in case.in_sync:
-        if (leg.replica.state in (State.MISSING, State.SYNCHRONIZING)
-                and _report_due(case, leg, model.ReplicaState.AVAILABLE)):
-            return _report(case, leg, State.AVAILABLE, f'{leg.name} is in '
-                           'sync: tell the provisioner that it is good')
-    return None
-
-
-def _report_due(case: case_lib.Case, leg: case_lib.Leg,
-                state: model.ReplicaState) -> bool:
-    """Tell it once; again only if it stays unheard for a while."""
-    return (leg.memory.reported is not state
-            or leg.memory.report_next_s <= case.now_s)
-
-
-def _report(case: case_lib.Case, leg: case_lib.Leg,
-            state: model.ReplicaState, sentence: str) -> model.Verdict:
-    return saying.say(case, Phase.HEALING, sentence, law=saying.LAW_TELL,
-                action=model.ReportState(
-                    volume=case.seen.key, law=saying.LAW_TELL, replica=leg.id,
-                    state=state))
 
 
 # Clearing the way ----------
@@ -156,12 +114,15 @@ def _succeeded(case: case_lib.Case, leg: case_lib.Leg) -> bool:
     """A successor is here and may take the slot.
 
     One that is refused (too small, in use, with foreign data) must not keep
-    the old leg out, should that come back.
+    the old leg out, should that come back. Nor may one that is the only leg
+    in sync: the old one is not let go then, and is the nearest second copy.
     """
     request = leg.memory.request
     if request is None or request.state is not model.RequestState.ARRIVED:
         return False
     heir = next((x for x in case.legs if x.id == request.arrived), None)
+    if heir is not None and heir.in_sync:
+        return len(case.in_sync) >= limits.COPIES_MIN
     if heir is None or heir.member is not None or heir.namespace is None:
         return True
     return (heir.memory.superblock is not model.Superblock.FOREIGN
@@ -276,9 +237,10 @@ def _given_up_early(case: case_lib.Case,
     """
     state = model.ReplicaState.SYNCHRONIZING
     ours = leg.memory.request or leg.memory.reported is leg.replica.state
-    if ours and _report_due(case, leg, state):
-        return _report(case, leg, state, f'{leg.name} was given up and is '
-                       f'here: tell the provisioner that it is to be filled')
+    if ours and reporting.due(case, leg, state):
+        return reporting.report(
+            case, leg, state, f'{leg.name} was given up and is here: tell '
+            f'the provisioner that it is to be filled')
     return saying.say(case, Phase.HELD, law=saying.LAW_NAMED_NOW, sentence=(
         f'{leg.name} is not added: the provisioner calls it missing'))
 
@@ -396,5 +358,5 @@ def withdrawn_in_s(case: case_lib.Case) -> float:
 
 
 HEALERS: tuple[Callable[[case_lib.Case], model.Verdict | None], ...] = (
-    report_lost, drop_faulty, wait_for_resync, bring_in, asking.request,
-    report_back, retire, withdrawn)
+    reporting.report_lost, drop_faulty, wait_for_resync, bring_in,
+    asking.request, reporting.report_back, retire, withdrawn)

@@ -43,10 +43,12 @@ _VISITS_PER_S_MAX = 2000
 #: What md announces is read without an announcement every so many visits.
 _MD_VISITS = 5
 
-#: With more volumes than _BATCH_MIN: the same, and the controllers of a
-#: volume that nobody reads or writes, and for which nobody waits.
-_MD_VISITS_MANY = 10
-_REST_VISITS = 3
+#: With more volumes than _BATCH_MIN: the same; and of a volume that nobody
+#: reads or writes, and for which nobody waits, the counters and the
+#: controllers.
+_MD_VISITS_MANY = 30
+_REST_VISITS = 2
+_REST_VISITS_CONTROLLERS = 4
 
 #: A stall is named when it is stuck_s old, then each time it has doubled,
 #: at least this often.
@@ -94,11 +96,12 @@ class _Watch:
     :ivar waiting_s: since when requests have waited without one completing.
     :ivar alarm_s: the age of the stall at which it is named next.
     :ivar hot: something is wrong with it: read it in every sample.
+    :ivar rests: nobody read or wrote when it was read last.
     """
 
     __slots__ = ('alarm_s', 'array', 'completed', 'controllers', 'degraded',
-                 'hot', 'in_flight', 'key', 'stat', 'state', 'sync',
-                 'visited_s', 'visits', 'waiting_s')
+                 'hot', 'in_flight', 'key', 'rests', 'stat', 'state',
+                 'sync', 'visited_s', 'visits', 'waiting_s')
 
     def __init__(self, key: base.VolumeId, alarm_s: float) -> None:
         self.key = key
@@ -111,6 +114,7 @@ class _Watch:
         self.visits = 0
         self.visited_s = -math.inf
         self.hot = True
+        self.rests = False
         self.completed = -1
         self.in_flight = 0
         self.waiting_s: float | None = None
@@ -127,8 +131,8 @@ class Pulse:
     :param stuck_s: a volume whose I/O has not moved for this long is named.
     :param period_s: each volume is read at least once in this time, however
         often sample() is called (or in turns, 2,000 in a second); one in
-        trouble is read in every sample. Where there are many, the
-        controllers of those at rest are read every third time only.
+        trouble is read in every sample. Where there are many, one at rest
+        is read every second time, its controllers every fourth time.
     :param fds_max: how many files stay open; further ones are opened each
         time. Default: half of what this process may have.
     """
@@ -196,6 +200,9 @@ class Pulse:
             named: set[base.VolumeId] = set()
             for watch in self._due(now_s):
                 self._visit(watch, now_s, named)
+            for watch in self._ring:
+                if watch.hot and watch.visited_s != now_s:
+                    self._visit(watch, now_s, named)
             if self._mdstat.news():
                 self._visit_announced(named)
             self._sampled_s = now_s
@@ -245,29 +252,38 @@ class Pulse:
         self._next = start + count
         batch = ring[start:start + count]
         batch += ring[:count - len(batch)]
-        seen = set(map(id, batch))
-        batch += [w for w in ring if w.hot and id(w) not in seen]
         return batch
 
     def _visit(self, watch: _Watch, now_s: float,
                named: set[base.VolumeId]) -> None:
+        turn, watch.visits = watch.visits, watch.visits + 1
+        many = len(self._ring) > _BATCH_MIN
+        rests = many and watch.rests and not watch.hot
+        if rests and turn % _REST_VISITS:
+            return
         watch.visited_s = now_s
         moved = self._visit_stat(watch, now_s, named)
         still = watch.in_flight > 0 and not moved
         self.uneasy = self.uneasy or still
-        many = len(self._ring) > _BATCH_MIN
-        if (not many or moved or still or watch.hot
-                or watch.visits % _REST_VISITS == 0):
+        watch.rests = not (moved or still)
+        if not (rests and watch.rests and turn % _REST_VISITS_CONTROLLERS):
+            watch.hot = still
             for controller in watch.controllers:
                 if controller.tick != self._tick:
                     controller.tick = self._tick
                     if self._changed(controller):
                         controller.since_s = now_s
-                        named.update(controller.keys)
-        watch.hot = still or any(c.raw != _LIVE for c in watch.controllers)
-        watch.visits += 1
-        if watch.visits % (_MD_VISITS_MANY if many else _MD_VISITS) == 1:
+                        self._stir(controller, named)
+                if controller.raw != _LIVE:
+                    watch.hot = True
+        if turn % (_MD_VISITS_MANY if many else _MD_VISITS) == 0:
             self._visit_md(watch, named)
+
+    def _stir(self, controller: _Controller,
+              named: set[base.VolumeId]) -> None:
+        named.update(controller.keys)
+        for key in controller.keys:
+            self._watches[key].hot = True
 
     def _visit_stat(self, watch: _Watch, now_s: float,
                     named: set[base.VolumeId]) -> bool:

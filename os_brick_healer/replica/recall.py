@@ -23,6 +23,9 @@ from os_brick_healer.replica import model
 #: A replacement that has not been named for so many times the time that its
 #: arrival may take is gone.
 ARRIVED_GONE_SHARE = 4
+#: A kernel that has reconnected in vain for so long to a portal that answers
+#: is refused there: the server lives, the replica on it does not. Seconds.
+REFUSED_S = 30.0
 _SYNCHRONIZING = model.ReplicaState.SYNCHRONIZING
 
 
@@ -130,7 +133,7 @@ def _reachable(leg: case_lib.Leg) -> bool | None:
         return leg.silent_s is None and leg.namespace is not None
     if leg.portal_answers is None and leg.probed:
         return None
-    return bool(leg.portal_answers)
+    return bool(leg.portal_answers) and (leg.dead_s or 0.0) < REFUSED_S
 
 
 def _losses(case: case_lib.Case, leg: case_lib.Leg,

@@ -17,8 +17,7 @@ import threading
 from typing import Any
 
 from os_brick_healer.engine import journal as journal_lib
-from os_brick_healer.engine import limits, loop, verdict, wake
-from os_brick_healer.engine import slots as slots_lib
+from os_brick_healer.engine import limits, loop, turns, verdict, wake
 from os_brick_healer.provisioner import base
 from os_brick_healer.replica import (
     attachments,
@@ -76,7 +75,7 @@ class ReplicaWing:
         self._memories: dict[str, model.Memory] = {}
         self._attachments = attachments.Attachments(journal, process_start)
         self._seen: dict[str, model.Seen] = {}
-        self._slots = slots_lib.Slots(policy.heals_max)
+        self._turns = turns.Turns(policy.heals_max, self._touch)
         self._asking = False
         self._ask_again = False
         self._around: tuple[float, str | None, int] = (-1.0, None, 0)
@@ -114,7 +113,7 @@ class ReplicaWing:
         try:
             return self._look(key)
         except Exception:
-            self._give_back(key)    # who raises keeps nobody waiting
+            self._turns.give_back(key)    # who raises keeps nobody waiting
             raise
 
     def _look(self, key: str) -> model.Verdict:
@@ -273,21 +272,16 @@ class ReplicaWing:
 
     def _in_turn(self, key: str, found: model.Verdict) -> model.Verdict:
         """A bounded number of volumes is healed at once."""
-        self._slots.size = self.policy.heals_max
         if isinstance(found.action, _NEED_TURN):
-            if self._slots.take(key):
-                return found
-            return dataclasses.replace(
-                found, action=None, phase=Phase.HELD, look_again_s=1.0,
-                sentence=f'waits for its turn, {self._slots.busy} volumes '
-                         f'are being healed; then: {found.sentence}')
+            return self._turns.take(key, found, self.policy.heals_max,
+                                    Phase.HELD)
         if found.phase is not Phase.RESYNCING:
-            self._give_back(key)
+            self._turns.give_back(key)
         return found
 
-    def _give_back(self, key: str) -> None:
+    def _touch(self, keys: Iterable[str]) -> None:
         assert self._engine is not None
-        self._engine.touch(self, self._slots.give_back(key))
+        self._engine.touch(self, keys)
 
     def _look_around(self, seen: model.Seen) -> case_lib.Around:
         if seen.array is None or not seen.array.degraded:
@@ -373,7 +367,7 @@ class ReplicaWing:
     def _forget(self, key: str) -> None:
         assert self._engine is not None
         self._engine.unwatch(self, key)
-        self._give_back(key)
+        self._turns.give_back(key)
         self._pulse.forget(base.VolumeId(key))
         self._seen.pop(key, None)
         self._memories.pop(key, None)

@@ -42,7 +42,7 @@ class Ambush(fate.Fate):
         self._once(self.world.md.on_copy, _begun)
 
     def _long_source(self, fault: plan_lib.Fault) -> None:
-        self._source(fate.longer(fault))
+        self._source(fate.lasting(fault, fate.minutes_s(fault)))
 
     def _cut_source(self, fault: plan_lib.Fault, array: parts.Array) -> None:
         for member in array.in_sync if array.syncing is not None else ():
@@ -80,7 +80,7 @@ class Ambush(fate.Fate):
             if volume.key == key:
                 self.happen(dataclasses.replace(fault, kind='dead', args={
                     **fault.args, 'how': 'silent',
-                    'pick': 1.0 - fault.arg('pick')}))
+                    'pick': (fault.arg('pick') + 0.5) % 1.0}))
             return volume.key == key
 
         self._once(self.world.cloud.on_arrival, _arrived)

@@ -263,11 +263,12 @@ BUGS = (
         'return fresh'),
         family='truth'),
     _bug('losses-are-not-reported', '3.told', (
-        'replica.heal:report_lost', 'for leg in (*case.outside, *unheard):',
+        'replica.reporting:report_lost',
+        'for leg in (*case.outside, *unheard):',
         'for leg in ():'),
         setup={'grace_s': 300.0}, family='racks'),
     _bug('reported-good-while-filling', '3.told', (
-        'replica.heal:report_back', 'for leg in case.in_sync:',
+        'replica.reporting:report_back', 'for leg in case.in_sync:',
         'for leg in case.members:'),
         family='requests'),
     # The loop -----------
@@ -301,7 +302,8 @@ BUGS = (
         setup={'volumes': 6, 'backends': 4, 'legs': 2, 'grace_s': 5.0,
                'shared': False}, family='restarts'),
     _bug('unheard-loss-is-not-repeated', '3.told', (
-        'replica.heal:report_lost', 'for leg in (*case.outside, *unheard):',
+        'replica.reporting:report_lost',
+        'for leg in (*case.outside, *unheard):',
         'for leg in case.outside:'), family='last'),
     _bug('failed-look-rests-for-minutes', '7.stall 3.told 9.converge', (
         'engine.loop:Engine._look', 'limits.LOOK_REST_LAST_S', '900.0'),
@@ -320,4 +322,11 @@ BUGS = (
     _bug('withdrawn-replica-stays-connected', '9.converge', (
         'replica.heal:withdrawn', 'in sorted(case.seen.former.items()):',
         'in ():'), family='arrivals'),
+    _bug('successor-alone-keeps-the-old-leg-out', '9.converge', (
+        'replica.heal:_succeeded', 'if heir is not None and heir.in_sync:',
+        'if False:'), setup={'legs': 3}, family='arrivals'),
+    _bug('nothing-is-told-while-the-guest-waits', '3.told', (
+        'replica.decide:_also_told',
+        'if (found.phase is not Phase.STALLED', 'if (True'),
+        family='last'),
 )

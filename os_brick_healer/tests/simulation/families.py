@@ -53,7 +53,7 @@ DRAMAS: dict[str, tuple[tuple[str, float], ...]] = {
     'no_room': (('late', 0.0), ('full', 0.0), ('dead', 2.0),
                 ('kill_at_request', 0.0)),
     # A leg comes back long after the provisioner was heard last.
-    'deaf': (('long_down', 0.0), ('long_leg', 30.0), ('leg', 120.0)),
+    'deaf': (('long_down', 0.0), ('two_minutes_leg', 10.0)),
     # Another host has the volume, and a leg fails here.
     'twins': (('long_two_hosts', 0.0), ('long_leg', 30.0), ('leg', 120.0)),
     # A leg goes while os-brick is busy with another volume.

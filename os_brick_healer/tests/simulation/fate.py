@@ -24,10 +24,15 @@ from os_brick_healer.tests.simulation import world as world_lib
 LONG_S = 160.0
 
 
-def longer(fault: plan_lib.Fault) -> plan_lib.Fault:
-    """The same, for minutes."""
+def lasting(fault: plan_lib.Fault, seconds: float) -> plan_lib.Fault:
+    """The same, for so long."""
     return dataclasses.replace(fault, args={
-        **fault.args, 'last_s': LONG_S * (0.5 + fault.arg('pick'))})
+        **fault.args, 'last_s': seconds})
+
+
+def minutes_s(fault: plan_lib.Fault) -> float:
+    """A few minutes."""
+    return LONG_S * (0.5 + float(fault.arg('pick')))
 
 
 class Fate:

@@ -11,7 +11,6 @@
 #    under the License.
 """Outages: of the network, of legs, of the agent itself."""
 
-import dataclasses
 import functools
 import os
 
@@ -34,16 +33,16 @@ class Outages(fate.Fate):
         self.cut(fault, cut, f'{replica.disk.id} is cut off')
 
     def _blip(self, fault: plan_lib.Fault) -> None:
-        self._leg(dataclasses.replace(fault, args={
-            **fault.args, 'how': 'closed',
-            'last_s': 1.5 + 3.0 * fault.arg('pick')}))
+        self._leg(fate.lasting(fault, 1.5 + 3.0 * fault.arg('pick')))
 
     def _lost_leg(self, fault: plan_lib.Fault) -> None:
-        self._leg(dataclasses.replace(
-            fault, args={**fault.args, 'last_s': 300.0}))
+        self._leg(fate.lasting(fault, 300.0))
+
+    def _two_minutes_leg(self, fault: plan_lib.Fault) -> None:
+        self._leg(fate.lasting(fault, 130.0))
 
     def _long_leg(self, fault: plan_lib.Fault) -> None:
-        self._leg(fate.longer(fault))
+        self._leg(fate.lasting(fault, fate.minutes_s(fault)))
 
     def _flap(self, fault: plan_lib.Fault) -> None:
         replica = self.replica(fault)

@@ -17,7 +17,7 @@ import functools
 from os_brick_healer.tests.simulation import cloud as cloud_lib
 from os_brick_healer.tests.simulation import fate
 from os_brick_healer.tests.simulation import plan as plan_lib
-from os_brick_healer.tests.simulation.fate import longer
+from os_brick_healer.tests.simulation.fate import lasting, minutes_s
 
 
 class Weather(fate.Fate):
@@ -33,7 +33,7 @@ class Weather(fate.Fate):
         self.for_a_while(fault, lambda: setattr(weather, 'down', False))
 
     def _long_down(self, fault: plan_lib.Fault) -> None:
-        self._down(longer(fault))
+        self._down(lasting(fault, 250.0))
 
     def _slow(self, fault: plan_lib.Fault) -> None:
         self.world.fault('the provisioner is slow')
@@ -91,7 +91,7 @@ class Weather(fate.Fate):
         self.for_a_while(fault, _one)
 
     def _long_two_hosts(self, fault: plan_lib.Fault) -> None:
-        self._two_hosts(longer(fault))
+        self._two_hosts(lasting(fault, minutes_s(fault)))
 
     # nova -----------
 
@@ -157,8 +157,7 @@ class Weather(fate.Fate):
         self.for_a_while(fault, lambda: unreadable.discard(key))
 
     def _long_unreadable(self, fault: plan_lib.Fault) -> None:
-        self._unreadable(dataclasses.replace(fault, args={
-            **fault.args, 'last_s': 140.0 + 40.0 * fault.arg('pick')}))
+        self._unreadable(lasting(fault, 140.0 + 40.0 * fault.arg('pick')))
 
     def _failfast(self, fault: plan_lib.Fault) -> None:
         """The legs come back from the next attach with the flag set."""

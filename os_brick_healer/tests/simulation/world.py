@@ -134,8 +134,9 @@ class World:
         self.story.append((self.time.now_s, sentence))
 
     def fault(self, sentence: str | None = None) -> None:
-        """One more fault has been injected."""
+        """One more fault has been injected; the guests will notice."""
         self.faults += 1
+        self.kick()
         if sentence is not None:
             self.tell(sentence)
 

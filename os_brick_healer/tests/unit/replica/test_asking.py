@@ -121,7 +121,7 @@ class AskingTest(_Lost):
         # One that is to be replaced itself is not.
         self.assertIsNotNone(self.said(self.case(
             world.leg('c', 'spare'), others={C: model.ReplicaMemory(
-                request=a_request())})).action)
+                request=a_request(state=State.ACCEPTED))})).action)
 
     def test_one_that_is_taken_away_by_itself_needs_no_request(self) -> None:
         found = self.said(self.case(b=world.leg(
@@ -224,6 +224,33 @@ class AgainTest(_Lost):
         found = self.said(self.case(request=a_request(state=State.ACCEPTED)))
         self.assertEqual(world.POLICY.provisioner_interval_s / 5,
                          found.look_again_s)
+
+    def test_one_request_at_a_time_is_in_doubt(self) -> None:
+        """Else a new replica could be taken for the other one's."""
+        wait_s = 2 * world.POLICY.arrival_s
+        for state, asked_s, asks in (
+                (State.ASKED, NOW_S, False),
+                (State.ASKED, NOW_S - wait_s + 1.0, False),
+                (State.ASKED, NOW_S - wait_s, True),
+                (State.ACCEPTED, NOW_S, True),
+                (State.ARRIVED, NOW_S, True)):
+            doubted = model.ReplicaMemory(
+                belongs=True, lost_s=990.0,
+                request=a_request(state=state, asked_s=asked_s))
+            other = world.leg('c', None, path=None, answers=False)
+            wanted = self.case(other, raid_disks=3, others={C: doubted})
+            found = asking._request_one(wanted, wanted.legs[1])
+            assert found is not None
+            self.assertIs(asks, found.action is not None, found.sentence)
+            self.assertIs(not asks, 'too; its replacement is requested once '
+                          'it is known whether the request for replica c'
+                          in found.sentence)
+            # What was asked for already is repeated all the same.
+            again = self.case(other, raid_disks=3, others={C: doubted},
+                              request=a_request(asked_s=1.0))
+            found = asking._request_one(again, again.legs[1])
+            assert found is not None
+            self.assertIsNotNone(found.action)
 
     def test_what_is_held_is_not_asked_for_again_either(self) -> None:
         old = a_request(state=State.ACCEPTED, asked_s=0.0)

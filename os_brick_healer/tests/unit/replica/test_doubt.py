@@ -115,9 +115,10 @@ class HostTest(base.TestCase):
         self.assertIsNone(doubt.peers(
             dataclasses.replace(volume, hosts=None), 'us'))
 
-    def known(self, *names: str, lost: str = '',
+    def known(self, *names: str, lost: str = '', answers: bool = False,
               array: bool = True) -> tuple[model.Seen, model.Memory]:
-        seen = world.seen(*(world.leg(n) for n in names))
+        seen = world.seen(*(world.leg(
+            n, answers=answers or n not in lost) for n in names))
         if not array:
             seen = dataclasses.replace(seen, array=None)
         return seen, model.Memory(replicas={
@@ -135,6 +136,13 @@ class HostTest(base.TestCase):
     def test_a_back_end_that_serves_another_volume_is_not_lost(self) -> None:
         self.assertIsNone(doubt.brake((
             self.known('a', 'b', 'c', lost='abc'), self.known('a')), 0.5))
+
+    def test_a_server_that_answers_is_not_lost_with_its_replica(
+            self) -> None:
+        self.assertIsNone(doubt.brake((
+            self.known('a', 'b', 'c', lost='abc', answers=True),), 0.5))
+        self.assertIsNotNone(doubt.brake((
+            self.known('a', 'b', 'c', lost='abc'),), 0.5))
 
     def test_what_has_no_array_tells_nothing(self) -> None:
         self.assertIsNone(doubt.brake((

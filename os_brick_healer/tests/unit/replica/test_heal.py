@@ -15,7 +15,7 @@
 import dataclasses
 from typing import Any
 
-from os_brick_healer.replica import heal, model
+from os_brick_healer.replica import heal, model, reporting
 from os_brick_healer.tests.unit.replica import healing, world
 from os_brick_healer.tests.unit.replica.healing import (
     A,
@@ -31,7 +31,7 @@ from os_brick_healer.tests.unit.replica.healing import (
 class ReportTest(healing.HealCase):
 
     def lost(self, leg: world.Leg, **one: Any) -> model.Verdict | None:
-        return heal.report_lost(self.case(
+        return reporting.report_lost(self.case(
             world.leg('b'), leg, ones={A: One(**{'belongs': True, **one})}))
 
     def test_a_leg_that_is_out_is_called_stale(self) -> None:
@@ -63,7 +63,7 @@ class ReportTest(healing.HealCase):
         for state, told in ((Prov.MISSING, True), (Prov.SYNCHRONIZING, True),
                             (Prov.AVAILABLE, False), (Prov.UNKNOWN, False),
                             (Prov.TERMINATING, False)):
-            found = heal.report_back(self.case(
+            found = reporting.report_back(self.case(
                 world.leg('b'), world.leg('a', state=state)))
             self.assertIs(told, found is not None, state.value)
             if found is not None:
@@ -71,9 +71,9 @@ class ReportTest(healing.HealCase):
                     volume=world.KEY, law='tell-what-is-lost', replica=A,
                     state=Prov.AVAILABLE)), (found.phase, found.action))
         missing = world.leg('a', 'spare', state=Prov.MISSING)
-        self.assertIsNone(heal.report_back(self.case(missing)))
+        self.assertIsNone(reporting.report_back(self.case(missing)))
         told_already = {A: One(reported=Prov.AVAILABLE, report_next_s=2e3)}
-        self.assertIsNone(heal.report_back(self.case(
+        self.assertIsNone(reporting.report_back(self.case(
             world.leg('a', state=Prov.MISSING), ones=told_already)))
 
 

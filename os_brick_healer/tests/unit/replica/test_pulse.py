@@ -265,7 +265,7 @@ class CostTest(PulseTest):
         self.new_host(volumes=140)
         self.host.lose(3, 0)
         named: set[provisioner.VolumeId] = set()
-        for _ in range(3):
+        for _ in range(4):
             named |= self.sample()
         self.assertEqual(self.named(3), named)
         for _ in range(3):
@@ -274,6 +274,29 @@ class CostTest(PulseTest):
         self.host.complete_io(7)
         self.host.lose(7, 0)
         self.assertEqual(self.named(7), self.sample())
+
+    def test_among_many_a_stall_is_named_at_most_a_period_later(
+            self) -> None:
+        self.new_host(volumes=140)
+        for _ in range(5):
+            self.sample()
+        self.host.begin_io(7)
+        # Skipped at most once, seen to wait, seen to have waited a second.
+        seen = [self.sample() for _ in range(3)]
+        self.assertEqual(self.named(7), set().union(*seen))
+
+    def test_among_many_all_behind_a_lost_controller_are_in_trouble(
+            self) -> None:
+        self.new_host(volumes=140, backends=2)
+        for _ in range(5):
+            self.sample()
+        self.host.lose(3, 0)
+        named: set[provisioner.VolumeId] = set()
+        while not named:
+            named = self.sample()
+        self.assertEqual(set(self.keys), named)
+        self.host.lose(3, 0, 'live')
+        self.assertEqual(set(self.keys), self.sample(0.01))
 
 
 class AnythingTest(base.TestCase):

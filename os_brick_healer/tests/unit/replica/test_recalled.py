@@ -103,6 +103,11 @@ class RecalledTest(_Recall):
         for leg in (world.leg('a'), world.leg('a', 'spare')):
             self.assertIsNone(self.one(leg, One(lost_s=7.0)).lost_s)
 
+    def refused(self, for_s: float) -> world.Leg:
+        """The server answers, and has no such replica."""
+        return world.leg('a', None, path='connecting', for_s=for_s,
+                         answers=True)
+
     def test_out_of_reach_is_not_the_same_as_not_known(self) -> None:
         for leg, old_s, since_s in (
                 (world.leg('a', None, path=None, answers=False), None, NOW_S),
@@ -114,6 +119,9 @@ class RecalledTest(_Recall):
                            transport='rdma'), None, NOW_S),
                 (world.leg('a'), 7.0, None),
                 (world.leg('a', silent_s=1.0), None, NOW_S),
+                (self.refused(29.0), 7.0, None),
+                (self.refused(30.0), 7.0, 7.0),
+                (self.refused(30.0), None, NOW_S),
                 (world.leg('a', None, device=False), None, NOW_S)):
             self.assertEqual(
                 since_s, self.one(leg, One(unreachable_s=old_s)

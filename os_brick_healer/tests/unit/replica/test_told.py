@@ -9,8 +9,11 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Who is told of a leg that is stale."""
+"""Who is told of a leg that is stale, and what is said while it is out."""
 
+import dataclasses
+
+from os_brick_healer.engine import verdict
 from os_brick_healer.replica import model
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.replica import world
@@ -39,3 +42,62 @@ class ToldTest(base.TestCase):
                         world.leg('b', 'spare', state=AVAILABLE))
         found = world.decide(at, world.remembers(at, b={'belongs': True}))
         self.assertNotIsInstance(found.action, model.ReportState)
+
+    def test_while_the_guest_waits_a_stale_leg_is_still_told_of(
+            self) -> None:
+        """No in-sync leg is live: b, which is out, must not be read."""
+        at = world.seen(
+            world.leg('a', path='connecting', answers=False), stuck_s=9.0)
+        gone = world.leg('b', None, path=None)
+        at = dataclasses.replace(at, volume=world.volume(
+            world.leg('a'), gone))
+        belongs = world.remembers(at, b={'belongs': True})
+        found = world.decide(at, belongs)
+        self.assertIs(verdict.Phase.STALLED, found.phase)
+        assert isinstance(found.action, model.ReportState)
+        self.assertEqual(('b', MISSING),
+                         (found.action.replica, found.action.state))
+
+        self.assertIsNone(world.decide(
+            dataclasses.replace(at, volume_age_s=1e6), belongs).action)
+        assert at.volume is not None
+        muddle = dataclasses.replace(at.volume, nonsense='twice')
+        self.assertIsNone(world.decide(
+            dataclasses.replace(at, volume=muddle), belongs).action)
+
+
+class KeptOutTest(base.TestCase):
+    def test_a_leg_whose_successor_is_alone_in_sync_is_brought_back(
+            self) -> None:
+        """It is not let go then, and it is the nearest second copy."""
+        request = model.Request(
+            id='q', asked_s=1.0, tries=1, known=frozenset(),
+            state=model.RequestState.ARRIVED, arrived=world.leg(
+                'b').replica.id)
+        for others, back in (((), True), ((world.leg('c'),), False)):
+            at = world.seen(world.leg('a', None, state=MISSING),
+                            world.leg('b'), *others, raid_disks=3)
+            found = world.decide(at, world.remembers(
+                at, a={'belongs': True, 'request': request}))
+            self.assertIs(back, isinstance(found.action, model.Examine),
+                          found.sentence)
+
+    def test_what_is_held_back_is_not_said_in_turn_with_what_is_probed(
+            self) -> None:
+        """Each changed sentence is a line of the history, for ever."""
+        out = world.leg('a', None, path=None, answers=None)
+        dead = [world.leg(n, None, path=None, state=MISSING)
+                for n in 'cd']
+        at = world.seen(out, world.leg('b'), *dead)
+        lost = world.remembers(at, a={
+            'belongs': True, 'lost_s': 1.0, 'unreachable_s': 1.0,
+            'reported': MISSING, 'report_next_s': 1e9},
+            c={'belongs': True, 'lost_s': 1.0, 'next_try_s': 1e9},
+            d={'belongs': True, 'lost_s': 1.0, 'next_try_s': 1e9})
+        said = {world.decide(
+            dataclasses.replace(at, answers={
+                **at.answers, **dict.fromkeys(out.replica.portals, told)}
+                if told is not None else at.answers), lost).sentence
+            for told in (None, False)}
+        self.assertEqual(1, len(said), str(said))
+        self.assertIn('pile up', said.pop())
