@@ -14,6 +14,9 @@
 from os_brick_healer.tests.simulation.mapping import parts, trouble
 from os_brick_healer.tests.simulation.mapping import plan as plan_lib
 
+#: A guest that flushes each write does so for so long.
+SYNCS_S = 6.0
+
 
 class Faults(trouble.Servers):
     """All that can go wrong."""
@@ -56,13 +59,13 @@ class Faults(trouble.Servers):
             image, 'size_bytes', max(before, image.size_bytes)))
 
     def _flush(self, fault: plan_lib.Fault) -> None:
-        """The guest does nothing but flush for a while."""
+        """The guest writes and flushes, again and again."""
         guest = self.world.guests[self.key(fault)]
-        self.world.fault(f'the guest of {guest.key[:8]} flushes only')
-        guest.only = parts.FLUSH
-        self.undo.append(lambda: setattr(guest, 'only', None))
-        self.world.time.after(60.0 + fault.arg('last_s'), lambda: setattr(
-            guest, 'only', None))
+        self.world.fault(f'the guest of {guest.key[:8]} flushes each write')
+        guest.syncs = True
+        self.undo.append(lambda: setattr(guest, 'syncs', False))
+        self.world.time.after(SYNCS_S, lambda: setattr(
+            guest, 'syncs', False))
 
     # nova and the operator -----------
 

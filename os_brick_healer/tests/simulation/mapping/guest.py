@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 AT_ONCE = 2
 TICK_S, CALM_TICK_S = 0.5, 3600.0
-KINDS = (parts.WRITE, parts.WRITE, parts.WRITE, parts.READ, parts.FLUSH)
+KINDS = (parts.WRITE, parts.WRITE, parts.WRITE, parts.READ)
+#: So many of its writes are flushed at once.
+FLUSHED = 0.3
 
 
 class Guest:
@@ -29,10 +31,8 @@ class Guest:
 
     :ivar acked: the newest version of each block that was acknowledged.
     :ivar device: where it reads and writes; None: it has no volume now.
-    :ivar only: it does one thing after the other, and waits for each; a
-        flush in between, if that is what it is to do.
+    :ivar syncs: it writes a block, flushes, writes the next one, and so on.
     :ivar acknowledged_s: when a request of it last ended well.
-    :ivar dirty: what it wrote last has not been flushed.
     """
 
     def __init__(self, world: 'world_lib.World', key: str,
@@ -45,8 +45,7 @@ class Guest:
         self._asked: dict[int, int] = {}        # reads: id -> acked then
         self.under_way: list[parts.Request] = []
         self.device: str | None = None
-        self.only: str | None = None
-        self.dirty = False
+        self.syncs = False
         self.acknowledged_s = 0.0
         self.errors = 0
 
@@ -59,16 +58,19 @@ class Guest:
             r.since_s for r in self.under_way)
 
     def turn(self) -> None:
-        """It does something, if it is not waiting for too much."""
+        """It does something, if it is not waiting for too much; for a
+        flush it always waits."""
+        if any(r.kind == parts.FLUSH for r in self.under_way):
+            return
+        if self.syncs and not self.under_way:
+            self._ask(parts.WRITE)
+        elif not self.syncs and len(self.under_way) < AT_ONCE:
+            self._ask(self._rng.choice(KINDS))
+
+    def _ask(self, kind: str) -> None:
         device = self._world.nbd.devices.get(self.device or '')
-        if device is None or len(self.under_way) >= AT_ONCE:
+        if device is None:
             return
-        if self.only is not None and self.under_way:
-            return
-        kind = self.only or self._rng.choice(KINDS)
-        if kind == parts.FLUSH:     # nobody flushes what nobody wrote
-            kind = parts.FLUSH if self.dirty else parts.WRITE
-            self.dirty = False
         busy = {r.block for r in self.under_way if r.kind != parts.FLUSH}
         block = self._rng.choice([b for b in range(parts.BLOCKS)
                                   if b not in busy])
@@ -91,8 +93,12 @@ class Guest:
             self.errors += 1
             self._world.court.failed(self, request)
         elif request.kind == parts.WRITE:
-            self.acked[request.block], self.dirty = request.value, True
+            self.acked[request.block] = request.value
             self._world.court.data(self.key)
+            if self.syncs or self._rng.random() < FLUSHED:
+                self._ask(parts.FLUSH)
+        elif request.kind == parts.FLUSH and self.syncs:
+            self._ask(parts.WRITE)
         elif request.kind == parts.READ and request.value < least:
             self._world.court.broke('10.lost', (
                 f'block {request.block} of {self.key[:8]} is read as '

@@ -24,6 +24,9 @@ from typing import Any
 from os_brick_healer.tests.simulation.mapping import families
 from os_brick_healer.tests.simulation.mapping import world as world_lib
 
+#: After the last fault, before all that lasts is mended.
+QUIET_S = 100.0
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
@@ -62,7 +65,7 @@ def make(seed: str) -> Plan:
         faults += _some(rng, setup, family, kind, at_s)
     faults.sort(key=lambda f: f.at_s)
     return Plan(seed=seed, setup=setup, faults=tuple(faults),
-                safety_s=at_s + 30.0)
+                safety_s=at_s + QUIET_S)
 
 
 def _setup(rng: random.Random) -> world_lib.Setup:

@@ -182,7 +182,7 @@ class Processes:
 
     def stop(self, proc: parts.Proc, how: str) -> None:
         """SIGSTOP, or it gets stuck."""
-        if proc.state in (parts.RUNS, parts.STOPPED):
+        if proc.state == parts.RUNS:
             proc.state = how
             self._deaf(proc)
 

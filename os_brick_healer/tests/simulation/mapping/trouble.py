@@ -125,6 +125,8 @@ class Servers(Common):
     def _halt(self, fault: plan_lib.Fault, how: str, state: str,
               seconds: float) -> None:
         def _stop(proc: parts.Proc) -> None:
+            if proc.state != parts.RUNS:
+                return      # it does not run as it is
             self.world.processes.stop(proc, state)
 
             def _loose() -> None:
