@@ -131,7 +131,7 @@ class Simulated:
 
         def _new() -> bool:
             guest.turn()
-            return all(r.since_s > begun_s for r in guest.under_way) and (
+            return all(r.since_s >= begun_s for r in guest.under_way) and (
                 guest.acknowledged_s > begun_s)
 
         while not _new():

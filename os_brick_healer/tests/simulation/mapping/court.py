@@ -178,6 +178,12 @@ class Court:
             self.broke('12.kill', f'process {proc.pid} of {key[:8]} has '
                                   'hung for a moment only')
 
+    def shuts_out(self, owner: parts.Proc) -> None:
+        """A client is about to be kept out of its image for good."""
+        if owner.state not in (parts.DYING, parts.ENDED):
+            self.broke('12.fence', f'client {owner.client}, process '
+                                   f'{owner.pid}, lives')
+
     def bound(self, key: str, image: parts.Image, size_bytes: int) -> None:
         """A device has got a connection."""
         volume = self._world.volumes[key]

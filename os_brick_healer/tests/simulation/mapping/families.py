@@ -50,6 +50,7 @@ DRAMAS: Mapping[str, tuple[tuple[str, float], ...]] = {
     'torn_attach': (('detach', 0.0), ('end_in_attach', 0.1)),
     'crash_in_heal': (('kill_at_start', 0.0), ('kill_server', 0.1)),
     'slow_dead': (('slow', 0.0), ('kill_server', 2.0)),
+    'elsewhere_dead': (('elsewhere', 0.0), ('kill_server', 1.0)),
     'exits_dead': (('exits', 0.0), ('exits', 0.1), ('kill_server', 0.5)),
 }
 
@@ -90,6 +91,13 @@ FAMILIES = {
                'kill_server': 6, 'stop': 3, 'kill': 2, 'detach_dead': 1},
         setup={'exclusive': (True, True, False)},
         gaps_s=(0.5, 3.0, 20.0, 90.0), last_s=(2.0, 8.0, 25.0, 60.0)),
+    # Who may write to an image: clients that died, and clients elsewhere.
+    'locks': Family(
+        kinds={'elsewhere_dead': 6, 'elsewhere': 2, 'kill_server': 6,
+               'stop': 3, 'stuck': 2, 'slow': 2, 'monitors': 1, 'kill': 2,
+               'detach': 1},
+        setup={'exclusive': (True,), 'kinds': (('rbd',),)},
+        gaps_s=(0.5, 3.0, 20.0, 60.0)),
     # nova maps and unmaps all the time.
     'nova': Family(
         kinds={'detach': 8, 'detach_dead': 6, 'torn_detach': 8,

@@ -37,6 +37,18 @@ class Faults(trouble.Servers):
         self.for_a_while(fault, lambda: setattr(
             self.world.storage, 'monitors', True))
 
+    def _elsewhere(self, fault: plan_lib.Fault) -> None:
+        """A client of another host writes, and has the lock since."""
+        image = self.image(fault)
+        if not image.exclusive or (image.owner is not None
+                                   and image.owner.deaf_s is not None):
+            return
+        self.world.fault(f'a client elsewhere has the lock of '
+                         f'{image.key[:8]}')
+        self.world.clients += 1
+        image.owner = parts.Proc(pid=0, start='0', argv=(),
+                                 client=self.world.clients, image=image)
+
     def _gone(self, fault: plan_lib.Fault) -> None:
         image = self.image(fault)
         self.world.fault(f'the data of {image.key[:8]} is away')

@@ -143,9 +143,12 @@ class Nbd:
         if device is None or device.link is not link:
             return
         name = device.name
-        self._time.after(
-            LINK_DEAD_S + self.late_s(),
-            lambda: [call(name) for call in list(self.listeners)] and None)
+        self._time.after(LINK_DEAD_S + self.late_s(),
+                         lambda: self._tell(name))
+
+    def _tell(self, name: str) -> None:
+        for call in list(self.listeners):
+            call(name)
 
     # Requests -----------
 

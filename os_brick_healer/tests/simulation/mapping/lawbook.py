@@ -15,6 +15,7 @@ LAWS = {
     '10.lost': 'an acknowledged write is not there any more',
     '11.foreign': "another volume's device was touched",
     '12.kill': 'a process was killed that serves, or is not the volume\'s',
+    '12.fence': 'a client that lives was shut out of its image',
     '13.two': 'a server was started beside one that lives',
     '14.connector': 'something was changed while a connector was at it',
     '14.pause': 'something was changed although healing is paused',

@@ -30,6 +30,8 @@ DRAIN_S = 20.0
 #: A server that was told to end may take so long.
 ENDS_S = 10.0
 RUN_PATH = world_lib.RUN_PATH
+#: Who is to live no longer than this does nothing more.
+AT_ONCE_S = 0.03
 
 
 class Short:
@@ -49,6 +51,8 @@ class Short:
             finally:
                 journal.close()
             self._nova.noted(name, *args)
+            if not self._life.alive:
+                raise timeline.Killed
             return found
         return _call
 
@@ -93,7 +97,10 @@ class Nova:
             volume.disconnecting = False
         if self.doomed is not None and self.doomed[0] == name:
             seconds, self.doomed = self.doomed[1], None
-            self.world.time.after(seconds, self._doom)
+            if seconds < AT_ONCE_S:
+                self._doom()
+            else:
+                self.world.time.after(seconds, self._doom)
 
     def _doom(self) -> None:
         self.world.fault('nova-compute is killed in the middle')

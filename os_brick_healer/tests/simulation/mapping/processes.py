@@ -36,6 +36,7 @@ class Processes:
     """All of them.
 
     :ivar next_start: what is wrong with the servers that start next.
+    :ivar opened: told of each that has opened its image.
     :ivar words: what the servers of a volume said last.
     """
 
@@ -50,6 +51,7 @@ class Processes:
         self.by_pid: dict[int, parts.Proc] = {}
         self.next_start: list[str] = []
         self.words: dict[str, str] = {}
+        self.opened: Callable[[parts.Proc], None] = lambda _proc: None
         self.slow_s = 0.0
         nbd.receive, nbd.hung_up = self._receive, self._hung_up
 
@@ -125,6 +127,7 @@ class Processes:
         if not proc.image.exists:
             self._exit(proc, f'rbd-nbd: error opening image: (2) {_NOT_THERE}')
             return
+        self.opened(proc)
         link = parts.Link(proc=proc)
         options = dict(zip(proc.argv, proc.argv[1:], strict=False))
         about = {'size_bytes': proc.image.size_bytes,

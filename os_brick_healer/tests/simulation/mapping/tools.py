@@ -28,7 +28,7 @@ from os_brick_healer.nbd import parse
 from os_brick_healer.privileged import blocks, check, handing, serving
 from os_brick_healer.sysfs import nbd, process
 from os_brick_healer.tests.simulation import timeline
-from os_brick_healer.tests.simulation.mapping import parts, talk
+from os_brick_healer.tests.simulation.mapping import asking, parts, talk
 
 if TYPE_CHECKING:
     from os_brick_healer.tests.simulation.mapping import world as world_lib
@@ -176,9 +176,11 @@ class Tools:
                 raise exception.NotOurs(
                     f'cannot start a server: {there} serves it already')
             self.world.court.starts(self.life, volume)
-            return self.world.processes.spawn(
+            proc = self.world.processes.spawn(
                 job.mounter.server(job.order).argv, volume,
                 self.world.image_of(volume, source))
+            asking.begin(self.world, proc)
+            return proc
 
         found = self._run('start', _start, timeout_s, 0.02)
         if not found.lives:
@@ -227,7 +229,7 @@ class Tools:
             timeout_s: float) -> tuple[bool | None, str]:
         """``act.ask``: whether the server answers on its socket."""
         plugin = self.world.mounter(mapping.mounter)
-        question = plugin and plugin.question(mapping.order)
+        question = None if plugin is None else plugin.question(mapping.order)
         if question is None:
             return None, 'nobody knows how to ask it'
         proc = next((p for p in self.world.processes.by_pid.values()
@@ -239,6 +241,23 @@ class Tools:
                       timeout_s):
             return True, ''
         return False, f'no answer in {timeout_s:g} s'
+
+    def fence(self, *, mounter: str, volume: str, source: dict[str, str],
+              socket: str, timeout_s: float) -> str:
+        """Shut out a client that died, by the real ``fencing``."""
+        job = serving.job(mounter, volume, source, socket, self._plugin)
+        rbd = asking.Rbd(self.world, self.world.image_of(volume, source))
+        return str(self._run('fence', lambda: asking.fencing().fence(
+            self.world.tree, job, timeout_s, rbd, self.world.logs,
+            lambda _path: None), timeout_s, 0.2))
+
+    def missing(self, *, mounter: str, volume: str, source: dict[str, str],
+                socket: str, timeout_s: float) -> str:
+        """What the storage says of data that is not there."""
+        job = serving.job(mounter, volume, source, socket, self._plugin)
+        rbd = asking.Rbd(self.world, self.world.image_of(volume, source))
+        return str(self._run('missing', lambda: asking.fencing().missing(
+            job, timeout_s, rbd, lambda _path: None), timeout_s, 0.1))
 
     # Devices -----------
 

@@ -139,8 +139,11 @@ class Servers(Common):
 
     def _cut(self, fault: plan_lib.Fault) -> None:
         """The connection dies, the process lives."""
-        self._hit(fault, 'is cut off', lambda proc: [
-            self.world.nbd.died(link) for link in proc.links] and None)
+        def _die(proc: parts.Proc) -> None:
+            for link in proc.links:
+                self.world.nbd.died(link)
+
+        self._hit(fault, 'is cut off', _die)
 
     def _half(self, fault: plan_lib.Fault) -> None:
         self._next(processes.HALF)

@@ -25,6 +25,7 @@ from os_brick_healer.tests.simulation.mapping import (
     court as court_lib,
 )
 from os_brick_healer.tests.simulation.mapping import (
+    asking,
     files,
     kernel,
     parts,
@@ -103,6 +104,8 @@ class World:
     :ivar agent_since_s: since when an agent lives, None: none does.
     :ivar paused_s: since when healing may be paused; ...
     :ivar held_s: ... and is, by an operator's last word.
+    :ivar logs: the directory of the servers' logs.
+    :ivar clients: how many clients the cluster has had.
     :ivar sockets, talks: the far ends of connections, and who is there.
     """
 
@@ -124,6 +127,8 @@ class World:
         self.processes = processes.Processes(
             self.time, random.Random(f'{seed}/processes'), self.nbd,
             self.storage, self.tell)
+        self.logs, self.clients = directory, 0
+        self.processes.opened = lambda proc: asking.opened(self, proc)
         self.tree = files.Tree(self)
         self.host = Host()
         self.locks: dict[str, tools.Life] = {}
