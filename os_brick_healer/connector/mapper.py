@@ -93,6 +93,11 @@ class Mapper:
         if device is None:
             return None
         known = self._known(key)
+        if known is not None and known.order.device is None and (
+                known.order.source == wanted.order.source):
+            # An attach ended in the middle: nobody was given the device.
+            self.hands.unmap(_on(known, device), self._server(known))
+            return None
         if known is None or known.order.device != device or (
                 known.order.source != wanted.order.source):
             raise exception.HealerError(
@@ -163,14 +168,13 @@ class Mapper:
         key = volume_id(volume)
         with self.hands.locks.hold(key, self.settings().lock_s):
             mapping = self._known(key)
+            device = nbd.with_cookie(self.tree, key)
             if mapping is None:
-                device = nbd.with_cookie(self.tree, key)
                 if device is None:
                     return
                 mapping = self._wanted(key, mounter, source)
-                mapping = dataclasses.replace(
-                    mapping, order=dataclasses.replace(
-                        mapping.order, device=device))
+            if mapping.order.device is None and device is not None:
+                mapping = _on(mapping, device)
             self.records.detach_begin(key)
             self.hands.unmap(mapping, self._server(mapping))
             self.records.detach_done(key)
@@ -200,6 +204,12 @@ class Mapper:
             raise exception.HealerError(
                 f'cannot tell the size of {volume}: because it is not mapped')
         return device.size_bytes
+
+
+def _on(mapping: model.Mapping, device: str) -> model.Mapping:
+    """The same, with the device that it has."""
+    return dataclasses.replace(mapping, order=dataclasses.replace(
+        mapping.order, device=device))
 
 
 def volume_id(volume: str) -> str:

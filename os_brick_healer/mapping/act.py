@@ -74,13 +74,14 @@ class Hands:
     nbd: servers_lib.Nbd = privileged_nbd
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    dial: servers_lib.Dial = servers_lib.dial
 
     @property
     def servers(self) -> servers_lib.Servers:
         """The processes, with the same tools."""
         return servers_lib.Servers(
             tree=self.tree, mounters=self.mounter, nbd=self.nbd,
-            sleep=self.sleep, clock=self.clock)
+            sleep=self.sleep, clock=self.clock, dial=self.dial)
 
     def do(self, action: model.Action, fresh: Fresh,
            started: Callable[[model.Process], None]) -> Outcome:

@@ -40,6 +40,9 @@ RETRY_FIRST_S = 0.25
 REFUSED_S = 300.0
 #: An answer older than this is asked for again, seconds.
 ANSWER_KEPT_S = 5.0
+#: The kernel may tell so late of the death of the connection before this
+#: one, seconds: it leaves that to a queue of its own.
+_LATE_S = 2.0
 
 
 def decide(seen: model.Seen, memory: model.Memory,
@@ -203,6 +206,16 @@ def _cut_off(seen: model.Seen, memory: model.Memory,
         return _say(Phase.DEGRADED, memory, max(left_s, 0.02),
                     f'the connection of {_name(seen)} died; {seen.server} '
                     'may be about to end', law='hang')
+    unread = seen.unread_s is not None and seen.unread_s >= dead_s
+    if dead_s - since_s < _LATE_S and not unread:
+        server = seen.server
+        assert server is not None
+        return _say(
+            Phase.DEGRADED, memory, policy.proof_s,
+            f'a connection of {_name(seen)} died when it had just been '
+            f'given to {server}: seeing whether it was this one',
+            model.Prove(volume=seen.key, device=_name(seen),
+                        server=server.process))
     return _kill(seen, memory, policy, False,
                  'the kernel has lost its connection to it')
 

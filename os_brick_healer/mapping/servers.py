@@ -75,6 +75,21 @@ class Nbd(Protocol):
               ) -> str: ...
 
 
+#: Connects to who listens on a path; OSError: nobody does.
+Dial = Callable[[str], socket.socket]
+
+
+def dial(path: str) -> socket.socket:
+    """A connection to a unix socket. :raises OSError: it is refused."""
+    link = socket.socket(socket.AF_UNIX)
+    try:
+        link.connect(path)
+    except OSError:
+        link.close()
+        raise
+    return link
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
     """A server that is agreed with, and the connection to it."""
@@ -106,6 +121,7 @@ class Servers:
     nbd: Nbd
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    dial: Dial = dial
 
     def mounter(self, mapping: model.Mapping) -> base.Mounter:
         found = self.mounters(mapping.mounter)
@@ -203,11 +219,9 @@ class Servers:
                until_s: float) -> socket.socket:
         """Connect to a server as soon as it listens."""
         while True:
-            link = socket.socket(socket.AF_UNIX)
             try:
-                link.connect(mapping.order.socket)
+                return self.dial(mapping.order.socket)
             except OSError as error:
-                link.close()
                 if process.same(self.tree, server) is None:
                     raise self._failure(
                         mapping, f'{server} has ended') from error
@@ -215,8 +229,6 @@ class Servers:
                     raise NotServed(
                         f'cannot serve: because {server} does not listen '
                         f'({error.strerror})') from error
-            else:
-                return link
             self.sleep(_POLL_S)
 
     def _failure(self, mapping: model.Mapping,

@@ -86,6 +86,7 @@ class MappingWing:
         self._serving: set[str] = set()
         self._started: dict[str, model.Process] = {}
         self._unread: dict[str, tuple[float, bool]] = {}
+        self._reading_s: dict[str, float] = {}
         self._turns = turns.Turns(policy.heals_max, self._touch)
         heard.lost = self._doubt
 
@@ -145,6 +146,7 @@ class MappingWing:
     def act(self, key: str, action: model.Action) -> verdict.Outcome:
         """See ``loop.Wing``."""
         if isinstance(action, model.Prove):
+            self._reading_s[key] = self._clock()
             return self._hands.do(action, lambda: self._see(
                 key, fresh=False), lambda _: None)
         self._serving.add(key)
@@ -155,8 +157,9 @@ class MappingWing:
     def after(self, key: str, action: model.Action,
               outcome: verdict.Outcome) -> model.Memory:
         """See ``loop.Wing``."""
-        now_s = self._clock()
+        now_s, begun_s = self._clock(), None
         if isinstance(action, model.Prove):
+            begun_s = self._reading_s.pop(key, None)
             if outcome.error is not None:
                 self._unread[key] = (now_s,
                                      outcome.detail == learn.UNSENT)
@@ -164,7 +167,7 @@ class MappingWing:
             self._serving.discard(key)
         memory = learn.learn(
             self._memory(key), action, outcome, now_s, self.policy,
-            self._started.pop(key, None))
+            self._started.pop(key, None), begun_s)
         self._memories[key] = memory
         return memory
 
