@@ -138,7 +138,7 @@ class MapperTest(base.TestCase):
         undo = self.mapper.records.attach_undo
         self.mapper.records.attach_note = killed  # type: ignore[assignment]
         self.mapper.records.attach_undo = (  # type: ignore[method-assign]
-            lambda _key: None)
+            lambda key: None)
         self.assertRaises(ground_lib.Killed, self.map)
         self.mapper.records.attach_note = (  # type: ignore[method-assign]
             note)
