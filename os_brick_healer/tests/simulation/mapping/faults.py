@@ -106,8 +106,10 @@ class Faults(trouble.Servers):
         self._detach(fault)
 
     def _end_in_attach(self, fault: plan_lib.Fault) -> None:
-        """nova is killed once it has written down that it connects."""
-        self.nova.doomed = 'attach_begin', 0.4 * fault.arg('pick')
+        """nova is killed when the kernel has its device, and nobody has
+        written down which."""
+        self.nova.doomed = ('after connect' if self.image(fault).kind
+                            == parts.FILE else 'before set timer', 0.0)
 
     def _pause(self, fault: plan_lib.Fault) -> None:
         agent = self.agent

@@ -61,7 +61,8 @@ class Nova:
     """The compute service of this host.
 
     :ivar wanted: whether each volume is to be attached.
-    :ivar doomed: what it writes down last, and how long it lives then.
+    :ivar doomed: what it writes down or comes to last, and how long it
+        lives then.
     """
 
     def __init__(self, world: world_lib.World, path: str) -> None:
@@ -75,7 +76,7 @@ class Nova:
     def _begin(self) -> None:
         self.life = tools.Life('nova')
         short: Any = Short(self, self.life)
-        kit = tools.Tools(self.world, self.life, lambda _where: None)
+        kit = tools.Tools(self.world, self.life, self._point)
         self._mapper = mapper.Mapper(
             hands=agent.hands(self.world, self.life, kit, self._clock),
             mounters=self.world.mounters, tree=self.world.tree,
@@ -87,6 +88,13 @@ class Nova:
 
     def _clock(self) -> float:
         return 1000.0 + self.world.time.now_s
+
+    def _point(self, where: str) -> None:
+        """nova may die here."""
+        if self.doomed is not None and self.doomed[0] == where:
+            self.doomed = None
+            self._doom()
+            raise timeline.Killed
 
     def noted(self, name: str, *args: Any) -> None:
         """Something of a volume was written down."""
