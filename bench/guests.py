@@ -21,6 +21,10 @@ POLLER = 'mdadm --fail by a 30 s poller'
 #: Seconds, by profile and way of loss.
 STALLS = {('default', 'closed'): 1.5, ('default', 'silent'): 6.0,
           ('fast', 'closed'): 0.6, ('fast', 'silent'): 3.5}
+#: Seconds, by way of death of an RBD image's process.
+RBD_STALLS = {'killed': 1.3, 'locked_killed': 1.8, 'terminated': 1.3,
+              'hanging': 8.0}
+CSI = "ceph-csi's attach, at once"
 
 
 def figures(told: Mapping[str, Value]) -> Iterator[Figure]:
@@ -33,6 +37,10 @@ def figures(told: Mapping[str, Value]) -> Iterator[Figure]:
                         f'stall_poller_{how}_s')
         yield from _one(told, f'md_event_to_action_{profile}_{how}_median_s',
                         0.1)
+    for way, goal in RBD_STALLS.items():
+        for what in ('median', 'worst'):
+            yield from _one(told, f'rbd_stall_{way}_{what}_s', goal, CSI,
+                            f'rbd_stall_{way}_csi_s')
     yield from _one(told, 'published_to_resync_median_s', 2.0)
     yield from _one(told, 'loss_to_resync_grace_1_s_median_s', None)
     yield from _one(told, 'connect_volume_added_median_s', 0.05,

@@ -170,6 +170,8 @@ def _reload(conf: cfg.ConfigOpts, wing: wing_lib.ReplicaWing,
 def _reload_mapping(conf: cfg.ConfigOpts,
                     wing: mapping_lib.MappingWing) -> None:
     wing.policy = bounds.policy(conf)
+    if wing.sources is not None:
+        wing.sources.reload()
 
 
 def _host_name(conf: cfg.ConfigOpts) -> str:

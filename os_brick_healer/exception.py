@@ -84,3 +84,11 @@ class MounterRefused(HealerError):
     """A mounter does not, or must not, serve what it was told to."""
 
     transient = False
+
+
+class SourceError(HealerError):
+    """A source of attachments did not tell what was asked of it."""
+
+
+class SourceNonsense(SourceError):
+    """An answer that cannot be true: garbage, or it contradicts itself."""

@@ -13,12 +13,14 @@
 
 import contextlib
 import dataclasses
+import importlib
+import json
 import os
 import pathlib
 import shutil
 import signal
 import subprocess
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 import uuid
 
 from bed.guest import host
@@ -27,6 +29,8 @@ from bed.guest.scenario import Stage
 
 #: What the guest's image needs beside the usual.
 PACKAGES = ('ceph-common', 'ceph-mon', 'ceph-osd', 'rbd-nbd')
+#: The features of most images: Ceph's default begins with these.
+LOCKED = 'layering,exclusive-lock'
 SCRIPT = '/bed/miniceph.sh'
 DIRECTORY = pathlib.Path('/run/miniceph')
 CONFIG = pathlib.Path('/etc/ceph/ceph.conf')
@@ -58,6 +62,15 @@ class Ceph:
         rbd('create', '--size', str(size_mib), '--image-feature', features,
             f'rbd/{image}')
 
+    def make_user(self, name: str) -> None:
+        """With the rights that Ceph's manual gives to a user of RBD."""
+        keyring = CONFIG.parent / f'ceph.client.{name}.keyring'
+        keyring.write_text(host.command(
+            'ceph', 'auth', 'get-or-create', f'client.{name}', 'mon',
+            'profile rbd', 'osd', 'profile rbd pool=rbd',
+            deadline_s=COMMAND_S))
+        keyring.chmod(0o600)
+
     def pid(self, daemon: str) -> int:
         """Of mon.a or osd.0."""
         return int((DIRECTORY / 'run' / f'{daemon}.pid').read_text())
@@ -88,6 +101,31 @@ def rbd(*words: str) -> str:
     return host.command('rbd', *words, deadline_s=COMMAND_S)
 
 
+def name_of(volume: Served) -> str:
+    """Its pool and image."""
+    return str(volume.connection['name'])
+
+
+def watchers(image: str) -> dict[int, str]:
+    """The address of every client that has an image open, by its number."""
+    told = json.loads(rbd('status', '--format', 'json', image))
+    return {one['client']: one['address'] for one in told['watchers']}
+
+
+def holder(image: str) -> str | None:
+    """The address of the client that has the image's lock."""
+    told = json.loads(rbd('lock', 'ls', '--format', 'json', image))
+    return told[0]['address'] if told else None
+
+
+def blocklist() -> set[str]:
+    """The addresses that may not write any more."""
+    told = host.command('ceph', 'osd', 'blocklist', 'ls',
+                        deadline_s=COMMAND_S)
+    return {line.split()[0] for line in told.splitlines()
+            if ':0/' in line}
+
+
 @dataclasses.dataclass(slots=True, kw_only=True)
 class RbdHost(MappedHost):
     """A host that attaches RBD images locally, by rbd-nbd."""
@@ -96,26 +134,72 @@ class RbdHost(MappedHost):
     protocol: ClassVar[str] = 'RBD'
 
     @classmethod
-    def build(cls, stage: Stage, auth: str = 'none',
-              **settings: str) -> Self:
+    def with_ceph(cls, stage: Stage, auth: str = 'none',
+                  **settings: str) -> Self:
         """A host, its cluster, and an agent that is not started yet."""
         ceph = Ceph.start(stage, auth)
-        built = super().build(stage, rbd_mounter='rbd-nbd', **settings)
+        built = cls.build(stage, rbd_mounter='rbd-nbd', **settings)
         built.ceph = ceph
         return built
 
-    def attach_image(self, alias: str = 'vol1', size_mib: int = 32,
-                     features: str = 'layering') -> Served:
-        """Makes an image, and attaches it as cinder's properties say."""
+    def make_image(self, alias: str = 'vol1', size_mib: int = 32,
+                   features: str = 'layering',
+                   user: str | None = None) -> Served:
+        """Makes an image, with the properties that cinder gives of it."""
         assert self.ceph is not None
         volume = str(uuid.uuid4())
         image = f'volume-{volume}'
         self.ceph.create(image, size_mib, features)
-        return self.connect(Served(
+        return Served(
             id=volume, alias=alias, device_path='', program='rbd-nbd',
             file=pathlib.Path('/nowhere'), properties={
                 'name': f'rbd/{image}', 'hosts': ['127.0.0.1'],
                 'ports': ['6789'], 'cluster_name': 'ceph',
-                'auth_enabled': False, 'auth_username': None,
+                'auth_enabled': user is not None, 'auth_username': user,
                 'secret_type': 'ceph', 'access_mode': 'rw',
-                'volume_id': volume, 'do_local_attach': True}))
+                'volume_id': volume, 'do_local_attach': True})
+
+    def attach_image(self, alias: str = 'vol1', size_mib: int = 32,
+                     features: str = 'layering',
+                     user: str | None = None) -> Served:
+        """Makes an image, and attaches it."""
+        return self.connect(self.make_image(alias, size_mib, features, user))
+
+
+    def map_snapshot(self, volume: Served, user: str) -> Served:
+        """Maps a new snapshot of a volume, as the connector would."""
+        pool, image = name_of(volume).split('/')
+        rbd('snap', 'create', '--no-progress', f'{name_of(volume)}@s')
+        key = str(uuid.uuid4())
+        path = mapper().map(key, 'snapshot', 'rbd-nbd', {
+            'pool': pool, 'image': image, 'snapshot': 's', 'user': user,
+            'conf': str(CONFIG),
+            'keyring': f'{CONFIG.parent}/ceph.client.{user}.keyring'})
+        snapshot = Served(id=key, alias='snapshot', device_path=path,
+                          program='rbd-nbd', file=pathlib.Path('/nowhere'),
+                          properties={'name': f'{name_of(volume)}@s'})
+        self.volumes.append(snapshot)
+        return snapshot
+
+    def unmap(self, snapshot: Served) -> None:
+        mapper().unmap(snapshot.id, 'rbd-nbd', {})
+        self.volumes.remove(snapshot)
+
+    def mount(self, volume: Served) -> pathlib.Path:
+        place = pathlib.Path('/mnt/bed') / volume.alias
+        place.mkdir(parents=True, exist_ok=True)
+        host.command('mount', volume.device_path, str(place), deadline_s=60)
+        self.stage.at_exit('unmount', lambda: subprocess.run(
+            ['umount', '-l', str(place)], check=False, timeout=20,
+            stderr=subprocess.DEVNULL))
+        return place
+
+    @staticmethod
+    def unmount(place: pathlib.Path) -> None:
+        host.command('umount', str(place), deadline_s=60)
+
+
+def mapper() -> Any:
+    """What maps volumes in this process, for connectors."""
+    return importlib.import_module(
+        'os_brick_healer.connector.mapper').default()

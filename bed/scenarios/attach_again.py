@@ -101,6 +101,10 @@ def leg_missing(stage: Stage) -> None:
                      lambda: host.is_whole(again.md), 90)
     stage.check('no replacement was asked for',
                 not world.kumoscale.requests_of('add_replica'))
+    # Until it is told, the provisioner lets nobody attach from this leg.
+    stage.wait_until('the provisioner knows that it is good', lambda:
+                     world.provisioner.volume(volume.id).replicas[0].state
+                     == 'Available', 30)
     settle(world, other)
     for leg in (first, second):
         stage.check(f'leg {leg[:8]} holds what was written meanwhile',

@@ -15,6 +15,7 @@ import importlib
 from typing import Any
 
 from bed.guest.agent import Agent
+from bed.guest.mapped import MappedHost
 from bed.guest.scenario import scenario, Stage
 from bed.guest.world import World
 
@@ -26,3 +27,11 @@ def contract(stage: Stage) -> None:
     Agent.configure(world)      # and nobody starts it: nothing heals
     lab: Any = importlib.import_module('bed.guest.real_lab')
     lab.play(world)
+
+
+@scenario(name='contract-nbd', item='sim', timeout_s=1200)
+def contract_nbd(stage: Stage) -> None:
+    """What the simulator claims of nbd and its servers is so."""
+    mapped = MappedHost.build(stage)      # and nobody starts the agent
+    lab: Any = importlib.import_module('bed.guest.real_nbd_lab')
+    lab.play(mapped)

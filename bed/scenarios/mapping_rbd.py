@@ -27,7 +27,7 @@ MEMORY_MIB = 1536
           memory_mib=MEMORY_MIB)
 def rbd_killed(stage: Stage) -> None:
     """rbd-nbd is killed with -9: the same device goes on."""
-    mapped = RbdHost.build(stage)
+    mapped = RbdHost.with_ceph(stage)
     volume = mapped.attach_image()
     mapped.start_agent()
     writer = mapped.write_to(volume)
@@ -42,15 +42,16 @@ def rbd_killed(stage: Stage) -> None:
     mapped.detach(volume)
     stage.check('no device is left', not connected(), connected())
     stage.wait_until('no process is left', lambda: not volume.servers())
-    stage.check('nobody watches the image', 'watcher=' not in rbd(
-        'status', volume.connection['name']))
+    # Those that were killed are watchers until Ceph has forgotten them.
+    stage.wait_until('nobody watches the image', lambda: 'watcher=' not in
+                     rbd('status', volume.connection['name']), 90)
 
 
 @scenario(name='rbd-terminated', item='ceph', timeout_s=400,
           packages=PACKAGES, memory_mib=MEMORY_MIB)
 def rbd_terminated(stage: Stage) -> None:
     """rbd-nbd is told to end with SIGTERM: the same device goes on."""
-    mapped = RbdHost.build(stage)
+    mapped = RbdHost.with_ceph(stage)
     volume = mapped.attach_image()
     mapped.start_agent()
     writer = mapped.write_to(volume)
@@ -67,7 +68,7 @@ def rbd_terminated(stage: Stage) -> None:
           memory_mib=MEMORY_MIB)
 def rbd_hangs(stage: Stage) -> None:
     """rbd-nbd is stopped with SIGSTOP: it is killed and replaced."""
-    mapped = RbdHost.build(stage)
+    mapped = RbdHost.with_ceph(stage)
     volume = mapped.attach_image()
     mapped.start_agent()
     writer = mapped.write_to(volume)
@@ -83,7 +84,7 @@ def rbd_hangs(stage: Stage) -> None:
           memory_mib=MEMORY_MIB)
 def rbd_osd_slow(stage: Stage) -> None:
     """The OSD does not answer: its client is not taken for dead."""
-    mapped = RbdHost.build(stage)
+    mapped = RbdHost.with_ceph(stage)
     volume = mapped.attach_image()
     mapped.start_agent()
     writer = mapped.write_to(volume)

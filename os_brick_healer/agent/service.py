@@ -55,7 +55,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 BEAT_S = 1.0
 #: Options that are read once; a reload says that they wait for a restart.
 FIXED = ('launch', 'state_path', 'run_path', 'root_helper', 'provisioner',
-         'profile', 'paused', 'history_max')
+         'profile', 'paused', 'history_max', 'attachment_sources')
 
 
 class Build(Protocol):

@@ -18,7 +18,9 @@ from os_brick_healer.cli import (
     check_config,
     check_files,
     check_host,
+    check_mapping,
     check_provisioner,
+    check_sources,
     render,
     settings,
 )
@@ -45,6 +47,8 @@ def everything(read: settings.Configuration, *, host: Host | None = None,
                                    check_agent.runs_as(host, conf)),
             *check_agent.hook(),
             *check_provisioner.provisioner(host, conf, probe),
+            *check_mapping.mapped(host, conf),
+            *check_sources.sources(conf, online=probe is not None),
             *check_agent.launch(host, conf)]
 
 

@@ -51,11 +51,12 @@ def commands(host: Host) -> Iterator[Finding]:
 def kernel(host: Host) -> Iterator[Finding]:
     """md raid1, nvme-tcp, sock_diag, and native multipath."""
     for name, use in (MODULES | WANTED).items():
-        yield _module(host, name, use)
+        yield module(host, name, use, needed=name in MODULES)
     yield _multipath(host)
 
 
-def _module(host: Host, name: str, use: str) -> Finding:
+def module(host: Host, name: str, use: str, *, needed: bool) -> Finding:
+    """Whether the kernel has a module, or can load it."""
     subject = f'kernel {name}'
     if host.tree.exists(f'/sys/module/{name}'):
         return finding.ok(subject, 'is loaded')
@@ -75,7 +76,7 @@ def _module(host: Host, name: str, use: str) -> Finding:
             subject, 'cannot be told: there is no list of modules for '
             f'kernel {host.release}',
             f'modprobe {name}; it is needed for {use}')
-    say = finding.fail if name in MODULES else finding.warn
+    say = finding.fail if needed else finding.warn
     return say(
         subject, f'is not in kernel {host.release}, and needed for {use}',
         "install the kernel's full package of modules")

@@ -11,12 +11,13 @@
 #    under the License.
 """What a check found, and the host it looks at."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 import enum
 import os
 import pwd
 import shutil
+import subprocess
 import sys
 from typing import Any
 
@@ -24,6 +25,8 @@ from os_brick_healer.sysfs import reader
 
 #: Where the privileged side looks for commands, whatever PATH says.
 SEARCH_PATH = '/usr/sbin:/usr/bin:/sbin:/bin'
+#: A command that says how old it is may take so long, seconds.
+RUN_S = 10.0
 
 
 class Level(enum.Enum):
@@ -75,6 +78,17 @@ def _user(name: str) -> pwd.struct_passwd | None:
         return None
 
 
+def _run(argv: Sequence[str]) -> str | None:
+    """What a command says, on both of its outputs."""
+    try:
+        done = subprocess.run(
+            argv, check=False, timeout=RUN_S, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode('utf-8', 'replace') or None
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """The host under test; a test passes a copy of one.
@@ -82,6 +96,7 @@ class Host:
     :ivar tree: its files. :ivar release: of its kernel.
     :ivar which: where a command is, or None.
     :ivar user: the entry of a user (name or id), or None.
+    :ivar run: what a command says, None: it cannot be run.
     """
 
     tree: reader.Tree = dataclasses.field(default_factory=reader.Tree)
@@ -89,3 +104,4 @@ class Host:
         default_factory=lambda: os.uname().release)
     which: Callable[[str], str | None] = _which
     user: Callable[[str], pwd.struct_passwd | None] = _user
+    run: Callable[[Sequence[str]], str | None] = _run

@@ -31,7 +31,13 @@ from oslo_config import cfg
 
 from os_brick_healer import exception, version
 from os_brick_healer.agent import client, lock
-from os_brick_healer.cli import check, offline, render, settings
+from os_brick_healer.cli import (
+    adopting,
+    check,
+    offline,
+    render,
+    settings,
+)
 from os_brick_healer.conf import opts
 from os_brick_healer.provisioner import loader
 from os_brick_healer.sysfs import reader
@@ -107,6 +113,8 @@ def parser() -> argparse.ArgumentParser:
     one = add('wake', run_wake, 'look at a volume, or at all of them, now')
     one.add_argument('volume', nargs='?')
     add('reload', run_reload, 'read the configuration again')
+    adopting.arguments(add('adopt', run_adopt, 'look after a mapping that '
+                           'somebody else has made'))
     one = add('check', run_check, 'does this host have what healing needs')
     one.add_argument('--json', action='store_true')
     one.add_argument('--online', action='store_true',
@@ -308,6 +316,12 @@ def run_wake(session: Session) -> int:
 def run_reload(session: Session) -> int:
     print(session.ask('reload'))
     return EXIT_OK
+
+
+def run_adopt(session: Session) -> int:
+    """With or without an agent: one that runs sees the journal change."""
+    return adopting.run(session.conf, session.args,
+                        lambda text: print(render.safe(text)), complain)
 
 
 def run_check(session: Session) -> int:

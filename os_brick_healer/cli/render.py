@@ -50,6 +50,8 @@ def exit_code(status: Mapping[str, Any]) -> int:
             or agent.get('lacks')):
         return EXIT_ATTENTION
     troubled = (phases - _CALM or agent.get('paused') is not None
+                or any(one.get('error') or one.get('lacking') for one in
+                       (agent.get('sources') or {}).values())
                 or (agent.get('provisioner') or {}).get('error') is not None)
     return EXIT_DEGRADED if troubled else EXIT_HEALTHY
 
@@ -120,6 +122,8 @@ def agent(about: Mapping[str, Any], now_wall: float) -> list[str]:
     provisioner = about.get('provisioner') or {}
     if provisioner:
         lines.append(f'provisioner  {_provisioner(provisioner)}')
+    for name, told in sorted((about.get('sources') or {}).items()):
+        lines += _source(name, told)
     lines += [f'{safe(what).upper():<12} {safe(why)}'
               for what, why in (about.get('lacks') or {}).items()]
     if about.get('paused') is not None:
@@ -139,6 +143,19 @@ def _provisioner(told: Mapping[str, Any]) -> str:
     if told.get('error') is not None:
         parts.append(f'ERROR: {safe(told["error"])}')
     return ', '.join(parts)
+
+
+def _source(name: str, told: Mapping[str, Any]) -> list[str]:
+    """A source of attachments, and what of it the journal lacks."""
+    parts = [safe(name)]
+    if told.get('age_s') is not None:
+        parts += [f'{safe(told.get("attachments"))} attachments',
+                  f'answered {duration(told["age_s"])} ago']
+    if told.get('error') is not None:
+        parts.append(f'ERROR: {safe(told["error"])}')
+    return [f'attachments  {", ".join(parts)}', *(
+        f'NOT HEALED   {safe(volume)}: {safe(why)}' for volume, why
+        in sorted((told.get('lacking') or {}).items()))]
 
 
 def _row(volume: Mapping[str, Any]) -> tuple[str, ...]:
@@ -173,6 +190,7 @@ def _served_by(volume: Mapping[str, Any]) -> str:
 def details(volume: Mapping[str, Any], width: int = 100) -> list[str]:
     """What is being done about a volume and why, its legs, its resync."""
     lines = _said('why', volume.get('sentence'), width)
+    lines += _said('but', volume.get('doubt'), width)
     if volume.get('action'):
         intent = volume.get('intent')
         lines += _said('now', str(volume['action'])
@@ -252,7 +270,7 @@ def explain(told: Mapping[str, Any], *, width: int = 100,
 
 _SHOWN = frozenset(('kind', 'key', 'alias', 'array', 'device', 'waiting',
                     'phase', 'since_s', 'law', 'sentence', 'action',
-                    'intent', 'sync', 'legs'))
+                    'intent', 'sync', 'legs', 'doubt'))
 
 
 def history(rows: Iterable[Mapping[str, Any]], *, when: When,

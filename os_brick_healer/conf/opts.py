@@ -220,10 +220,77 @@ mapping_opts: list[cfg.Opt] = [
     cfg.IntOpt(
         'mapping_heals_max', default=8, min=1, max=64,
         help='How many mapped volumes are served again at once.'),
+    cfg.IntOpt(
+        'mapping_log_size', default=16, min=1, max=16384,
+        help='MiB of the log of a mapped volume that are kept, at most; '
+             'looked at every hour. What was said before is in another '
+             'file of the same size.'),
+    cfg.IntOpt(
+        'mapping_log_age', default=30, min=1, max=3650,
+        help='Days that the log of a volume is kept after its last line, '
+             'once the volume has left this host.'),
+]
+
+source_opts: list[cfg.Opt] = [
+    cfg.ListOpt(
+        'attachment_sources', default=['journal'],
+        help='Who is asked which volumes are attached to this host (entry '
+             'point namespace os_brick_healer.attachments). The journal '
+             'always counts; the others confirm it and name what it lacks.'),
+    cfg.FloatOpt(
+        'attachment_interval', default=600.0, min=1.0, max=86400.0,
+        help='Seconds between two questions to each source of attachments.'),
+    cfg.FloatOpt(
+        'attachment_timeout', default=20.0, min=0.1, max=600.0,
+        help='Seconds for one request to a source of attachments.'),
+    cfg.StrOpt(
+        'mapping_adopt', default='ours',
+        choices=[
+            ('never', 'only the command os-brick-healer adopt does'),
+            ('ours', 'what this software has mapped and the journal lost'),
+            ('any', 'also what somebody else has mapped, once device, '
+                    'process, image and cookie agree'),
+        ],
+        help='Which mapped volumes the agent enters into the journal by '
+             'itself, when a source has them attached to this host and the '
+             'journal lacks them.'),
+    cfg.StrOpt(
+        'cinder_auth_section', default='cinder',
+        help="Section with keystoneauth's options for Cinder (auth_type, "
+             'auth_url, username, cafile and so on).'),
+    cfg.StrOpt(
+        'cinder_interface', default='public',
+        choices=['public', 'internal', 'admin'],
+        help="Which of Cinder's endpoints in the catalogue is asked."),
+    cfg.StrOpt(
+        'cinder_region', help='Region of that endpoint. Default: any.'),
+    cfg.BoolOpt(
+        'cinder_allow_http', default=False,
+        help='Ask an endpoint of Cinder that is without TLS. Whoever can '
+             'listen there reads the token.'),
+    cfg.StrOpt(
+        'kubernetes_url', default='https://kubernetes.default.svc',
+        help='The API server: https://HOST:PORT.'),
+    cfg.StrOpt(
+        'kubernetes_token_file',
+        default='/var/run/secrets/kubernetes.io/serviceaccount/token',
+        help="File with a service account's token; read for each request."),
+    cfg.StrOpt(
+        'kubernetes_ca_file',
+        default='/var/run/secrets/kubernetes.io/serviceaccount/ca.crt',
+        help='Certificates that the API server is verified with.'),
+    cfg.StrOpt(
+        'kubernetes_node',
+        help="This node's name in Kubernetes. Default: nova's host, else "
+             "the host's name."),
+    cfg.ListOpt(
+        'kubernetes_drivers', default=['rbd.csi.ceph.com'],
+        help="Names of the CSI drivers whose volumes are this host's "
+             'business.'),
 ]
 
 ALL_OPTS = (agent_opts + connect_opts + heal_opts + kumoscale_opts
-            + local_opts + mapping_opts)
+            + local_opts + mapping_opts + source_opts)
 
 
 def register(conf: cfg.ConfigOpts) -> None:

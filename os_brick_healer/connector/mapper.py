@@ -30,7 +30,6 @@ from os_brick_healer.conf import files, opts
 from os_brick_healer.connector import context, records
 from os_brick_healer.mapping import act, bounds, locks, model, remember
 from os_brick_healer.mounter import base, loader
-from os_brick_healer.nbd import parse
 from os_brick_healer.sysfs import nbd, process, reader
 
 DEVICE_S = 10.0
@@ -94,6 +93,11 @@ class Mapper:
         if device is None:
             return None
         known = self._known(key)
+        if known is not None and known.order.device is None and (
+                known.order.source == wanted.order.source):
+            # An attach ended in the middle: nobody was given the device.
+            self.hands.unmap(_on(known, device), self._server(known))
+            return None
         if known is None or known.order.device != device or (
                 known.order.source != wanted.order.source):
             raise exception.HealerError(
@@ -139,8 +143,7 @@ class Mapper:
             return None
         for one in process.of_programs(self.tree,
                                        frozenset((plugin.program,))):
-            if parse.carries(one.argv, plugin.program,
-                             plugin.marks(mapping.order)):
+            if plugin.serves(mapping.order, one.argv):
                 return one.process
         return None
 
@@ -165,14 +168,13 @@ class Mapper:
         key = volume_id(volume)
         with self.hands.locks.hold(key, self.settings().lock_s):
             mapping = self._known(key)
+            device = nbd.with_cookie(self.tree, key)
             if mapping is None:
-                device = nbd.with_cookie(self.tree, key)
                 if device is None:
                     return
                 mapping = self._wanted(key, mounter, source)
-                mapping = dataclasses.replace(
-                    mapping, order=dataclasses.replace(
-                        mapping.order, device=device))
+            if mapping.order.device is None and device is not None:
+                mapping = _on(mapping, device)
             self.records.detach_begin(key)
             self.hands.unmap(mapping, self._server(mapping))
             self.records.detach_done(key)
@@ -202,6 +204,12 @@ class Mapper:
             raise exception.HealerError(
                 f'cannot tell the size of {volume}: because it is not mapped')
         return device.size_bytes
+
+
+def _on(mapping: model.Mapping, device: str) -> model.Mapping:
+    """The same, with the device that it has."""
+    return dataclasses.replace(mapping, order=dataclasses.replace(
+        mapping.order, device=device))
 
 
 def volume_id(volume: str) -> str:

@@ -59,6 +59,10 @@ class Rows:
         """Every volume that is written down, as of the last refresh."""
         return self._rows.keys()
 
+    def every(self) -> dict[str, journal_lib.AttachRow]:
+        """All that is written down, as of the last refresh."""
+        return dict(self._rows)
+
     def row(self, key: str) -> journal_lib.AttachRow | None:
         """What is written down of a volume, as of the last refresh."""
         return self._rows.get(key)

@@ -29,6 +29,7 @@ from os_brick_healer.mapping import laws, learn, model
 from os_brick_healer.mapping import servers as servers_lib
 from os_brick_healer.mounter import asking, base
 from os_brick_healer.privileged import handing
+from os_brick_healer.privileged import logs as privileged_logs
 from os_brick_healer.privileged import nbd as privileged_nbd
 from os_brick_healer.sysfs import nbd, reader
 
@@ -45,6 +46,8 @@ CONNECT_S = 30.0
 GRACE_S = 5.0
 #: One read of those by which it is seen that a server serves.
 READ_S = 0.25
+#: For reading logs that have grown large.
+TIDY_S = 60.0
 #: The block layer's own timer of requests.
 TIMER_MS = 30000
 
@@ -71,13 +74,14 @@ class Hands:
     nbd: servers_lib.Nbd = privileged_nbd
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    dial: servers_lib.Dial = servers_lib.dial
 
     @property
     def servers(self) -> servers_lib.Servers:
         """The processes, with the same tools."""
         return servers_lib.Servers(
             tree=self.tree, mounters=self.mounter, nbd=self.nbd,
-            sleep=self.sleep, clock=self.clock)
+            sleep=self.sleep, clock=self.clock, dial=self.dial)
 
     def do(self, action: model.Action, fresh: Fresh,
            started: Callable[[model.Process], None]) -> Outcome:
@@ -136,12 +140,15 @@ class Hands:
     def _serve(self, action: model.Serve, mapping: model.Mapping,
                started: Callable[[model.Process], None]) -> Outcome:
         until_s = self.clock() + self.policy().attach_s
+        fenced = ''
         if self.servers.mounter(mapping).style is base.Style.ITSELF:
-            server = self._comes_back(action, mapping, until_s)
+            server, fenced = self._comes_back(action, mapping, until_s)
         else:
             server = self._give(action, mapping, until_s)
         started(server)
-        return Outcome(changed=True, detail=f'{server} serves')
+        return Outcome(changed=True, detail=(
+            f'{server}{learn.SERVES}{fenced}' if fenced
+            else f'{server} serves'))
 
     def _give(self, action: model.Serve, mapping: model.Mapping,
               until_s: float) -> model.Process:
@@ -165,12 +172,14 @@ class Hands:
         return served.server
 
     def _comes_back(self, action: model.Serve, mapping: model.Mapping,
-                    until_s: float) -> model.Process:
-        """A new server that gives the kernel its connection itself.
+                    until_s: float) -> tuple[model.Process, str]:
+        """A new server that gives the kernel its connection itself, and what
+        came of shutting out the dead one, which is done while it comes up.
 
         A read tells when it has: until then it is not even sent.
         """
         server = self.servers.start(mapping, until_s)
+        fenced = self.servers.fence(mapping, until_s)
 
         def serves() -> bool:
             return self.nbd.flows(
@@ -178,7 +187,13 @@ class Hands:
                 timeout_s=READ_S) != learn.UNSENT
 
         self.servers.wait_for(mapping, server, until_s, serves)
-        return server
+        found = nbd.device(self.tree, action.device)
+        if found is None or found.size_bytes < mapping.size_bytes:
+            self.servers.end(mapping, server)
+            raise servers_lib.Gone(
+                f'what is served has {found and found.size_bytes} bytes, '
+                f'and {mapping.size_bytes} were mapped')
+        return server, fenced
 
     # For connectors ----------------------------------------------------
 
@@ -216,6 +231,8 @@ class Hands:
         """The server makes the device; it is found by its cookie."""
         order = mapping.order
         server = self.servers.start(mapping, until_s)
+        # Who served it before may have died before it was unmapped.
+        self.servers.fence(mapping, until_s)
 
         def made() -> bool:
             return nbd.with_cookie(self.tree, order.volume) is not None
@@ -269,6 +286,16 @@ def _allowed(action: model.Action, seen: model.Seen) -> model.Mapping:
     assert seen.attachment is not None
     assert seen.attachment.mapping is not None
     return seen.attachment.mapping
+
+
+def tidy_logs(volumes: list[str], size_bytes: int, age_s: int) -> str:
+    """Keep the logs of servers within bounds; why it cannot, or nothing."""
+    try:
+        privileged_logs.tidy_logs(volumes=volumes, size_bytes=size_bytes,
+                                  age_s=age_s, timeout_s=TIDY_S)
+    except exception.HealerError as error:
+        return str(error)
+    return ''
 
 
 def prepare(mounter: str) -> str:

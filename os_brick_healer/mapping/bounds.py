@@ -19,6 +19,7 @@ from os_brick_healer.mapping import model
 
 #: A server whose connection died is given so long to end, seconds.
 SETTLE_S = 0.5
+_MIB, _DAY_S = 1 << 20, 86400
 
 
 def policy(conf: cfg.ConfigOpts) -> model.Policy:
@@ -40,3 +41,9 @@ def policy(conf: cfg.ConfigOpts) -> model.Policy:
         raise exception.ConfigError(
             f'cannot use the options of [{opts.GROUP}]: because {e}',
             hint='compare them with the configuration reference') from e
+
+
+def logs(conf: cfg.ConfigOpts) -> tuple[int, int]:
+    """The longest log, bytes, and the age of one that nobody needs, s."""
+    group = conf[opts.GROUP]
+    return group.mapping_log_size * _MIB, group.mapping_log_age * _DAY_S

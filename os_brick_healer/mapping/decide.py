@@ -40,6 +40,9 @@ RETRY_FIRST_S = 0.25
 REFUSED_S = 300.0
 #: An answer older than this is asked for again, seconds.
 ANSWER_KEPT_S = 5.0
+#: The kernel may tell so late of the death of the connection before this
+#: one, seconds: it leaves that to a queue of its own.
+_LATE_S = 2.0
 
 
 def decide(seen: model.Seen, memory: model.Memory,
@@ -79,7 +82,8 @@ def absorb(seen: model.Seen, memory: model.Memory) -> model.Memory:
                 dataclasses.replace(memory, lost_s=None))
     return dataclasses.replace(
         memory, server=server.process,
-        server_s=seen.now_s, lost_s=None, linked_s=None, proven_s=None)
+        server_s=seen.now_s, lost_s=None, linked_s=None, proven_s=None,
+        fenced=None)
 
 
 def _gone(seen: model.Seen, memory: model.Memory,
@@ -129,6 +133,10 @@ def _no_server(seen: model.Seen, memory: model.Memory,
                policy: model.Policy) -> Verdict | None:
     if seen.server is not None:
         return None
+    if seen.elsewhere is not None:
+        return _say(Phase.HELD, memory, _SLOW_S * 10,
+                    f'{_name(seen)} has no server, and gets none: '
+                    f'{seen.elsewhere}', law='elsewhere')
     wait_s = memory.next_try_s - seen.now_s
     if memory.refused is not None and wait_s > 0:
         return _say(Phase.BROKEN, memory, wait_s,
@@ -179,6 +187,8 @@ def _hangs(seen: model.Seen, memory: model.Memory,
                      f'{waits}, and it does not answer: {answer.sentence}')
     why = ('it answers: the storage behind it is slow' if answer.alive
            else 'whether it lives cannot be told')
+    if memory.fenced is not None:
+        why += f' (at its last heal: {memory.fenced})'
     return _say(Phase.STALLED, memory, _SLOW_S,
                 f'{waits} for {server}; {why}', law='hang')
 
@@ -196,6 +206,16 @@ def _cut_off(seen: model.Seen, memory: model.Memory,
         return _say(Phase.DEGRADED, memory, max(left_s, 0.02),
                     f'the connection of {_name(seen)} died; {seen.server} '
                     'may be about to end', law='hang')
+    unread = seen.unread_s is not None and seen.unread_s >= dead_s
+    if dead_s - since_s < _LATE_S and not unread:
+        server = seen.server
+        assert server is not None
+        return _say(
+            Phase.DEGRADED, memory, policy.proof_s,
+            f'a connection of {_name(seen)} died when it had just been '
+            f'given to {server}: seeing whether it was this one',
+            model.Prove(volume=seen.key, device=_name(seen),
+                        server=server.process))
     return _kill(seen, memory, policy, False,
                  'the kernel has lost its connection to it')
 

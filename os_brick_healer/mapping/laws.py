@@ -18,6 +18,9 @@
 4. Never act while a connector works on the volume, nor when paused.
 5. What is served must be what was mapped: never smaller, never another.
 6. Never disconnect a device to heal it: requests wait rather than fail.
+7. Shut out only the client of a server that has ended, by the name that this
+   server gave of itself (asked where it is done, in ``privileged/fencing``).
+8. Never serve again what another host has attached, and this one has not.
 """
 
 from typing import assert_never
@@ -63,6 +66,8 @@ def _special(action: model.Action, seen: model.Seen) -> str | None:
         case model.Serve():
             if server is not None:
                 return f'{server} serves it already (law 3)'
+            if seen.elsewhere is not None:
+                return f'{seen.elsewhere} (law 8)'
         case model.Kill():
             if server is None or not same(server, action.server):
                 return f'{action.server} has ended (law 2)'

@@ -20,6 +20,8 @@ from os_brick_healer.mapping import decide, model
 REFUSED = 'refused'
 #: Of a read that did not come back: the server has been sent it, or not.
 SENT, UNSENT = 'sent', 'unsent'
+#: Of a heal: between the server and what came of shutting out a dead client.
+SERVES = ' serves; '
 
 
 def intend(memory: model.Memory, action: model.Action) -> model.Memory:
@@ -30,11 +32,16 @@ def intend(memory: model.Memory, action: model.Action) -> model.Memory:
 
 def learn(memory: model.Memory, action: model.Action,
           outcome: verdict.Outcome, now_s: float, policy: model.Policy,
-          server: model.Process | None = None) -> model.Memory:
+          server: model.Process | None = None,
+          begun_s: float | None = None) -> model.Memory:
     """The memory after an action.
 
     :param server: the process that a heal started.
+    :param begun_s: when the action began: a connection that a read went
+        through was there since then, and may have died since.
     """
+    if begun_s is None:
+        begun_s = now_s
     match action:
         case model.Serve() if outcome.error is None:
             if server is None:
@@ -42,16 +49,18 @@ def learn(memory: model.Memory, action: model.Action,
             return dataclasses.replace(
                 memory, server=server, server_s=now_s, lost_s=None,
                 linked_s=now_s, proven_s=None, refused=None,
+                fenced=outcome.detail.partition(SERVES)[2] or None,
                 heals=memory.heals + 1)
         case model.Prove() if outcome.error is None:
             return dataclasses.replace(
-                memory, proven_s=now_s, linked_s=memory.linked_s or now_s,
-                tries=0, next_try_s=0.0, last_error=None, refused=None)
+                memory, proven_s=begun_s,
+                linked_s=max(memory.linked_s or begun_s, begun_s), tries=0,
+                next_try_s=0.0, last_error=None, refused=None)
         case model.Prove() if outcome.detail == SENT:
             # Its storage is slow: that is no reason to kill it.
             return dataclasses.replace(
                 memory, last_error=outcome.error,
-                linked_s=memory.linked_s or now_s)
+                linked_s=memory.linked_s or begun_s)
         case model.Prove():
             return dataclasses.replace(memory, last_error=outcome.error)
         case model.Kill() if outcome.error is None:

@@ -23,6 +23,8 @@ import os
 import time
 
 from os_brick_healer import exception
+from os_brick_healer.engine import whose
+from os_brick_healer.mounter import base
 
 DIRECTORY = 'mappings'
 _POLL_S = 0.02
@@ -41,7 +43,10 @@ def directory(run_path: str) -> str:
     """
     path = os.path.join(run_path, DIRECTORY)
     try:
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        os.makedirs(run_path, mode=0o755, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, mode=0o700)
+            _give_away(path, run_path)
     except OSError as e:
         raise exception.HealerError(
             f'cannot make {path}: because {e.strerror}',
@@ -55,12 +60,19 @@ def socket_path(run_path: str, volume: str) -> str:
 
     :raises ConfigError: run_path is too long for that.
     """
-    path = os.path.join(run_path, DIRECTORY, f'{volume}.sock')
+    path = os.path.join(run_path, DIRECTORY, f'{base.in_path(volume)}.sock')
     if len(path.encode()) > PATH_BYTES_MAX:
         raise exception.ConfigError(
             f'cannot use run_path {run_path}: because it is too long for '
             'the path of a socket')
     return path
+
+
+def _give_away(path: str, beside: str) -> None:
+    """What a command of root's has made is the agent's, as run_path is."""
+    owner = os.stat(beside)
+    if os.geteuid() == 0 != owner.st_uid:
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 class VolumeLocks:
@@ -78,6 +90,7 @@ class VolumeLocks:
         path = os.path.join(directory(self._run_path), f'{volume}.lock')
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            whose.give_away(fd, os.path.dirname(path))
             _take(fd, volume, time.monotonic() + wait_s)
             yield
         finally:

@@ -100,6 +100,8 @@ class Seen:
     :ivar unsent: ... and whether the kernel had not even sent it: no
         connection leads to the server.
     :ivar paused: why healing is paused, else None.
+    :ivar elsewhere: why the volume is another host's now, None: nobody
+        says so.
     """
 
     key: str
@@ -113,6 +115,7 @@ class Seen:
     unread_s: float | None = None
     unsent: bool = False
     paused: str | None = None
+    elsewhere: str | None = None
 
     @property
     def waiting(self) -> int:
@@ -144,6 +147,8 @@ class Memory:
     :ivar deaths_s: of servers, newest last.
     :ivar heals: how often a server was brought back.
     :ivar last_error: why the last try failed, None: it did not.
+    :ivar fenced: what came of shutting out who died, at the last heal; None:
+        there was nobody to shut out.
     :ivar refused: a sentence: the data is gone or another's; only a person
         or nova ends that.
     """
@@ -158,6 +163,7 @@ class Memory:
     deaths_s: tuple[float, ...] = ()
     heals: int = 0
     last_error: str | None = None
+    fenced: str | None = None
     refused: str | None = None
 
 

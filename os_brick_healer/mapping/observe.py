@@ -71,14 +71,13 @@ class Observer:
         mounter = self._mounter(mapping.mounter)
         if mounter is None:
             return None
-        marks = mounter.marks(mapping.order)
         if known is not None:
             found = process.same(self._tree, known)
-            if found is not None and (found.dying or parse.carries(
-                    found.argv, mounter.program, marks)):
+            if found is not None and (found.dying or mounter.serves(
+                    mapping.order, found.argv)):
                 return found
         for one in self._running(fresh):
-            if parse.carries(one.argv, mounter.program, marks):
+            if mounter.serves(mapping.order, one.argv):
                 now = process.same(self._tree, one.process)
                 if now is not None:
                     return now

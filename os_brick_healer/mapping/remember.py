@@ -52,7 +52,7 @@ def load(value: Mapping[str, Any]) -> model.Memory:
         kept['lost_s'] = None if found is None else float(found)
         for name in ('tries', 'heals'):
             kept[name] = int(kept.get(name, 0))
-        for name in ('last_error', 'refused'):
+        for name in ('last_error', 'fenced', 'refused'):
             found = kept.get(name)
             kept[name] = None if found is None else str(found)
         # While no agent ran, a connection may have died unheard: what was

@@ -31,6 +31,8 @@ from os_brick_healer.sysfs import process, reader
 
 #: A killed process is waited for so long, seconds.
 KILLED_S = 2.0
+#: A storage is asked for so long whether it has the data, seconds.
+MISSING_S = 5.0
 _POLL_S = 0.01
 
 
@@ -46,6 +48,12 @@ class Nbd(Protocol):
     def kill(self, *, mounter: str, volume: str, source: dict[str, str],
              socket: str, pid: int, start: str, grace_s: float,
              timeout_s: float) -> bool: ...
+
+    def fence(self, *, mounter: str, volume: str, source: dict[str, str],
+              socket: str, timeout_s: float) -> str: ...
+
+    def missing(self, *, mounter: str, volume: str, source: dict[str, str],
+                socket: str, timeout_s: float) -> str: ...
 
     def last_words(self, *, volume: str) -> str: ...
 
@@ -65,6 +73,21 @@ class Nbd(Protocol):
 
     def flows(self, *, device: str, volume: str, timeout_s: float
               ) -> str: ...
+
+
+#: Connects to who listens on a path; OSError: nobody does.
+Dial = Callable[[str], socket.socket]
+
+
+def dial(path: str) -> socket.socket:
+    """A connection to a unix socket. :raises OSError: it is refused."""
+    link = socket.socket(socket.AF_UNIX)
+    try:
+        link.connect(path)
+    except OSError:
+        link.close()
+        raise
+    return link
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +121,7 @@ class Servers:
     nbd: Nbd
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    dial: Dial = dial
 
     def mounter(self, mapping: model.Mapping) -> base.Mounter:
         found = self.mounters(mapping.mounter)
@@ -124,9 +148,7 @@ class Servers:
         try:
             while not serves():
                 if process.same(self.tree, server) is None:
-                    raise self._failure(self.mounter(mapping),
-                                        mapping.order,
-                                        f'{server} has ended')
+                    raise self._failure(mapping, f'{server} has ended')
                 if self.clock() >= until_s:
                     raise NotServed(f'cannot serve: because {server} has '
                                     'not come to serve in time')
@@ -150,7 +172,7 @@ class Servers:
         server = self.start(mapping, until_s)
         link = None
         try:
-            link = self._knock(mounter, order, server, until_s)
+            link = self._knock(mapping, server, until_s)
             export = handshake.negotiate(
                 link, mounter.export(order),
                 max(0.1, until_s - self.clock()))
@@ -171,35 +193,64 @@ class Servers:
                 device=order.device, reattach_s=order.reattach_s,
                 timeout_s=max(0.1, until_s - self.clock()))
         except exception.CommandError as error:
-            raise self._failure(self.mounter(mapping), order,
-                                str(error)) from error
+            raise self._failure(mapping, str(error)) from error
         return model.Process(pid=pid, start=start)
 
-    def _knock(self, mounter: base.Mounter, order: base.Order,
-               server: model.Process, until_s: float) -> socket.socket:
+    def fence(self, mapping: model.Mapping, until_s: float) -> str:
+        """Shut out the client that died, if its storage makes others wait
+        for it: what came of it, or nothing.
+
+        A heal does not fail by it: without it the new server waits until
+        the storage has forgotten the dead one. Half of the time that is left
+        is the new server's.
+        """
+        order = mapping.order
+        if not self.mounter(mapping).abilities.can_fence:
+            return ''
+        try:
+            return self.nbd.fence(
+                mounter=mapping.mounter, volume=order.volume,
+                source=dict(order.source), socket=order.socket,
+                timeout_s=max(0.1, (until_s - self.clock()) / 2.0))
+        except exception.HealerError as error:
+            return f'nobody was shut out: {error}'
+
+    def _knock(self, mapping: model.Mapping, server: model.Process,
+               until_s: float) -> socket.socket:
         """Connect to a server as soon as it listens."""
         while True:
-            link = socket.socket(socket.AF_UNIX)
             try:
-                link.connect(order.socket)
+                return self.dial(mapping.order.socket)
             except OSError as error:
-                link.close()
                 if process.same(self.tree, server) is None:
                     raise self._failure(
-                        mounter, order, f'{server} has ended') from error
+                        mapping, f'{server} has ended') from error
                 if self.clock() >= until_s:
                     raise NotServed(
                         f'cannot serve: because {server} does not listen '
                         f'({error.strerror})') from error
-            else:
-                return link
             self.sleep(_POLL_S)
 
-    def _failure(self, mounter: base.Mounter, order: base.Order,
+    def _failure(self, mapping: model.Mapping,
                  what: str) -> exception.HealerError:
-        """Why a server ended, in its own words."""
-        words = self.nbd.last_words(volume=order.volume)
+        """Why a server ended, in its own words, or in its storage's."""
+        mounter, order = self.mounter(mapping), mapping.order
+        words = self._missing(mapping) or self.nbd.last_words(
+            volume=order.volume)
         sentence = f'cannot serve: because {what}; it said: {words or "-"}'
         if mounter.is_gone(order, words):
             return Gone(sentence)
         return NotServed(sentence)
+
+    def _missing(self, mapping: model.Mapping) -> str:
+        """What the storage says of data that is not there, or nothing."""
+        order = mapping.order
+        if not self.mounter(mapping).ask_data(order):
+            return ''
+        try:
+            return self.nbd.missing(
+                mounter=mapping.mounter, volume=order.volume,
+                source=dict(order.source), socket=order.socket,
+                timeout_s=MISSING_S)
+        except exception.HealerError as error:
+            return str(error)

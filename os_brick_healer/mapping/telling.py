@@ -17,8 +17,12 @@ from os_brick_healer.mapping import model
 
 
 def describe(seen: model.Seen | None,
-             memory: model.Memory) -> dict[str, Any]:
-    """Device, server and requests of one volume, as plain values."""
+             memory: model.Memory,
+             doubt: str | None = None) -> dict[str, Any]:
+    """Device, server and requests of one volume, as plain values.
+
+    :param doubt: what a source of attachments says otherwise.
+    """
     if seen is None or seen.attachment is None:
         return {'alias': None, 'device': None, 'mounter': None,
                 'server': None}
@@ -33,6 +37,8 @@ def describe(seen: model.Seen | None,
         'deaths': len(memory.deaths_s)}
     if memory.last_error is not None:
         told['note'] = memory.last_error
+    if doubt is not None:
+        told['doubt'] = doubt
     return told
 
 

@@ -31,7 +31,9 @@ from os_brick_healer.mapping import (
     remember,
     telling,
 )
+from os_brick_healer.mapping import logs as logs_lib
 from os_brick_healer.mapping import pulse as pulse_lib
+from os_brick_healer.mapping import sources as sources_lib
 
 LOG: std_logging.LoggerAdapter[Any] = logging.getLogger(__name__)
 
@@ -58,8 +60,12 @@ class MappingWing:
                  motion: observe.Motion, pulse: pulse_lib.Pulse,
                  heard: events.Events, hands: act.Hands,
                  clock: Callable[[], float], ask: Ask,
-                 prepare: Prepare = act.prepare) -> None:
+                 prepare: Prepare = act.prepare,
+                 sources: sources_lib.Sources | None = None,
+                 logs: logs_lib.Logs | None = None) -> None:
         self.policy = policy
+        self.sources = sources
+        self._logs = logs
         self._journal = journal
         self._rows = rows
         self._observer = observer
@@ -80,6 +86,7 @@ class MappingWing:
         self._serving: set[str] = set()
         self._started: dict[str, model.Process] = {}
         self._unread: dict[str, tuple[float, bool]] = {}
+        self._reading_s: dict[str, float] = {}
         self._turns = turns.Turns(policy.heals_max, self._touch)
         heard.lost = self._doubt
 
@@ -100,11 +107,17 @@ class MappingWing:
                      'mapped volumes')
         engine.every(lambda: pulse_lib.TICK_S, self._sample,
                      'pulse of mapped volumes')
+        if self.sources is not None:
+            self.sources.start(engine, self._touch)
+        if self._logs is not None:
+            self._logs.start(engine)
 
     def stop(self) -> None:
         """Give back what is open."""
         self._heard.close()
         self._pulse.close()
+        if self.sources is not None:
+            self.sources.stop()
 
     def look(self, key: str) -> model.Verdict:
         """See one volume and decide."""
@@ -133,6 +146,7 @@ class MappingWing:
     def act(self, key: str, action: model.Action) -> verdict.Outcome:
         """See ``loop.Wing``."""
         if isinstance(action, model.Prove):
+            self._reading_s[key] = self._clock()
             return self._hands.do(action, lambda: self._see(
                 key, fresh=False), lambda _: None)
         self._serving.add(key)
@@ -143,8 +157,9 @@ class MappingWing:
     def after(self, key: str, action: model.Action,
               outcome: verdict.Outcome) -> model.Memory:
         """See ``loop.Wing``."""
-        now_s = self._clock()
+        now_s, begun_s = self._clock(), None
         if isinstance(action, model.Prove):
+            begun_s = self._reading_s.pop(key, None)
             if outcome.error is not None:
                 self._unread[key] = (now_s,
                                      outcome.detail == learn.UNSENT)
@@ -152,7 +167,7 @@ class MappingWing:
             self._serving.discard(key)
         memory = learn.learn(
             self._memory(key), action, outcome, now_s, self.policy,
-            self._started.pop(key, None))
+            self._started.pop(key, None), begun_s)
         self._memories[key] = memory
         return memory
 
@@ -190,7 +205,9 @@ class MappingWing:
                          self._heard.link_dead_s.get(look.device.name)),
             answer=self._answer(key, look.server),
             unread_s=unread_s, unsent=unsent,
-            paused=engine.paused if engine is not None else None)
+            paused=engine.paused if engine is not None else None,
+            elsewhere=(None if self.sources is None
+                       else self.sources.elsewhere(key)))
 
     def _answer(self, key: str,
                 server: model.Running | None) -> model.Answer | None:
@@ -330,9 +347,12 @@ class MappingWing:
     def about(self) -> dict[str, Any]:
         """Whether deaths are heard of, for status."""
         return {'mappings': {'count': len(self._seen),
-                             'deaf': self._heard.problem}}
+                             'deaf': self._heard.problem},
+                'sources': {} if self.sources is None
+                else self.sources.about()}
 
     def describe(self, key: str, found: Any) -> dict[str, Any]:
         """One volume, for status."""
-        return telling.describe(self._seen.get(key),
-                                found.memory or model.Memory())
+        return telling.describe(
+            self._seen.get(key), found.memory or model.Memory(),
+            None if self.sources is None else self.sources.doubt(key))

@@ -20,12 +20,15 @@ gives the same ones for the same ones.
 """
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import enum
+import hashlib
+import re
 from typing import ClassVar
 
 from os_brick_healer import exception
+from os_brick_healer.nbd import parse
 
 #: What names the volume's data, in the mounter's own words; strings only.
 Source = Mapping[str, str]
@@ -34,6 +37,11 @@ Source = Mapping[str, str]
 ROOT_SOCKETS = '/run/os-brick-healer-servers'
 SOURCE_KEYS_MAX = 32
 WORD_CHARACTERS_MAX = 1024
+#: A volume's id that is also the cookie of its device: a uuid, or what
+#: somebody else chose. It is part of the names of files.
+_KEY = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,127}')
+#: Longer ids are shortened where the path of a socket must be short.
+_KEY_IN_PATH_MAX = 36
 
 
 class Style(enum.Enum):
@@ -67,7 +75,7 @@ class Abilities:
 class Order:
     """One volume that is to be served.
 
-    :ivar volume: its id, a uuid; also the cookie of its device.
+    :ivar volume: its id; also the cookie of its device.
     :ivar source: as :meth:`Mounter.normalize` gave it.
     :ivar socket: where a process of style SOCKET listens.
     :ivar device: the kernel name of its device; None: it has none yet.
@@ -112,13 +120,55 @@ class Question:
     as_root: bool = False
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What the command line of a process says that it serves.
+
+    :ivar volume: the cookie of its device.
+    :ivar source: the words that name the data, and the way to it; not
+        checked yet.
+    :ivar device: the kernel name of its device; None: it does not say.
+    :ivar lacks: why no other process could be started with these words:
+        one of them is a secret, for example; empty: one could.
+    """
+
+    volume: str
+    source: Source
+    device: str | None = None
+    lacks: str = ''
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A client that the storage lets nobody pass by.
+
+    :ivar client: its name, as the storage gives it to one client only.
+    :ivar address: where it is, in the storage's words.
+    :ivar claim: what it holds by, in the storage's words.
+    """
+
+    client: str
+    address: str
+    claim: str
+
+    def __str__(self) -> str:
+        return f'{self.client} ({self.address})'
+
+
 class Mounter(abc.ABC):
-    """One kind of server. Without state: every method is a function."""
+    """One kind of server. Without state: every method is a function.
+
+    :cvar names: the words of a source that name the data itself, and not
+        the way to it; empty: what others have mapped cannot be adopted.
+    """
 
     abilities: ClassVar[Abilities]
     style: ClassVar[Style]
     #: The command's name as /proc/PID/cmdline shows it.
     program: ClassVar[str]
+    names: ClassVar[tuple[str, ...]] = ()
+    #: The command that asks the storage; '': it is not asked.
+    tool: ClassVar[str] = ''
 
     @abc.abstractmethod
     def normalize(self, given: Mapping[str, object]) -> Source:
@@ -139,6 +189,32 @@ class Mounter(abc.ABC):
         """Words of the process's arguments that together no process of
         another volume has. Not empty."""
 
+    def claim(self, argv: Sequence[str]) -> Claim | None:
+        """What a process of this program serves, whoever started it.
+
+        None: its command line does not tell. By that a process that
+        somebody else has started is known, watched, and killed when it
+        hangs: what is not sure is not said.
+        """
+        del argv
+        return None
+
+    def same_data(self, one: Source, other: Source) -> bool:
+        """Whether two sources name the same data."""
+        return bool(self.names) and all(
+            one.get(name) == other.get(name) for name in self.names)
+
+    def serves(self, order: Order, argv: Sequence[str]) -> bool:
+        """Whether a process serves a volume: one that was started for it,
+        or one that says so by its cookie and its data."""
+        if parse.carries(argv, self.program, self.marks(order)):
+            return True
+        if self.program not in parse.programs(argv):
+            return False
+        said = self.claim(argv)
+        return (said is not None and said.volume == order.volume
+                and self.same_data(said.source, order.source))
+
     def export(self, order: Order) -> str:
         """The export's name in NBD's handshake (style SOCKET)."""
         del order
@@ -157,10 +233,45 @@ class Mounter(abc.ABC):
         return ()
 
     def is_gone(self, order: Order, words: str) -> bool:
-        """Whether the last words of a server that ended say that the data
-        itself is not there: then it is not tried again and again."""
+        """Whether the last words of a server that ended, or of the command
+        of :meth:`ask_data`, say that the data itself is not there: then it
+        is not tried again and again."""
         del order, words
         return False
+
+    def ask_data(self, order: Order) -> tuple[str, ...]:
+        """The command of :attr:`tool` that fails if the data is not there;
+        empty: a server itself says so. It is asked when one has ended."""
+        del order
+        return ()
+
+    # Fencing (abilities.can_fence) ------------------
+
+    def client(self, line: str) -> str | None:
+        """The name of the storage's client that a server is, if it says so
+        in this line of its log."""
+        del line
+        return None
+
+    def ask_holders(self, order: Order) -> tuple[str, ...]:
+        """The command of :attr:`tool` that lists who holds the data; empty:
+        nobody can hold it."""
+        del order
+        return ()
+
+    def holders(self, listed: str) -> tuple[Holder, ...]:
+        """Who holds the data, from what that command printed.
+
+        :raises ValueError: it is not understood.
+        """
+        del listed
+        return ()
+
+    def shut_out(self, order: Order, holder: Holder) -> tuple[str, ...]:
+        """The command of :attr:`tool` that ends this hold, and keeps this
+        client from ever writing again; it fails if another holds by now."""
+        del order, holder
+        raise NotImplementedError
 
 
 def words(given: Mapping[str, object], *, required: tuple[str, ...],
@@ -200,6 +311,19 @@ def path(value: str, name: str) -> str:
     return value
 
 
+def is_key(text: object) -> bool:
+    """Whether a text can be a volume's id, and its device's cookie."""
+    return isinstance(text, str) and _KEY.fullmatch(text) is not None
+
+
+def in_path(volume: str) -> str:
+    """A volume's id as the path of its socket has it, which must be short.
+    """
+    if len(volume) <= _KEY_IN_PATH_MAX:
+        return volume
+    return hashlib.sha256(volume.encode()).hexdigest()[:_KEY_IN_PATH_MAX]
+
+
 def root_socket(volume: str, suffix: str) -> str:
     """A socket of a volume's server that runs as root."""
-    return f'{ROOT_SOCKETS}/{volume}.{suffix}'
+    return f'{ROOT_SOCKETS}/{in_path(volume)}.{suffix}'

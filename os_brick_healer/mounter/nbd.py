@@ -19,7 +19,7 @@ Told to end, nbdkit answers what it is sent from then on with ESHUTDOWN, and
 the kernel makes an I/O error of that. So it is started without ears for it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from os_brick_healer import exception
 from os_brick_healer.mounter import base
@@ -34,6 +34,7 @@ class NbdMounter(base.Mounter):
                                detects_hang=True)
     style = base.Style.SOCKET
     program = 'nbdkit'
+    names = ('file',)
 
     def normalize(self, given: Mapping[str, object]) -> base.Source:
         """See :class:`base.Mounter`."""
@@ -59,3 +60,17 @@ class NbdMounter(base.Mounter):
         """See :class:`base.Mounter`."""
         return (order.source['file'] in words
                 and 'No such file or directory' in words)
+
+    def claim(self, argv: Sequence[str]) -> base.Claim | None:
+        """See :class:`base.Mounter`. The socket has the volume's name."""
+        words = list(argv)
+        if words.count('--unix') != 1 or words[-1] == '--unix':
+            return None
+        place = words[words.index('--unix') + 1]
+        files = [w for w in words if w.startswith('file=')]
+        volume = place.rpartition('/')[2].removesuffix('.sock')
+        if len(files) != 1 or 'file' not in words or not base.is_key(volume):
+            return None
+        readonly = {'readonly': 'true'} if '--readonly' in words else {}
+        return base.Claim(volume=volume, source={
+            'file': files[0].removeprefix('file='), **readonly})

@@ -17,22 +17,39 @@ foreground, so that the process that serves is the one that was started.
 
 ``--try-netlink``: without it the death of the process destroys the device.
 ``--io-timeout 0``: with another one slow storage is cut off and its requests
-fail.
+fail. It is said to ``map`` alone: ``attach`` would take the short timer of
+requests from the device that is about to come back.
+
+An image with the feature exclusive-lock belongs to the client that wrote to
+it last. When that is killed, the next one waits until the cluster has
+forgotten it, some 30 s. ``rbd lock rm`` ends the hold of one client, named by
+the number that the monitors gave it, and has its address blocklisted. The
+number is what rbd-nbd itself said in its log when it was let in
+(``--debug-monc 5``).
 
 The secret is in a keyring that is named, and is never an argument. Only
 files below /etc/ceph are named, which root alone writes: a configuration of
 Ceph can make its client write files.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+import json
 import re
 
 from os_brick_healer import exception
-from os_brick_healer.mounter import base
+from os_brick_healer.mounter import base, rbd_words
 
 _CONFIG = '/etc/ceph/'
 _PLAIN = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.:+-]{0,127}')
 _MONITORS = re.compile(r'[A-Za-z0-9_.:,\[\]/-]{1,1000}')
+_CLIENT = re.compile(
+    r'monclient: authenticate success, global_id ([0-9]{1,20})')
+_GONE = re.compile(
+    r'error (?:opening (?:image|pool)|setting snapshot context)[^;]{0,300}'
+    r'\(2\) No such file or directory')
+_LOCKER = re.compile(r'client\.[0-9]{1,20}')
+#: How librbd calls the lock of the feature; others are somebody's own.
+_CLAIM = re.compile(r'auto [0-9]{1,20}')
 _OPTIONAL = ('namespace', 'snapshot', 'user', 'conf', 'keyring', 'monitors',
              'readonly', 'exclusive')
 
@@ -45,10 +62,12 @@ class RbdNbdMounter(base.Mounter):
     ``exclusive`` (each ``true``).
     """
 
-    abilities = base.Abilities(transparent=True, can_fence=False,
+    abilities = base.Abilities(transparent=True, can_fence=True,
                                detects_hang=True)
     style = base.Style.ITSELF
     program = 'rbd-nbd'
+    names = ('pool', 'namespace', 'image', 'snapshot')
+    tool = 'rbd'
 
     def normalize(self, given: Mapping[str, object]) -> base.Source:
         """See :class:`base.Mounter`."""
@@ -72,27 +91,26 @@ class RbdNbdMounter(base.Mounter):
     def server(self, order: base.Order) -> base.Server:
         """See :class:`base.Mounter`."""
         source = order.source
-        verb = ('map',) if order.device is None else (
+        verb = ('map', '--io-timeout', '0') if order.device is None else (
             'attach', '--device', f'/dev/{order.device}')
-        options = [
-            '--try-netlink', '--io-timeout', '0', '--reattach-timeout',
-            str(order.reattach_s), '--cookie', order.volume]
+        options = ['--try-netlink', '--reattach-timeout',
+                   str(order.reattach_s), '--cookie', order.volume]
         if 'exclusive' in source:
             options.append('--exclusive')
         if 'readonly' in source or 'snapshot' in source:
             options.append('--read-only')
-        for name, option in (('user', '--id'), ('conf', '--conf'),
-                             ('keyring', '--keyring'),
-                             ('monitors', '--mon-host')):
-            if name in source:
-                options += [option, source[name]]
         return base.Server(as_root=True, argv=(
-            self.program, *verb, '--foreground', *options,
-            '--admin-socket', _admin(order), spec(source)))
+            self.program, *verb, '--foreground', *options, *_access(source),
+            '--admin-socket', _admin(order), '--log-to-stderr=true',
+            '--debug-monc=5/10', spec(source)))
 
     def marks(self, order: base.Order) -> tuple[str, ...]:
         """See :class:`base.Mounter`."""
         return ('--cookie', order.volume, '--admin-socket', _admin(order))
+
+    def claim(self, argv: Sequence[str]) -> base.Claim | None:
+        """See :class:`base.Mounter`."""
+        return rbd_words.claim(argv)
 
     def question(self, order: base.Order) -> base.Question:
         """See :class:`base.Mounter`. Ceph's admin socket answers as long as
@@ -107,8 +125,40 @@ class RbdNbdMounter(base.Mounter):
     def is_gone(self, order: base.Order, words: str) -> bool:
         """See :class:`base.Mounter`."""
         del order
-        return ('error opening image' in words
-                and '(2) No such file or directory' in words)
+        return _GONE.search(words) is not None
+
+    def ask_data(self, order: base.Order) -> tuple[str, ...]:
+        """See :class:`base.Mounter`. rbd-nbd ends without a word when there
+        is no such image."""
+        return (self.tool, 'info', '--format', 'json',
+                *_access(order.source), spec(order.source))
+
+    def client(self, line: str) -> str | None:
+        """See :class:`base.Mounter`."""
+        found = _CLIENT.search(line)
+        return None if found is None else f'client.{found[1]}'
+
+    def ask_holders(self, order: base.Order) -> tuple[str, ...]:
+        """See :class:`base.Mounter`."""
+        source = order.source
+        if 'readonly' in source or 'snapshot' in source:
+            return ()
+        return (self.tool, 'lock', 'ls', '--format', 'json',
+                *_access(source), spec(source))
+
+    def holders(self, listed: str) -> tuple[base.Holder, ...]:
+        """See :class:`base.Mounter`."""
+        told = json.loads(listed)
+        if not isinstance(told, list):
+            raise ValueError(f'{told!r:.200} is no list')
+        every = [_holder(lock) for lock in told]
+        return tuple(one for one in every if one is not None)
+
+    def shut_out(self, order: base.Order,
+                 holder: base.Holder) -> tuple[str, ...]:
+        """See :class:`base.Mounter`."""
+        return (self.tool, 'lock', 'rm', *_access(order.source),
+                spec(order.source), holder.claim, holder.client)
 
 
 def spec(source: base.Source) -> str:
@@ -116,6 +166,33 @@ def spec(source: base.Source) -> str:
     parts = [source['pool'], source.get('namespace', ''), source['image']]
     name = '/'.join(part for part in parts if part)
     return name + (f'@{source["snapshot"]}' if 'snapshot' in source else '')
+
+
+def _holder(lock: object) -> base.Holder | None:
+    """A lock as ``rbd lock ls`` lists it; None: it is not the feature's.
+
+    :raises ValueError: it is none.
+    """
+    if not isinstance(lock, dict):
+        raise ValueError(f'{lock!r:.200} is no lock')
+    claim, client, address = (
+        lock.get(name) for name in ('id', 'locker', 'address'))
+    if not (isinstance(claim, str) and isinstance(client, str)
+            and isinstance(address, str)):
+        raise ValueError(f'{lock!r:.200} is no lock')
+    if _CLAIM.fullmatch(claim) is None:
+        return None
+    if _LOCKER.fullmatch(client) is None:
+        raise ValueError(f'{client!r:.200} is no client')
+    return base.Holder(client=client, address=address, claim=claim)
+
+
+def _access(source: base.Source) -> tuple[str, ...]:
+    """How the cluster is found, and as whom; the secret is in a file."""
+    return tuple(word for name, option in (
+        ('user', '--id'), ('conf', '--conf'), ('keyring', '--keyring'),
+        ('monitors', '--mon-host')) if name in source
+        for word in (option, source[name]))
 
 
 def _admin(order: base.Order) -> str:

@@ -15,12 +15,12 @@ A function gives its argument back (normalised) or raises NotOurs: what does
 not look like the thing it names is refused before anything is touched.
 """
 
-import contextlib
 import ipaddress
 import re
 import uuid
 
 from os_brick_healer import exception
+from os_brick_healer.mounter import base
 
 TRANSPORTS = ('tcp', 'rdma')
 #: Attributes of a controller that may be tuned, with their bounds (seconds).
@@ -171,11 +171,9 @@ def nbd(value: object) -> str:
 
 
 def volume(value: object) -> str:
-    """A volume's id, a uuid in lower case: also its device's cookie."""
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            if str(uuid.UUID(value)) == value:
-                return value
+    """A volume's id, one plain word: also its device's cookie."""
+    if base.is_key(value):
+        return str(value)
     raise exception.NotOurs(
         f'cannot accept {_shown(value)}: not a volume id')
 
@@ -197,7 +195,7 @@ def start(value: object) -> str:
 
 def socket_of(value: object, owner: str) -> str:
     """Where the server of a volume listens: a path that names it."""
-    name = f'/{owner}.sock'
+    name = f'/{base.in_path(owner)}.sock'
     if (not isinstance(value, str) or not value.startswith('/')
             or not value.endswith(name) or not value.isprintable()
             or '/../' in value or len(value) > SOCKET_BYTES_MAX

@@ -49,12 +49,15 @@ Runner = Callable[[Sequence[str], float], Result]
 
 
 def run(argv: Sequence[str], timeout_s: float,
-        path: str = privileged.SEARCH_PATH) -> Result:
+        path: str = privileged.SEARCH_PATH,
+        programs: frozenset[str] = PROGRAMS) -> Result:
     """Run one of our programs.
 
     :param path: where it is looked for; only tests give another one.
+    :param programs: a mounter has a tool of its own.
     :raises CommandError: it is not installed, or the deadline passed.
     """
+    assert argv[0] in programs, argv[0]
     process = _start(argv, path)
     try:
         out, err = process.communicate(timeout=timeout_s)
@@ -67,7 +70,6 @@ def run(argv: Sequence[str], timeout_s: float,
 
 
 def _start(argv: Sequence[str], path: str) -> subprocess.Popen[str]:
-    assert argv[0] in PROGRAMS, argv[0]
     program = shutil.which(argv[0], path=path)
     if program is None:
         raise exception.CommandError(

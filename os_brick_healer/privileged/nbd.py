@@ -15,7 +15,15 @@ import os
 
 from os_brick_healer import exception, privileged
 from os_brick_healer.mounter import asking
-from os_brick_healer.privileged import blocks, check, handing, serving, tree
+from os_brick_healer.privileged import (
+    blocks,
+    check,
+    fencing,
+    handing,
+    serverlog,
+    serving,
+    tree,
+)
 from os_brick_healer.privileged import unit as units
 
 
@@ -71,9 +79,26 @@ def answers(*, mounter: str, volume: str, source: dict[str, str],
 
 
 @privileged.entrypoint
+def fence(*, mounter: str, volume: str, source: dict[str, str], socket: str,
+          timeout_s: float) -> str:
+    """Shut out who died and holds a volume's data: a sentence, or ''."""
+    return fencing.fence(
+        tree.Tree(), serving.job(mounter, volume, source, socket),
+        check.timeout(timeout_s))
+
+
+@privileged.entrypoint
+def missing(*, mounter: str, volume: str, source: dict[str, str],
+            socket: str, timeout_s: float) -> str:
+    """What the storage says of data that cannot be opened; '': it can."""
+    return fencing.missing(serving.job(mounter, volume, source, socket),
+                           check.timeout(timeout_s))
+
+
+@privileged.entrypoint
 def last_words(*, volume: str) -> str:
     """What the servers of a volume said last."""
-    return serving.last_words(volume)
+    return serverlog.last_words(volume)
 
 
 @privileged.entrypoint

@@ -33,15 +33,11 @@ import time
 from os_brick_healer import exception, privileged
 from os_brick_healer.mounter import base
 from os_brick_healer.nbd import parse
-from os_brick_healer.privileged import check, command, unit
+from os_brick_healer.privileged import check, command, serverlog, unit
 from os_brick_healer.sysfs import process, reader
 
 NAMESPACE = 'os_brick_healer.mounters'
-LOG_DIRECTORY = '/var/log/os-brick-healer'
 REATTACH_S_MAX = 30 * 86400
-#: A log that is longer when a server starts is set aside once.
-LOG_BYTES_MAX = 16777216
-WORDS_BYTES_MAX, WORDS_LINES = 1000, 2
 ENV = '/usr/bin/env'
 ASKED_TO_END = ('HUP', 'INT', 'QUIT', 'TERM')
 UNIT_PREFIX = 'os-brick-healer-map-'
@@ -76,13 +72,9 @@ class Job:
     mounter: base.Mounter
     order: base.Order
 
-    @property
-    def marks(self) -> tuple[str, ...]:
-        return self.mounter.marks(self.order)
-
     def of_ours(self, one: parse.Running) -> bool:
         """Whether a process serves (or is about to serve) this volume."""
-        return parse.carries(one.argv, self.mounter.program, self.marks)
+        return self.mounter.serves(self.order, one.argv)
 
 
 def job(name: object, volume: object, source: object, socket: object,
@@ -120,7 +112,7 @@ class Starter:
 
     tree: reader.Tree
     uid: int
-    log_directory: str = LOG_DIRECTORY
+    log_directory: str = serverlog.DIRECTORY
     sockets: str = base.ROOT_SOCKETS
     path: str = privileged.SEARCH_PATH
     systemd: bool = dataclasses.field(
@@ -142,11 +134,12 @@ class Starter:
             for path in wanted.mounter.obeyed(wanted.order):
                 unit.only_roots(path)
             os.makedirs(self.sockets, mode=0o700, exist_ok=True)
-        log = self._log(wanted.order.volume)
+        log = serverlog.begin(wanted.order.volume, self.log_directory)
         until_s = time.monotonic() + timeout_s
-        if self.systemd:
-            return self._by_systemd(wanted, server, argv, log, until_s)
-        return self._by_hand(wanted, server, argv, log, until_s)
+        started = self._by_systemd if self.systemd else self._by_hand
+        found = started(wanted, server, argv, log, until_s)
+        serverlog.known(log, found)
+        return found
 
     def _argv(self, server: base.Server) -> list[str]:
         program = shutil.which(server.argv[0], path=self.path)
@@ -158,14 +151,6 @@ class Starter:
         # handler the program installs (env(1) of coreutils 8.31).
         ears = [ENV, f'--block-signal={",".join(ASKED_TO_END)}', '--']
         return [*(ears if server.deaf else ()), program, *server.argv[1:]]
-
-    def _log(self, volume: str) -> str:
-        os.makedirs(self.log_directory, mode=0o750, exist_ok=True)
-        path = os.path.join(self.log_directory, f'{volume}.log')
-        with contextlib.suppress(FileNotFoundError):
-            if os.stat(path).st_size > LOG_BYTES_MAX:
-                os.replace(path, f'{path}.old')
-        return path
 
     def _identity(self, server: base.Server) -> tuple[int, int]:
         if server.as_root or self.uid == 0:
@@ -224,20 +209,6 @@ class Starter:
         raise exception.CommandError(
             f'cannot start a server: unit {name} has no process of '
             f'{server.argv[0]}', hint=f'see {log}')
-
-
-def last_words(volume: object, directory: str = LOG_DIRECTORY) -> str:
-    """The end of what a volume's servers said, on one line."""
-    path = os.path.join(directory, f'{check.volume(volume)}.log')
-    try:
-        with open(path, 'rb') as log:
-            log.seek(0, os.SEEK_END)
-            log.seek(max(0, log.tell() - WORDS_BYTES_MAX))
-            data = log.read()
-    except OSError:
-        return ''
-    lines = data.decode('utf-8', 'backslashreplace').splitlines()
-    return '; '.join(line.strip() for line in lines[-WORDS_LINES:])
 
 
 def unit_argv(unit: str, uid: int, gid: int, log: str,

@@ -176,7 +176,8 @@ def _truth(case: case_lib.Case) -> model.Verdict | None:
     """Without the provisioner's clear word nothing else is done."""
     array, seen = case.seen.array, case.seen
     assert array is not None
-    phase = Phase.HELD if array.degraded else Phase.HEALTHY
+    well = not array.degraded and _dead(case) is None
+    phase = Phase.HEALTHY if well else Phase.HELD
     if seen.volume is None:
         why = seen.provisioner_error or 'it does not name this volume'
         return _say(case, phase, f'the provisioner is of no help ({why}): '
@@ -263,6 +264,11 @@ def _sick(case: case_lib.Case) -> model.Verdict | None:
     return None
 
 
+def _dead(case: case_lib.Case) -> case_lib.Leg | None:
+    """A leg that MD still counts on."""
+    return next((x for x in case.members if x.dead_s is not None), None)
+
+
 def _healthy(case: case_lib.Case) -> model.Verdict:
     array = case.seen.array
     assert array is not None
@@ -273,6 +279,13 @@ def _healthy(case: case_lib.Case) -> model.Verdict:
         return _say(case, Phase.DEGRADED,
                     f'{array.name} runs on {count} of {array.raid_disks} '
                     f'legs and waits for {waiting}', law=None,
+                    look_again_s=1.0)
+    dead = _dead(case)
+    if dead is not None:
+        return _say(case, Phase.DEGRADED,
+                    f'{dead.name} of {array.name} has no live path; it comes '
+                    f'back, or is given up once another leg in sync is '
+                    f'proven to answer', law=flow.LAW_LAST_LEG,
                     look_again_s=1.0)
     return _say(case, Phase.HEALTHY,
                 f'all {count} legs of {array.name} are in sync', law=None,

@@ -12,10 +12,14 @@
 """What the replica wing is given: hands and a prober."""
 
 from collections.abc import Callable, Iterable, Mapping
+import dataclasses
 from typing import Any, Protocol
 
 from os_brick_healer.engine import verdict
 from os_brick_healer.replica import model, probe
+
+#: An answer may wait so long (seconds) for the turn of who asked.
+LATE_S = 30.0
 
 
 class Hands(Protocol):
@@ -36,13 +40,27 @@ class Prober(Protocol):
 
 
 class Results(Mapping[model.Portal, probe.Result]):
-    """The prober's results as the observer wants them."""
+    """The prober's results as the observer wants them, for one volume.
 
-    def __init__(self, prober: Prober) -> None:
+    What has answered since the volume asked is as good as new, however late
+    it is looked at: with many in trouble at once it is this agent that makes
+    it wait, and otherwise it would never hear an answer. The hands probe
+    again before they give anything up.
+
+    :param asked_ago_s: since when it has been waiting; below zero: it did
+        not ask.
+    """
+
+    def __init__(self, prober: Prober, asked_ago_s: float) -> None:
         self._prober = prober
+        self._late_s = min(asked_ago_s, LATE_S)
 
     def __getitem__(self, portal: model.Portal) -> probe.Result:
-        return self._prober.result(portal)
+        found = self._prober.result(portal)
+        if (found.answers and found.age_s is not None
+                and found.age_s <= self._late_s):
+            return dataclasses.replace(found, age_s=0.0)
+        return found
 
     def __iter__(self) -> Any:
         return iter(())
@@ -51,4 +69,4 @@ class Results(Mapping[model.Portal, probe.Result]):
         return 0
 
     def get(self, portal: Any, _default: Any = None) -> Any:
-        return self._prober.result(portal)
+        return self[portal]

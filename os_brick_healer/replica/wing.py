@@ -13,6 +13,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 import dataclasses
+import math
 import threading
 from typing import Any
 
@@ -66,7 +67,7 @@ class ReplicaWing:
         self._observer = observer
         self._pulse = pulse
         self._prober = prober
-        self._results = given.Results(prober)
+        self._asked_s: dict[str, float] = {}
         self._hands = hands
         self._journal = journal
         self._clock = clock
@@ -190,9 +191,11 @@ class ReplicaWing:
              heard_s: float | None) -> model.Seen:
         engine = self._engine
         memory = self._memories.get(key, model.Memory())
+        results = given.Results(self._prober, self._clock()
+                                - self._asked_s.get(key, math.inf))
         with self._lock:
             found = self._observer.look(
-                base.VolumeId(key), volume, memory.array_uuid, self._results,
+                base.VolumeId(key), volume, memory.array_uuid, results,
                 recall.former(memory, volume))
         now_s = self._clock()
         newer = (heard_s is not None and self._truth.heard_s is not None
@@ -205,7 +208,7 @@ class ReplicaWing:
             namespaces=found.namespaces, paths=found.paths,
             peers_hold=doubt.peers(volume, self._host),
             foreign=found.foreign, answers=doubt.answers(
-                volume, self._results, observe.PROBE_FRESH_S),
+                volume, results, observe.PROBE_FRESH_S),
             shared=found.sharing, former=found.former,
             endangered=self._endangered(found),
             paused=engine.paused if engine is not None else None)
@@ -265,7 +268,10 @@ class ReplicaWing:
         for portal in wanted:
             self._portal_keys.setdefault(portal, set()).add(seen.key)
         if wanted:
+            self._asked_s[seen.key] = seen.now_s
             self._prober.ask(wanted)
+        elif again_s == math.inf:
+            self._asked_s.pop(seen.key, None)
         return min(found.look_again_s, again_s)
 
     # The host as a whole -----------
@@ -371,6 +377,7 @@ class ReplicaWing:
         self._pulse.forget(base.VolumeId(key))
         self._seen.pop(key, None)
         self._memories.pop(key, None)
+        self._asked_s.pop(key, None)
         self._truth.forget(base.VolumeId(key), self._journal)
         for keys in (*self._portal_keys.values(),
                      *self._device_keys.values()):

@@ -28,6 +28,7 @@ one: no kernel, and no privilege, is needed for that.
 import abc
 from collections.abc import Iterator, Mapping
 import contextlib
+import dataclasses
 import os
 import pathlib
 import re
@@ -155,6 +156,34 @@ class MounterConformance(_TestCase):
         self.assertFalse(parse.carries(argv, self.mounter.program,
                                        self.mounter.marks(mine)))
 
+    def test_its_own_process_serves_and_anothers_does_not(self) -> None:
+        """Also where a command line is taken at its word."""
+        source = self.make_source('shared')
+        mine, other = self.order(VOLUME, source), self.order(OTHER, source)
+        for order in (mine, dataclasses.replace(mine, device=None)):
+            argv = self.mounter.server(order).argv
+            self.assertTrue(self.mounter.serves(order, argv))
+            self.assertFalse(self.mounter.serves(other, argv))
+            self.assertFalse(self.mounter.serves(
+                order, ('sleep', *argv[1:])))
+
+    def test_what_a_command_line_claims_is_what_was_ordered(self) -> None:
+        """Or nothing: what is not sure is not said."""
+        order = self.order()
+        argv = self.mounter.server(order).argv
+        said = self.mounter.claim(argv)
+        if said is None:
+            self.skipTest('what others have mapped cannot be adopted')
+        self.assertEqual(VOLUME, said.volume)
+        self.assertIn(said.device, (None, order.device))
+        self.assertTrue(self.mounter.same_data(said.source, order.source))
+        self.assertEqual('', said.lacks)
+        self.assertEqual(dict(order.source),
+                         dict(self.mounter.normalize(said.source)))
+        for cut in range(1, len(argv)):
+            self.mounter.claim(argv[:cut])
+            self.mounter.claim(argv[:1] + argv[cut:])
+
     def test_no_secret_is_in_the_command(self) -> None:
         """Everybody on the host can read command lines."""
         words = ' '.join(self.mounter.server(self.order()).argv)
@@ -168,6 +197,29 @@ class MounterConformance(_TestCase):
         order = self.order()
         for words in ('', 'no', '\udcff' * 10, 'x' * 100000):
             self.assertIs(False, self.mounter.is_gone(order, words))
+
+    # Fencing ------------------
+
+    def test_who_can_fence_says_how(self) -> None:
+        """Commands of one tool, without secrets; nobody is made up."""
+        can = self.mounter.abilities.can_fence
+        order = self.order()
+        question = self.mounter.ask_holders(order)
+        self.assertEqual(can, bool(question))
+        self.assertEqual(can, bool(self.mounter.tool))
+        if not can:
+            return
+        holder = base.Holder(client='client.1', address='192.0.2.1:0/1',
+                             claim='auto 1')
+        for argv in (question, self.mounter.shut_out(order, holder)):
+            self.assertEqual(self.mounter.tool, argv[0])
+            self.assertIsNotNone(_PROGRAM.fullmatch(argv[0]))
+            for secret in self.secrets:
+                self.assertNotIn(secret, ' '.join(argv))
+        for line in ('', 'no', '\udcff' * 10, 'x' * 100000):
+            self.assertIsNone(self.mounter.client(line))
+        for listed in ('', 'no', '\udcff' * 10, '[7]'):
+            self.assertRaises(ValueError, self.mounter.holders, listed)
 
     # A real process ------------------
 

@@ -28,11 +28,13 @@ import os
 import sys
 import threading
 import time
+from typing import Any
 
 from os_brick_healer.tests.simulation import bugs, crew, families, frozen
 from os_brick_healer.tests.simulation import plan as plan_lib
 from os_brick_healer.tests.simulation import run as run_lib
 from os_brick_healer.tests.simulation import shrink as shrink_lib
+from os_brick_healer.tests.simulation.mapping import gate as mapping
 
 MODULE = 'os_brick_healer.tests.simulation'
 #: The seeds of ``make sim``: some of each family, the same each time.
@@ -52,7 +54,9 @@ def _replay(plan: plan_lib.Plan) -> run_lib.Report:
     return dataclasses.replace(run_lib.play(plan), story=())
 
 
-def _play(seed: str) -> run_lib.Report:
+def _play(seed: str) -> Any:
+    if mapping.is_mine(seed):
+        return mapping.play(seed)
     return _replay(plan_lib.make(seed))
 
 
@@ -107,6 +111,7 @@ def _sim(args: argparse.Namespace) -> int:
     _all(map(plan_lib.make, CLOUD), total, 'a host of 10 volumes', args.jobs)
     results = list(_tell(crew.share(
         bugs.catch_again, [b.name for b in bugs.BUGS], args.jobs)))
+    results += mapping.sim(total.add, args.jobs)
     caught = sum(r.caught is not None for r in results)
     _say(f'faults injected: {total.faults}')
     _say(f'laws broken: {total.broken}')
@@ -127,7 +132,7 @@ def _soak(args: argparse.Namespace) -> int:
     begun_s, total = time.monotonic(), Sum()
     base = args.base if args.base is not None else f'{time.time_ns():x}'
     kinds = [args.family] if args.family else [
-        f for f in families.FAMILIES if f != 'cloud']
+        *(f for f in families.FAMILIES if f != 'cloud'), *mapping.kinds()]
 
     def _seeds() -> Iterator[str]:
         # The pool reads ahead: no more than it can finish soon.

@@ -42,10 +42,12 @@ HOST = provisioner_base.HostIdentity(
 
 #: Words of others in the pages for operators: kernel, nova, mdadm, vendor.
 OTHERS = frozenset((
-    'admin_timeout', 'cert_file', 'connect_volume', 'ctrl_loss_tmo',
-    'delete_controller', 'exec_dirs', 'extend_volume', 'fast_io_fail_tmo',
-    'filters_path', 'io_timeout', 'in_sync', 'knows_hosts', 'lock_path',
-    'prov_ip', 'prov_port', 'reset_controller', 'set_feature',
+    'admin_timeout', 'auth_type', 'auth_url', 'cert_file',
+    'connection_info', 'connect_volume', 'ctrl_loss_tmo',
+    'delete_controller', 'driver_volume_type', 'exec_dirs',
+    'extend_volume', 'fast_io_fail_tmo', 'filters_path', 'io_timeout',
+    'in_sync', 'knows_hosts', 'lock_path', 'max_part', 'nbds_max', 'prov_ip',
+    'prov_port', 'reset_controller', 'set_feature',
     'speed_limit_max', 'speed_limit_min', 'sync_speed_max',
     'sync_speed_min'))
 #: Settings of other services that our files may show: section -> names.

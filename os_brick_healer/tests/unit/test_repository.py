@@ -76,7 +76,8 @@ LONG_FUNCTIONS: dict[str, str] = {
 
 #: Libraries that one file of the package may import, so that what they do,
 #: and how they fail, is translated in one place.
-ONE_OWNER = ('os_brick', 'requests', 'sqlite3', 'stevedore')
+ONE_OWNER = ('keystoneauth1', 'os_brick', 'requests', 'sqlite3',
+             'stevedore')
 
 UNFINISHED = re.compile(r'\b(TODO|FIXME|XXX)\b')
 SOMEBODYS_HOME = re.compile(r'/(home|Users)/\w')

@@ -108,6 +108,20 @@ class StatusTest(base.TestCase):
                      'ERROR: no answer', 'No volume that could be'):
             self.assertIn(said, text)
 
+    def test_sources_of_attachments_are_told_with_what_they_lack(
+            self) -> None:
+        shown = self.show(told(sources={
+            'cinder': {'age_s': 3.0, 'attachments': 12, 'error': None,
+                       'lacking': {'v1': 'somebody else\nhas mapped it'}},
+            'kubernetes': {'age_s': None, 'attachments': 0,
+                           'error': 'cannot', 'lacking': {}}}))
+        for line in ('attachments  cinder, 12 attachments, answered 3s ago',
+                     'NOT HEALED   v1: somebody else\\nhas mapped it',
+                     'attachments  kubernetes, ERROR: cannot'):
+            self.assertIn(line + '\n', shown)
+        doubted = self.show(told({**healing(), 'doubt': 'x says y'}))
+        self.assertIn('    but  x says y\n', doubted)
+
     def test_unknown_is_said_and_not_guessed(self) -> None:
         self.assertEqual('resync: progress unknown', render.progress(
             {'action': 'resync', 'percent': None}))
@@ -214,6 +228,12 @@ class ExitCodeTest(base.TestCase):
             self.assertEqual(1, self.code('healthy', phase))
         for phase in ('held', 'stalled', 'broken'):
             self.assertEqual(2, self.code('healthy', 'degraded', phase))
+
+    def test_a_source_in_trouble_or_with_more_is_not_healthy(self) -> None:
+        for code, one in ((0, {}), (1, {'error': 'x'}),
+                          (1, {'lacking': {'v': 'y'}})):
+            self.assertEqual(code, self.code('healthy', sources={
+                'cinder': one}))
 
     def test_a_host_that_cannot_heal_is_not_healthy(self) -> None:
         self.assertEqual(1, self.code('healthy', paused='x'))

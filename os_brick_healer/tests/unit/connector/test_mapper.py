@@ -27,6 +27,11 @@ from os_brick_healer.tests.unit.mapping import world
 SOURCE = {'file': '/srv/a.img'}
 
 
+def killed(*_args: Any) -> None:
+    """Whoever comes here is killed."""
+    raise ground_lib.Killed
+
+
 class MapperTest(base.TestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -126,6 +131,37 @@ class MapperTest(base.TestCase):
         self.map()
         self.assertNotIn(pid, self.root.servers)
         self.assertEqual(1, len(self.root.servers))
+
+    def end_in_the_middle(self) -> None:
+        """An attach that was killed when the kernel had its device."""
+        note = self.mapper.records.attach_note
+        undo = self.mapper.records.attach_undo
+        self.mapper.records.attach_note = killed  # type: ignore[assignment]
+        self.mapper.records.attach_undo = (  # type: ignore[method-assign]
+            lambda key: None)
+        self.assertRaises(ground_lib.Killed, self.map)
+        self.mapper.records.attach_note = (  # type: ignore[method-assign]
+            note)
+        self.mapper.records.attach_undo = (  # type: ignore[method-assign]
+            undo)
+        self.assertEqual('/dev/nbd3', self.mapper.path(world.KEY))
+
+    def test_an_attach_that_ended_in_the_middle_can_be_repeated(
+            self) -> None:
+        self.end_in_the_middle()
+        self.assertEqual('/dev/nbd3', self.map())
+        self.assertEqual(1, len(self.root.servers))
+        row = self.row()
+        assert row is not None
+        self.assertEqual('attached', row.state)
+
+    def test_an_attach_that_ended_in_the_middle_can_be_detached(
+            self) -> None:
+        self.end_in_the_middle()
+        self.unmap()
+        self.assertIsNone(self.row())
+        self.assertIsNone(self.mapper.path(world.KEY))
+        self.assertEqual({}, self.root.servers)
 
     def test_an_unmap_leaves_nothing(self) -> None:
         self.map()

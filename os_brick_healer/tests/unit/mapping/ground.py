@@ -78,6 +78,11 @@ class Itself(mounter_nbd.NbdMounter):
     """A mounter whose process gives the kernel its connection itself."""
 
     style = mounter_base.Style.ITSELF
+    abilities = mounter_base.Abilities(transparent=True, can_fence=True,
+                                       detects_hang=True)
+
+    def ask_data(self, order: mounter_base.Order) -> tuple[str, ...]:
+        return ('tool', order.volume)
 
 
 class Killed(BaseException):
@@ -102,6 +107,7 @@ class Root:
         self.mute = False
         self.dies: str | None = None
         self.size_bytes = world.SIZE
+        self.fenced = self.gone = ''
         self.answer = 'read'
         self.next_pid = 200
         self.left: int | None = None
@@ -134,6 +140,8 @@ class Root:
             if itself and not self.mute:
                 self.linked = pid
                 self.ground.connected('nbd3', world.KEY)
+                self.ground.write('sys/block/nbd3/size',
+                                  f'{self.size_bytes // 512}\n')
         return pid, str(pid * 7)
 
     def kill(self, *, mounter: str, volume: str, source: dict[str, str],
@@ -148,6 +156,19 @@ class Root:
         with contextlib.suppress(FileNotFoundError):
             self.ground.ended(pid)
         return True
+
+    def fence(self, *, mounter: str, volume: str, source: dict[str, str],
+              socket: str, timeout_s: float) -> str:
+        del mounter, volume, source, socket
+        assert timeout_s > 0.0
+        self._asked('fence')
+        return self.fenced
+
+    def missing(self, *, mounter: str, volume: str, source: dict[str, str],
+                socket: str, timeout_s: float) -> str:
+        del mounter, volume, source, socket, timeout_s
+        self._asked('missing')
+        return self.gone
 
     def last_words(self, *, volume: str) -> str:
         del volume

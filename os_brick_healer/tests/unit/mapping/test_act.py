@@ -220,7 +220,7 @@ class ItselfTest(HandsTest):
             self) -> None:
         outcome = self.do(self.serve)
         self.assertEqual((True, None), (outcome.changed, outcome.error))
-        self.assertEqual(['start', 'flows'], self.root.did)
+        self.assertEqual(['start', 'fence', 'flows'], self.root.did)
         self.assertEqual([model.Process(pid=200, start='1400')],
                          self.started)
 
@@ -237,6 +237,41 @@ class ItselfTest(HandsTest):
         self.root.answer = 'sent'
         self.assertIsNone(self.do(self.serve).error)
         self.assertNotIn('kill', self.root.did)
+
+    def test_who_was_shut_out_is_told(self) -> None:
+        self.root.fenced = 'client.7 was shut out'
+        self.assertEqual('process 200 serves; client.7 was shut out',
+                         self.do(self.serve).detail)
+
+    def test_a_heal_does_not_fail_when_nobody_can_be_shut_out(self) -> None:
+        self.root.refuses['fence'] = exception.CommandError('no rbd')
+        outcome = self.do(self.serve)
+        self.assertIsNone(outcome.error)
+        self.assertIn('nobody was shut out: no rbd', outcome.detail)
+
+    def test_the_storage_tells_that_data_is_gone_if_the_server_does_not(
+            self) -> None:
+        self.root.dies = 'bye'
+        self.root.gone = '/srv/a.img: No such file or directory'
+        outcome = self.do(self.serve)
+        self.assertEqual(learn.REFUSED, outcome.detail)
+        self.assertIn('No such file', str(outcome.error))
+
+    def test_a_storage_that_does_not_answer_says_nothing_about_the_data(
+            self) -> None:
+        self.root.dies = 'bye'
+        self.root.refuses['missing'] = exception.CommandError('no monitor')
+        outcome = self.do(self.serve)
+        self.assertNotEqual(learn.REFUSED, outcome.detail)
+        self.assertIn('no monitor', str(outcome.error))
+
+    def test_what_became_smaller_is_served_no_longer(self) -> None:
+        self.root.size_bytes = world.SIZE // 2
+        outcome = self.do(self.serve)
+        self.assertIn('were mapped', str(outcome.error))
+        self.assertEqual(learn.REFUSED, outcome.detail)
+        self.assertEqual({}, self.root.servers)
+        self.assertEqual([], self.started)
 
     def test_a_map_finds_the_device_by_its_cookie(self) -> None:
         self.ground.connected('nbd1', world.OTHER)

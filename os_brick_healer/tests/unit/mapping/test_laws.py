@@ -9,7 +9,7 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""The six laws of mapped volumes, one by one."""
+"""The laws of mapped volumes, one by one."""
 
 import dataclasses
 
@@ -85,6 +85,12 @@ class LawTest(base.TestCase):
 
     def test_law_3_a_volume_has_one_server(self) -> None:
         self.forbidden('law 3', SERVE, world.seen())
+
+    def test_law_8_what_another_host_has_is_not_served_here(self) -> None:
+        self.forbidden('cinder has it on b (law 8)', SERVE, world.seen(
+            server=None, elsewhere='cinder has it on b'))
+        self.assertIsNone(laws.permits(PROVE, world.seen(
+            elsewhere='cinder has it on b')))
 
     def test_law_4_nothing_is_done_beside_a_connector(self) -> None:
         for state, alive in ((AttachState.CONNECTING, True),

@@ -312,6 +312,16 @@ class LocksTest(base.TestCase):
         with one.hold('a', 0.0):
             pass
 
+    def test_what_root_has_locked_is_left_to_the_agents_user(self) -> None:
+        if os.geteuid() != 0:
+            self.skipTest('only root can give a file away')
+        run_path = self.temp_dir()
+        os.chown(run_path, 65533, 65533)
+        with locks.VolumeLocks(str(run_path)).hold('a', 0.0):
+            pass
+        for name in ('mappings', 'mappings/a.lock'):
+            self.assertEqual(65533, (run_path / name).stat().st_uid)
+
     def test_a_socket_has_a_short_path(self) -> None:
         self.assertTrue(locks.socket_path('/run/x', world.KEY).endswith(
             f'/{world.KEY}.sock'))

@@ -28,7 +28,8 @@ class RememberTest(base.TestCase):
             model.Process, pid=st.integers(1, 9), start=st.just('7')),
         lost_s=st.none() | st.floats(0, 9), tries=st.integers(0, 9),
         deaths_s=st.tuples(st.floats(0, 9)), heals=st.integers(0, 9),
-        last_error=st.none() | st.text(max_size=5)))
+        last_error=st.none() | st.text(max_size=5),
+        fenced=st.none() | st.text(max_size=5)))
     def test_what_is_written_is_read_again(self,
                                            memory: model.Memory) -> None:
         self.assertEqual(memory, remember.load(remember.dump(memory)))
@@ -89,6 +90,15 @@ class LearnTest(base.TestCase):
                 linked_s=1000.0, proven_s=None, refused=None, heals=2),
             self.learned(SERVE, server=one))
         self.assertEqual(self.memory, self.learned(SERVE))
+
+    def test_who_was_shut_out_is_remembered_until_the_next_heal(
+            self) -> None:
+        one = model.Process(pid=7, start='8')
+        self.memory = self.learned(
+            SERVE, server=one, detail=f'{one}{learn.SERVES}x was shut out')
+        self.assertEqual('x was shut out', self.memory.fenced)
+        self.assertIsNone(self.learned(
+            SERVE, server=one, detail=f'{one} serves').fenced)
 
     def test_a_proof_ends_a_row_of_failures(self) -> None:
         self.assertEqual(
@@ -157,6 +167,8 @@ class TellingTest(base.TestCase):
             'server': {'pid': 100, 'stopped': False, 'proven': True},
             'waiting': 3, 'heals': 2, 'deaths': 2, 'note': 'bad'},
             telling.describe(world.waiting(3), memory))
+        doubted = telling.describe(world.seen(), memory, 'x says y')
+        self.assertEqual('x says y', doubted['doubt'])
         dead = telling.describe(world.seen(server=None), model.Memory())
         self.assertEqual((None, 0, 0, 0),
                          (dead['server'], dead['waiting'], dead['heals'],

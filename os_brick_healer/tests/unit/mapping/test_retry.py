@@ -9,7 +9,7 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""After a kill that failed."""
+"""After a kill that failed, and after a heal that shut nobody out."""
 
 import dataclasses
 
@@ -29,3 +29,11 @@ class RetryTest(base.TestCase):
         self.assertEqual((verdict.Phase.STALLED, None),
                          (found.phase, found.action))
         self.assertIn('the last one failed: no permission', found.sentence)
+
+    def test_who_may_still_have_the_data_is_told_while_it_is_slow(
+            self) -> None:
+        speaks = model.Answer(asked_s=999.0, alive=True)
+        found = decide.decide(
+            world.waiting(for_s=3600.0, answer=speaks), dataclasses.replace(
+                world.known(), fenced='client.7 lives'), world.POLICY)
+        self.assertIn('(at its last heal: client.7 lives)', found.sentence)

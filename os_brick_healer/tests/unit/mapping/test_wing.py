@@ -58,7 +58,7 @@ class Agent:
     def __init__(self, ground: ground_lib.Ground, root: ground_lib.Root,
                  path: str, policy: model.Policy = world.POLICY,
                  start_s: float = 1000.0) -> None:
-        self.ground, self.root = ground, root
+        self.ground, self.root, self.path = ground, root, path
         self.time = test_loop.Time()
         self.time.now_s = start_s
         self.hand = test_loop.Hand(self.time)
@@ -106,6 +106,14 @@ class Agent:
 
         self.engine.on_beat(beat)
         self.engine.run()
+
+    def journal_rows(self) -> tuple[journal_lib.AttachRow, ...]:
+        """What is written down, however the agent's own journal is."""
+        book = journal_lib.Journal(self.path, boot_id='boot')
+        try:
+            return book.attachments()
+        finally:
+            book.close()
 
     def phase(self) -> str | None:
         for volume in self.engine.status()['volumes']:

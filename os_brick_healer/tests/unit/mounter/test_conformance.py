@@ -73,10 +73,13 @@ class RbdNbdConformanceTest(mounters.MounterConformance, base.TestCase):
         return ' '.join(self.mounter.server(order).argv)
 
     def test_it_maps_first_and_attaches_then(self) -> None:
-        self.assertIn('rbd-nbd map --foreground --try-netlink --io-timeout 0 '
+        self.assertIn('rbd-nbd map --io-timeout 0 --foreground --try-netlink '
                       '--reattach-timeout 600 --cookie ', self.words())
         self.assertIn('rbd-nbd attach --device /dev/nbd3 --foreground ',
                       self.words('nbd3'))
+
+    def test_an_attach_leaves_the_timer_of_requests_alone(self) -> None:
+        self.assertNotIn('--io-timeout', self.words('nbd3'))
 
     def test_an_image_is_written_as_rbd_writes_it(self) -> None:
         for written, more in (
@@ -101,8 +104,14 @@ class RbdNbdConformanceTest(mounters.MounterConformance, base.TestCase):
     def test_an_image_that_is_gone_is_told_from_other_trouble(self) -> None:
         order = self.order()
         for gone, words in (
-                (True, 'rbd-nbd: error opening image i: (2) No such file or '
+                (True, 'rbd: error opening image i: (2) No such file or '
                        'directory'),
+                (True, "rbd: error opening pool 'p': (2) No such file or "
+                       'directory'),
+                (True, 'rbd: error setting snapshot context: (2) No such '
+                       'file or directory'),
+                (False, 'error opening image i: (1) Operation not permitted;'
+                        ' (2) No such file or directory'),
                 (False, 'rbd: couldn\'t connect to the cluster!'),
                 (False, 'error opening image i: (110) Connection timed '
                         'out')):

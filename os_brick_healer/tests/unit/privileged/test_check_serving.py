@@ -14,6 +14,7 @@
 from collections.abc import Callable
 
 from os_brick_healer import exception
+from os_brick_healer.mounter import base as mounter_base
 from os_brick_healer.privileged import check
 from os_brick_healer.tests import base
 
@@ -33,10 +34,22 @@ class ServingTest(base.TestCase):
         self.expect(check.nbd, ('nbd0', 'nbd15'),
                     ('nbd', 'nbd0p1', '/dev/nbd0', 'sda'))
 
-    def test_a_volume_is_a_uuid_in_lower_case(self) -> None:
-        self.expect(check.volume, (VOLUME,),
-                    (VOLUME.upper(), '{' + VOLUME + '}', 'vol-1',
-                     VOLUME.replace('-', '')))
+    def test_a_volume_is_one_plain_word(self) -> None:
+        self.expect(check.volume, (
+            VOLUME, '0001-0009-rook-ceph-0000000000000002-' + VOLUME,
+            'pvc_1.a', 'x' * 128),
+            ('{' + VOLUME + '}', 'a/b', '../a', '-c', '.a', 'a b', 'x' * 129,
+             'a%s', 'ä'))
+
+    def test_a_long_volume_has_a_short_socket(self) -> None:
+        volume = '0001-0009-rook-ceph-0000000000000002-' + VOLUME
+        name = mounter_base.in_path(volume)
+        self.assertEqual(36, len(name))
+        self.assertNotEqual(name, mounter_base.in_path(volume + '0'))
+        good = f'/run/os-brick-healer/{name}.sock'
+        self.assertEqual(good, check.socket_of(good, volume))
+        self.assertRaises(exception.NotOurs, check.socket_of,
+                          f'/run/{volume}.sock', volume)
 
     def test_a_plugin_is_a_name(self) -> None:
         self.expect(check.plugin, ('nbd', 'rbd-nbd'), ('../nbd', '-nbd'))

@@ -20,7 +20,7 @@ from typing import Any
 import uuid
 
 from os_brick_healer import privileged
-from os_brick_healer.privileged import md, nbd, nvme, unit
+from os_brick_healer.privileged import logs, md, nbd, nvme, unit
 from os_brick_healer.tests import base
 
 CLIENT = textwrap.dedent('''
@@ -114,7 +114,7 @@ class TestEntryPoints(base.TestCase):
 
     def test_nothing_else_is_offered(self) -> None:
         """Whoever adds an entry point adds it here, and thinks twice."""
-        offered = {name for module in (md, nbd, nvme, unit)
+        offered = {name for module in (logs, md, nbd, nvme, unit)
                    for name, value in vars(module).items()
                    if privileged.context.is_entrypoint(value)}
         self.assertEqual(
@@ -123,7 +123,7 @@ class TestEntryPoints(base.TestCase):
              'set_attribute', 'warm_up', 'rescan', 'start_service',
              'start_transient', 'prepare', 'start', 'kill', 'last_words',
              'answers', 'reconnect', 'disconnect', 'set_timer',
-             'flows'}, offered)
+             'flows', 'fence', 'missing', 'tidy_logs'}, offered)
 
     def test_stuck_threads_do_not_starve_the_one_that_frees_them(self) -> None:
         self.assertGreaterEqual(privileged.context.conf.thread_pool_size, 16)

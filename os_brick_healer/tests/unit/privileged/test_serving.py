@@ -20,7 +20,7 @@ import sys
 from os_brick_healer import exception
 from os_brick_healer.mounter import base as mounter_base
 from os_brick_healer.nbd import parse
-from os_brick_healer.privileged import serving
+from os_brick_healer.privileged import serverlog, serving
 from os_brick_healer.sysfs import process, reader
 from os_brick_healer.tests import base
 
@@ -103,7 +103,21 @@ class ServingTest(base.TestCase):
         log = pathlib.Path(self.place / f'log/{KEY}.log')
         while 'serving' not in log.read_text():
             pass
-        self.assertIn('serving', serving.last_words(KEY, str(log.parent)))
+        self.assertIn('serving', serverlog.last_words(KEY, str(log.parent)))
+
+    def test_what_each_server_said_is_told_apart(self) -> None:
+        wanted = self.job()
+        started = []
+        for _ in range(2):
+            started.append(self.start(wanted))
+            log = pathlib.Path(self.place / f'log/{KEY}.log')
+            while log.read_text().count('serving') < len(started):
+                pass
+            self.kill(wanted, started[-1])
+        self.assertEqual(
+            [one.process for one in started],
+            [one.server for one in serverlog.read(
+                KEY, lambda _: None, f'{self.place}/log')])
 
     def test_a_second_server_of_a_volume_is_refused(self) -> None:
         wanted = self.job()

@@ -17,7 +17,7 @@ import itertools
 from typing import Any
 
 from os_brick_healer.engine import limits, verdict
-from os_brick_healer.replica import decide, model
+from os_brick_healer.replica import decide, flow, model
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.replica import world
 
@@ -161,6 +161,24 @@ class RoomsTest(base.TestCase):
                          self.told(found))
         self.assertEqual('all 2 legs of md127 are in sync', found.sentence)
         self.assertEqual((30.0, 300.0), (decide.IDLE_S, decide.WELL_S))
+
+    def test_a_leg_that_nobody_may_give_up_yet_is_not_well(self) -> None:
+        found = self.said(
+            world.leg('a', path='connecting', for_s=9.0, answers=None),
+            world.leg('b', answers=None))
+        self.assertEqual((Phase.DEGRADED, flow.LAW_LAST_LEG, 1.0, None),
+                         self.told(found))
+        self.assertRegex(
+            found.sentence, '^leg [a-z0-9-]+ of md127 has no live path; it '
+            'comes back, or is given up once another leg in sync is proven '
+            'to answer$')
+        # Nor is it while the provisioner is of no help.
+        found = self.said(
+            world.leg('a', path='connecting', for_s=9.0, answers=None),
+            world.leg('b', answers=None), volume=world.volume(*BOTH),
+            volume_age_s=1e6)
+        self.assertEqual((Phase.HELD, decide.LAW_TRUTH),
+                         self.told(found)[:2])
 
     def test_what_is_degraded_says_what_it_waits_for(self) -> None:
         found = self.said(array={'degraded': 1})

@@ -281,6 +281,33 @@ class WingTest(base.TestCase):
         self.assertIn('ReAdd', self.kinds())
         self.assertNotIn('AddSpare', self.kinds())
 
+    def test_who_is_looked_at_seldom_still_hears_who_answers(self) -> None:
+        """As when hundreds lose a leg at once, and it is one's turn late."""
+        look = self.wing.look
+        asked_s: dict[prov.Portal, float] = {}
+
+        def late(key: str) -> model.Verdict:
+            self.time.now_s += 15.0
+            return look(key)
+
+        def ask(portals: Iterable[prov.Portal]) -> None:
+            self.prober.asked |= (new := set(portals))
+            asked_s.update(dict.fromkeys(new, self.time.now_s))
+
+        def result(portal: prov.Portal) -> probe.Result:
+            found = Prober.result(self.prober, portal)
+            return found if found.answers is None else dataclasses.replace(
+                found, age_s=self.time.now_s - asked_s[portal])
+
+        self.run_until(lambda: False, 3.0)
+        self.start()
+        self.prober.ask = ask  # type: ignore[method-assign]
+        self.prober.result = result  # type: ignore[method-assign]
+        self.wing.look = late  # type: ignore[method-assign]
+        self.lose(0)
+        self.assertTrue(self.run_until(
+            lambda: 'BreakLeg' in self.kinds(), 200.0), str(self.volume()))
+
     def test_without_the_provisioner_the_dead_leg_is_given_up_and_no_more(
             self) -> None:
         self.run_until(lambda: False, 3.0)

@@ -1,0 +1,103 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""How long a write to an RBD image stalls when rbd-nbd dies.
+
+Beside ours, in the same guest: what ceph-csi's healer does, with its options,
+but at once. (It does it when its plugin starts, and not before.) Its device
+has the block layer's timer of requests, and nobody shuts a dead client out.
+"""
+
+import signal
+import statistics
+import subprocess
+
+from bed.guest import host
+from bed.guest.mapped import connected
+from bed.guest.rbd import LOCKED, name_of, PACKAGES, RbdHost
+from bed.guest.scenario import scenario, Stage
+from bed.guest.writer import NOTED_STALL_S, Writer
+
+DEATHS, PEER_DEATHS = 3, 1
+GOES_ON_S = 120.0
+#: ceph-csi's map and attach options, whatever the volume.
+CSI = ('--try-netlink', '--reattach-timeout', '300', '--io-timeout', '0')
+WAYS = {'killed': ('layering', signal.SIGKILL),
+        'locked_killed': (LOCKED, signal.SIGKILL),
+        'terminated': ('layering', signal.SIGTERM),
+        'hanging': ('layering', signal.SIGSTOP)}
+
+
+@scenario(name='bench-rbd', item='bench', timeout_s=1800, packages=PACKAGES,
+          memory_mib=1536)
+def bench_rbd(stage: Stage) -> None:
+    """The worst stall of a write to an RBD image, by way of death."""
+    mapped = RbdHost.with_ceph(stage)
+    for way, (features, number) in WAYS.items():
+        if way != 'hanging':    # nobody would find that out
+            peer = [of_peer(stage, mapped, features, number)
+                    for _ in range(PEER_DEATHS)]
+            stage.figure(f'rbd_stall_{way}_csi_s', max(peer))
+    mapped.start_agent()
+    for way, (features, number) in WAYS.items():
+        volume = mapped.attach_image(way, features=features)
+        mapped.until_well(volume)
+        writer = mapped.write_to(volume)
+        stalls = []
+        for _ in range(int(stage.params.get('deaths', DEATHS))):
+            writer.forget_stalls()
+            volume.signal(number)
+            stalls.append(stall_s(stage, writer))
+            mapped.until_well(volume)
+        writer.stop()
+        mapped.detach(volume)
+        stage.note(f'{way}: {", ".join(f"{s:.2f} s" for s in stalls)}')
+        stage.figure(f'rbd_stall_{way}_median_s', statistics.median(stalls))
+        stage.figure(f'rbd_stall_{way}_worst_s', max(stalls))
+
+
+def of_peer(stage: Stage, mapped: RbdHost, features: str,
+            number: signal.Signals) -> float:
+    """A stall, with the same process attached again at once."""
+    volume = mapped.make_image(features=features)
+    first = start('map', '--cookie', volume.id, *CSI, name_of(volume))
+    stage.at_exit('end the peer', first.kill)
+    stage.wait_until('the peer is mapped',
+                     lambda: volume.id in connected().values(), 60)
+    device = next(name for name, cookie in connected().items()
+                  if cookie == volume.id)
+    writer = Writer(f'/dev/{device}', pause_s=0.005)
+    stage.at_exit('end the writer', writer.close)
+    stage.wait_until('the peer is written to', lambda: writer.writes >= 20)
+    writer.forget_stalls()
+    first.send_signal(number)
+    first.wait(60)
+    second = start('attach', '--device', f'/dev/{device}', '--cookie',
+                   volume.id, *CSI, name_of(volume))
+    stage.at_exit('end the peer', second.kill)
+    found = stall_s(stage, writer)
+    writer.stop()
+    host.command('rbd-nbd', 'unmap', f'/dev/{device}', deadline_s=120)
+    second.wait(60)
+    return found
+
+
+def start(verb: str, *words: str) -> 'subprocess.Popen[bytes]':
+    return subprocess.Popen(['rbd-nbd', verb, '--foreground', *words],
+                            stdout=subprocess.DEVNULL)
+
+
+def stall_s(stage: Stage, writer: Writer) -> float:
+    """The longest that one I/O took, when they go on."""
+    before = writer.writes
+    stage.wait_until('the writes go on', lambda: writer.writes > before + 5
+                     and writer.flowing(0.3), GOES_ON_S, 0.05)
+    return max(NOTED_STALL_S, writer.worst_stall_s)

@@ -1,0 +1,259 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""RBD images in trouble: what is healed, and what is left alone."""
+
+import errno
+import os
+import signal
+import subprocess
+
+from bed.guest import host
+from bed.guest.mapped import connected, Served
+from bed.guest.rbd import (
+    blocklist,
+    LOCKED,
+    name_of,
+    PACKAGES,
+    rbd,
+    RbdHost,
+    watchers,
+)
+from bed.guest.scenario import scenario, Stage
+
+MEMORY_MIB = 1536
+FORGOTTEN_S = 90.0
+MIB = 1 << 20
+SERVERS_MAX = 2
+
+
+@scenario(name='rbd-resized', item='ceph', timeout_s=600, packages=PACKAGES,
+          memory_mib=MEMORY_MIB)
+def rbd_resized(stage: Stage) -> None:
+    """Images that change their size while nobody serves them."""
+    mapped = RbdHost.with_ceph(stage)
+    grown = mapped.attach_image('grown')
+    shrunk = mapped.attach_image('shrunk')
+    mapped.start_agent()
+    writer = mapped.write_to(grown, span_mib=16)
+    mapped.agent.kill()
+    for volume in (grown, shrunk):
+        volume.signal(signal.SIGKILL)
+    rbd('resize', '--size', '48', '--no-progress', name_of(grown))
+    rbd('resize', '--size', '16', '--allow-shrink', '--no-progress',
+        name_of(shrunk))
+    mapped.agent.start()
+    mapped.until_flowing(grown, writer)
+    mapped.until_well(grown)
+    stage.check('what has grown is served as it is now',
+                grown.sysfs('size') == str((48 * MIB) // 512),
+                grown.sysfs('size'))
+    mapped.until_says(shrunk, 'gets none', 'were mapped')
+    stage.check('what is smaller than it was mapped is broken',
+                mapped.agent.phase(shrunk.id) == 'broken',
+                mapped.agent.phase(shrunk.id))
+    stage.check('and nobody serves it', not shrunk.servers(),
+                shrunk.servers())
+    mapped.prove_device(grown, writer)
+    mapped.detach(shrunk)
+    stage.check('its device has gone', set(connected().values()) == {
+        grown.id}, connected())
+
+
+@scenario(name='rbd-deleted', item='ceph', timeout_s=600, packages=PACKAGES,
+          memory_mib=MEMORY_MIB)
+def rbd_deleted(stage: Stage) -> None:
+    """The image is deleted while nobody serves it."""
+    mapped = RbdHost.with_ceph(stage)
+    volume = mapped.attach_image()
+    mapped.start_agent()
+    mapped.agent.kill()
+    volume.signal(signal.SIGKILL)
+    stage.wait_until('the cluster has forgotten the dead client',
+                     lambda: not watchers(name_of(volume)), FORGOTTEN_S)
+    rbd('rm', '--no-progress', name_of(volume))
+    mapped.agent.start()
+    mapped.until_says(volume, 'gets none', 'No such file or directory')
+    stage.check('the volume is broken',
+                mapped.agent.phase(volume.id) == 'broken')
+    stage.stays('nothing is started', lambda: not volume.servers(), 10)
+    stage.check('its record is kept', mapped.agent.volume(volume.id))
+    mapped.detach(volume)
+    stage.check('a detach leaves no device', not connected(), connected())
+    stage.wait_until('and no record', lambda: not mapped.agent.volume(
+        volume.id))
+
+
+@scenario(name='rbd-mons-down', item='ceph', timeout_s=600,
+          packages=PACKAGES, memory_mib=MEMORY_MIB)
+def rbd_mons_down(stage: Stage) -> None:
+    """The monitors do not answer during the heal, and come back."""
+    mapped = RbdHost.with_ceph(stage, mapping_attach_timeout='8')
+    ceph = mapped.ceph
+    assert ceph is not None
+    volume = mapped.attach_image(features=LOCKED)
+    doomed = mapped.attach_image('doomed')
+    mapped.start_agent()
+    writer = mapped.write_to(volume)
+    ceph.freeze('mon.a')
+    stage.at_exit('thaw the monitor', lambda: ceph.thaw('mon.a'))
+    for each in (volume, doomed):
+        each.signal(signal.SIGKILL)
+    mapped.until_says(volume, 'the next try is in')
+    stage.stays(f'no more than {SERVERS_MAX} processes of it are there',
+                lambda: len(volume.servers()) <= 1
+                and len(askers(volume)) <= SERVERS_MAX, 20)
+    stage.note('a detach during the heal')
+    mapped.detach(doomed)
+    stage.check('it leaves no device', set(connected().values()) == {
+        volume.id}, connected())
+    stage.wait_until('and no process', lambda: not doomed.servers())
+    ceph.thaw('mon.a')
+    mapped.until_flowing(volume, writer)
+    mapped.until_well(volume)
+    stage.check('one process serves', len(volume.servers()) == 1)
+    mapped.prove_device(volume, writer)
+
+
+@scenario(name='rbd-taken', item='ceph', timeout_s=500, packages=PACKAGES,
+          memory_mib=MEMORY_MIB)
+def rbd_taken(stage: Stage) -> None:
+    """The device was disconnected and is another image's now."""
+    mapped = RbdHost.with_ceph(stage)
+    volume = mapped.attach_image()
+    mapped.start_agent()
+    mapped.agent.kill()
+    host.command('rbd-nbd', 'unmap', volume.device_path, deadline_s=60)
+    stage.wait_until('its device has gone', lambda: not connected())
+    other = mapped.make_image('other')
+    rbd_nbd = subprocess.Popen(
+        ['rbd-nbd', 'map', '--foreground', '--try-netlink', '--device',
+         volume.device_path, '--cookie', other.id, name_of(other)],
+        stdout=subprocess.DEVNULL)
+    stage.at_exit('end the other process', rbd_nbd.kill)
+    stage.wait_until('the device is another image\'s', lambda: connected()
+                     == {volume.device: other.id})
+    mapped.agent.start()
+    mapped.until_says(volume, 'has cookie', other.id)
+    stage.stays('nobody touches it', lambda: rbd_nbd.poll() is None
+                and not volume.servers(), 8)
+    host.command('rbd-nbd', 'unmap', volume.device_path, deadline_s=60)
+    mapped.until_says(volume, 'is not connected')
+    refused = subprocess.run(
+        ['rbd-nbd', 'attach', '--device', volume.device_path,
+         '--try-netlink', '--cookie', volume.id, name_of(volume)],
+        capture_output=True, text=True, check=False, timeout=60)
+    stage.check('rbd-nbd, too, attaches to no device of another cookie',
+                refused.returncode != 0, refused.stderr)
+    mapped.detach(volume)
+    stage.wait_until('a detach takes its record away',
+                     lambda: not mapped.agent.volume(volume.id))
+
+
+@scenario(name='rbd-reattach-expired', item='ceph', timeout_s=500,
+          packages=PACKAGES, memory_mib=MEMORY_MIB)
+def rbd_reattach_expired(stage: Stage) -> None:
+    """Nobody came in time: requests failed, and the device comes back."""
+    mapped = RbdHost.with_ceph(stage, mapping_reattach_timeout='5')
+    volume = mapped.attach_image()
+    mapped.start_agent()
+    mapped.agent.kill()
+    volume.signal(signal.SIGKILL)
+    found = ''
+    try:
+        read_block(volume)
+    except OSError as error:
+        found = errno.errorcode[error.errno or 0]
+    stage.check('a request fails when the time is up', found == 'EIO',
+                found)
+    mapped.agent.start()
+    mapped.until_well(volume)
+    stage.check('the device is read again', len(read_block(volume)) == 4096)
+    writer = mapped.write_to(volume)
+    mapped.prove_device(volume, writer)
+
+
+@scenario(name='rbd-cephx', item='ceph', timeout_s=600, packages=PACKAGES,
+          memory_mib=MEMORY_MIB)
+def rbd_cephx(stage: Stage) -> None:
+    """A user of the profile rbd, a filesystem, and a snapshot beside it."""
+    mapped = RbdHost.with_ceph(stage, auth='cephx',
+                               mapping_attach_timeout='60')
+    ceph = mapped.ceph
+    assert ceph is not None
+    ceph.make_user('cinder')
+    volume = mapped.attach_image(size_mib=64, features=LOCKED, user='cinder')
+    snapshot = mapped.map_snapshot(volume, 'cinder')
+    host.command('mkfs.ext4', '-q', volume.device_path, deadline_s=120)
+    mapped.start_agent()
+    place = mapped.mount(volume)
+    before = read_block(snapshot)
+    for turn in range(3):
+        (place / f'before-{turn}').write_bytes(os.urandom(MIB))
+        volume.signal(signal.SIGKILL)
+        snapshot.signal(signal.SIGKILL)
+        data = os.urandom(MIB)
+        write_through(place / f'after-{turn}', data)
+        stage.check(f'turn {turn}: what was written is there',
+                    (place / f'after-{turn}').read_bytes() == data)
+        mapped.until_well(volume)
+        mapped.until_well(snapshot)
+        stage.check('the snapshot is what it was',
+                    read_block(snapshot) == before)
+    told = mapped.agent.history()
+    stage.check('the profile rbd may shut a dead client out',
+                told.count('was shut out') == 3, told[-900:])
+    stage.check('who was shut out is on the blocklist',
+                len(blocklist()) == 3, blocklist())
+    stage.check('the filesystem is writable', 'rw' in mount_options(place),
+                mount_options(place))
+    mapped.unmount(place)
+    host.command('e2fsck', '-f', '-n', volume.device_path, deadline_s=120)
+    mapped.detach(volume)
+    mapped.unmap(snapshot)
+    stage.check('no device is left', not connected(), connected())
+
+
+def askers(volume: Served) -> list[str]:
+    """Commands of rbd about this image that are under way."""
+    told = host.command('ps', 'axo', 'args', deadline_s=20)
+    return [line for line in told.splitlines()
+            if line.split()[0].endswith('/rbd') and volume.id in line]
+
+
+def read_block(volume: Served) -> bytes:
+    """The first block, past every cache."""
+    done = subprocess.run(
+        ['dd', f'if={volume.device_path}', 'bs=4096', 'count=1',
+         'iflag=direct', 'status=none'], capture_output=True, check=False,
+        timeout=120)
+    if done.returncode != 0:
+        raise OSError(errno.EIO if b'Input/output' in done.stderr else 0,
+                      done.stderr.decode())
+    return done.stdout
+
+
+def write_through(path: os.PathLike[str], data: bytes) -> None:
+    """Write a file, and wait until it is on the disk."""
+    with open(path, 'wb') as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def mount_options(place: os.PathLike[str]) -> list[str]:
+    """Of a mounted filesystem, as /proc/mounts has them."""
+    with open('/proc/mounts', encoding='utf-8') as mounts:
+        for line in mounts:
+            words = line.split()
+            if words[1] == os.fspath(place):
+                return words[3].split(',')
+    return []

@@ -1,0 +1,150 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""The logs of servers: who said what, and the end of it.
+
+One file for each volume, which all of its servers append to, one after the
+other. Before a server is started and when it is known a line of ours is
+written: what stands between two such beginnings was said by that process.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+import contextlib
+import dataclasses
+import os
+import re
+import stat
+
+from os_brick_healer import exception
+from os_brick_healer.nbd import parse
+from os_brick_healer.privileged import check
+
+DIRECTORY = '/var/log/os-brick-healer'
+#: A log that is longer when a server starts is set aside once.
+BYTES_MAX = 16777216
+WORDS_BYTES_MAX, WORDS_LINES = 1000, 2
+_OURS = 'os-brick-healer: '
+#: The line before a server is started.
+BEGINS = f'{_OURS}a server is started'
+_KNOWN = re.compile(
+    re.escape(_OURS) + r'it is process ([0-9]{1,7}), since ([0-9]{1,20})')
+
+
+#: What a line says of who wrote it, None: nothing.
+NameIn = Callable[[str], str | None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """What one server said of itself.
+
+    :ivar server: None: nobody knows which process it was.
+    :ivar names: every name that it gave itself.
+    """
+
+    server: parse.Process | None
+    names: frozenset[str]
+
+
+def path(volume: object, directory: str = DIRECTORY) -> str:
+    """Where the servers of a volume write."""
+    return os.path.join(directory, f'{check.volume(volume)}.log')
+
+
+def begin(volume: object, directory: str = DIRECTORY) -> str:
+    """A new section, before a server is started; the path of the log."""
+    os.makedirs(directory, mode=0o750, exist_ok=True)
+    place = path(volume, directory)
+    with contextlib.suppress(FileNotFoundError):
+        if os.stat(place).st_size > BYTES_MAX:
+            os.replace(place, f'{place}.old')
+    _append(place, BEGINS)
+    return place
+
+
+def known(place: str, server: parse.Running) -> None:
+    """Write down which process the newest section is of."""
+    _append(place, f'{_OURS}it is process {server.pid}, since '
+                   f'{server.start}')
+
+
+def _append(place: str, line: str) -> None:
+    # privsep's process has umask 0, and what is written here is believed.
+    fd = os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT
+                 | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+    # Another server may have left half a line.
+    with open(fd, 'ab') as log:
+        log.write(f'\n{line}\n'.encode())
+
+
+def only_ours(volume: object, directory: str = DIRECTORY) -> None:
+    """Refuse to believe what others than we could have written.
+
+    :raises NotOurs: they could.
+    """
+    place = path(volume, directory)
+    for name in (directory, place, f'{place}.old'):
+        try:
+            found = os.lstat(name)
+        except FileNotFoundError:
+            continue
+        if found.st_uid != os.geteuid() or found.st_mode & (
+                stat.S_IWGRP | stat.S_IWOTH):
+            raise exception.NotOurs(
+                f'cannot believe {name}: others than root can write it',
+                hint='chown root and chmod go-w')
+
+
+def sections(lines: Iterable[str], name_in: NameIn) -> Iterator[Section]:
+    """Each server's section, the oldest first. Pure.
+
+    What stands before the first beginning is nobody's.
+    """
+    names: set[str] | None = None
+    server: parse.Process | None = None
+    for line in lines:
+        if line.startswith(BEGINS):
+            if names is not None:
+                yield Section(server=server, names=frozenset(names))
+            names, server = set(), None
+        elif names is not None:
+            found = _KNOWN.match(line)
+            if found is not None:
+                server = parse.Process(pid=int(found[1]), start=found[2])
+            elif (name := name_in(line)) is not None:
+                names.add(name)
+    if names is not None:
+        yield Section(server=server, names=frozenset(names))
+
+
+def read(volume: object, name_in: NameIn,
+         directory: str = DIRECTORY) -> Iterator[Section]:
+    """All sections of a volume, also of the log that was set aside."""
+    place = path(volume, directory)
+    for name in (f'{place}.old', place):
+        with contextlib.suppress(FileNotFoundError), open(
+                name, encoding='utf-8', errors='backslashreplace') as log:
+            yield from sections(log, name_in)
+
+
+def last_words(volume: object, directory: str = DIRECTORY) -> str:
+    """The end of what a volume's servers said, on one line."""
+    try:
+        with open(path(volume, directory), 'rb') as log:
+            log.seek(0, os.SEEK_END)
+            log.seek(max(0, log.tell() - WORDS_BYTES_MAX))
+            data = log.read()
+    except OSError:
+        return ''
+    lines = [line.strip() for line in
+             data.decode('utf-8', 'backslashreplace').splitlines()
+             if line.strip() and not line.startswith(_OURS)]
+    return '; '.join(lines[-WORDS_LINES:])
