@@ -133,8 +133,8 @@ FAMILIES = {
         gaps_s=(0.5, 3.0, 10.0, 40.0, 100.0), last_s=(25.0, 60.0, 120.0)),
     # The host is rebooted in the middle of everything.
     'reboots': Family(
-        kinds={'reboot': 6, 'power': 8, 'leg': 8, 'dead': 5, 'kill': 2, 'kill_in': 2,
-               'lose': 2, 'late': 3, 'all_legs': 3, 'detach': 2,
+        kinds={'reboot': 6, 'power': 8, 'leg': 8, 'dead': 5, 'kill': 2,
+               'kill_in': 2, 'lose': 2, 'late': 3, 'all_legs': 3, 'detach': 2,
                'extend': 1, 'returns': 3, 'full': 1, 'source': 2,
                'refuse': 1, 'two_hosts': 1},
         setup={'grace_s': (5.0, 20.0), 'volumes': (1, 2),
