@@ -60,11 +60,11 @@ demo: $(STAMP) ## break a leg of a live volume in a guest and watch it heal
 	$(PY) -m bed demo
 
 .PHONY: test
-test: lint mypy contracts unit cover-pure wheel docs bed ## the gate: ends with the core scenarios
+test: lint mypy contracts unit sim cover-pure wheel docs bed ## the gate: ends with the core scenarios
 	$(PY) -m bed run --core $(AT_ONCE)
 
 .PHONY: test-all
-test-all: lint mypy contracts unit cover-pure wheel docs bed ## every scenario on the bed
+test-all: lint mypy contracts unit sim cover-pure wheel docs bed ## every scenario on the bed
 	$(PY) -m bed run --all $(AT_ONCE)
 
 .PHONY: bench

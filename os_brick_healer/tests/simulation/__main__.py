@@ -40,7 +40,7 @@ MODULE = 'os_brick_healer.tests.simulation'
 #: The seeds of ``make sim``: some of each family, the same each time.
 FIXED = tuple(f'{family}/{n}' for family in families.FAMILIES
               if family != 'cloud' for n in range(100, 101))
-CLOUD = tuple(f'cloud/{n}' for n in range(100, 101))
+CLOUD = tuple(f'cloud/{n}' for n in range(100, 102))
 CORES = os.cpu_count() or 1
 
 

@@ -159,6 +159,8 @@ class Audit:
         every = {
             portal.address: now_s - self._lost_s.get(
                 portal.address, now_s) > BLINK_S
+            # The last watch may have been before it came back.
+            and world.fabric.portal_reach(portal) != parts.UP
             for volume in world.cloud.volumes.values()
             if not world.arrays[volume.key].stopped
             for replica in volume.replicas.values() if replica.published

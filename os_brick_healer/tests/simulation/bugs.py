@@ -127,8 +127,9 @@ def fitted(bug: Bug, made: plan_lib.Plan) -> plan_lib.Plan:
 
 
 def seeds(bug: Bug) -> list[str]:
-    """What is tried, in this order."""
-    return [f'{bug.family}/{n}' for n in range(SEEDS_MAX)]
+    """What is tried, in this order; a frozen plan is the last resort."""
+    kept = [bug.name] if bug.name in frozen.names() else []
+    return [f'{bug.family}/{n}' for n in range(SEEDS_MAX)] + kept
 
 
 def catch(bug: Bug, tried: Sequence[str], *,
@@ -155,18 +156,21 @@ def _blamed(bug: Bug, seed: str, law: str) -> bool:
 def proof(bug: Bug) -> plan_lib.Plan | None:
     """The plan that is on record as catching a bug."""
     known = record().get(bug.name)
-    return None if known is None else plan(bug, known.seed)
+    return (plan(bug, known.seed) if known is not None and known.caught
+            else None)
 
 
 def catch_again(name: str) -> Result:
     """With the seed that is on record, then with the others.
 
-    Whoever calls this plays the plans on record without bugs, too.
+    A frozen plan has to catch its bug itself. Whoever calls this plays the
+    plans on record, and the frozen ones, without bugs, too.
     """
     bug = named(name)
+    if name in frozen.names():
+        return catch(bug, [name], blame=False)
     known = record().get(name)
-    first = [] if known is None else [known.seed]
-    first += [name] if name in frozen.names() else []
+    first = [known.seed] if known is not None and known.caught else []
     return catch(bug, first + [s for s in seeds(bug) if s not in first],
                  blame=False)
 
@@ -190,14 +194,20 @@ def record() -> dict[str, Result]:
 
 
 def write_record(results: Iterable[Result]) -> None:
-    """Write it down, and the table of the documentation."""
+    """Write it down, and the tables of the documentation."""
+    RECORD.write_text(recorded(results))
+    TABLE.write_text(table())
+    LAW_TABLE.write_text(law_table())
+
+
+def recorded(results: Iterable[Result]) -> str:
+    """The record with these results; what is known of others stays."""
+    known = {**record(), **{r.bug: r for r in results}}
     lines = ',\n'.join(
         f' {json.dumps(r.bug)}: ' + json.dumps(
             {'caught': r.caught, 'seed': r.seed, 'seeds': r.seeds})
-        for r in results)
-    RECORD.write_text(f'{{\n{lines}\n}}\n')
-    TABLE.write_text(table())
-    LAW_TABLE.write_text(law_table())
+        for bug in BUGS if (r := known.get(bug.name)) is not None)
+    return f'{{\n{lines}\n}}\n'
 
 
 def table() -> str:
@@ -205,8 +215,13 @@ def table() -> str:
     return _listed((50, 20, 20, 10), [
         ('Bug', 'Law', 'Seed', 'Seeds needed'),
         *((f'``{r.bug}``', f'``{r.caught}``' if r.caught else 'not caught',
-           f'``{r.seed}``' if r.seed else '-', str(r.seeds))
-          for r in record().values())])
+           _shown(r), str(r.seeds)) for r in record().values())])
+
+
+def _shown(result: Result) -> str:
+    if result.seed == result.bug:
+        return 'its frozen plan'
+    return f'``{result.seed}``' if result.seed else '-'
 
 
 def law_table() -> str:

@@ -89,6 +89,7 @@ class Cloud:
     """What is really so at the provisioner.
 
     :param make: makes the disk of a new replica.
+    :ivar pending: new replicas that are on their way.
     """
 
     def __init__(self, time: timeline.Timeline, rng: random.Random,
@@ -108,6 +109,7 @@ class Cloud:
         self.on_request: list[Callable[[Volume, str], bool]] = []
         self.on_arrival: list[Callable[[Volume], bool]] = []
         self.arrival_s = ARRIVAL_S
+        self.pending = 0
 
     def travel_s(self) -> float:
         """How long a question is under way."""
@@ -156,8 +158,13 @@ class Cloud:
         for hook in list(self.on_request):
             if hook(volume, replica):
                 self.on_request.remove(hook)
+        self.pending += 1
         self.time.after(self.rng.uniform(*self.arrival_s),
-                        lambda: self.arrive(volume, replica))
+                        lambda: self._made(volume, replica))
+
+    def _made(self, volume: Volume, lost: str) -> None:
+        self.pending -= 1
+        self.arrive(volume, lost)
 
     def arrive(self, volume: Volume, lost: str = '') -> None:
         """A new replica is there, in the place of a lost one."""

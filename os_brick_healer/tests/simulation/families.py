@@ -56,6 +56,8 @@ DRAMAS: dict[str, tuple[tuple[str, float], ...]] = {
     'deaf': (('long_down', 0.0), ('two_minutes_leg', 10.0)),
     # Another host has the volume, and a leg fails here.
     'twins': (('long_two_hosts', 0.0), ('long_leg', 30.0), ('leg', 120.0)),
+    # A leg dies with the host.
+    'power': (('dead', 0.0), ('reboot', 5.0)),
     # A leg goes while os-brick is busy with another volume.
     'queue': (('long_hold', 0.0), ('long_leg', 5.0)),
 }
@@ -85,16 +87,27 @@ class Family:
 MIXED = Family()
 FAMILIES = {
     'mixed': MIXED,
-    # Weeks of a compute host: some trouble each day, and peace between.
-    # What only a person can mend is left out: nobody comes for weeks.
+    # Months of a compute host: trouble each few days, and peace between.
+    # What only a person can mend is left out: nobody comes for months.
     'cloud': Family(
         kinds={kind: often for kind, often in KINDS.items()
                if kind not in ('arrives', 'torn')},
         setup={'volumes': (10,), 'backends': (6, 8), 'shared': (False,),
                'poll_s': (0.25,), 'interval_s': (5.0,), 'grace_s': (60.0,),
                'keep_alive_s': (4,)},
-        faults=(60, 90),
-        gaps_s=(1.0, 30.0, 86400.0, 86400.0, 172800.0, 345600.0)),
+        faults=(20, 30),
+        gaps_s=(1.0, 30.0, *(n * 86400.0 for n in (4, 7, 14, 21)))),
+    # Hundreds of faults within minutes: nothing is ever done in peace.
+    'storms': Family(
+        kinds={'leg': 10, 'flap': 3, 'backend': 4, 'all_legs': 3, 'host': 1,
+               'rack': 1, 'kill': 3, 'kill_in': 3, 'freeze': 1, 'dead': 1,
+               'down': 2, 'slow': 1, 'nonsense': 2, 'omit': 2, 'lag': 2,
+               'lose': 5, 'refuse': 5, 'detach': 3, 'extend': 2, 'hold': 2,
+               'fail': 6, 'commands_slow': 2, 'hang': 1, 'udev': 2,
+               'unreadable': 2, 'full': 1, 'wall': 2, 'failfast': 1},
+        setup={'volumes': (2, 4), 'grace_s': (5.0, 20.0)},
+        faults=(250, 400), gaps_s=(0.0, 0.5, 0.5, 2.0),
+        last_s=(0.5, 2.0, 8.0)),
     # Requests: deaths of legs, of the agent, of answers.
     'requests': Family(
         kinds={'dead': 6, 'leg': 4, 'kill_in': 4, 'kill_at_request': 8,
@@ -118,6 +131,15 @@ FAMILIES = {
         setup={'volumes': (2, 4, 6), 'backends': (4, 5), 'portals': (1,),
                'shared': (False,), 'grace_s': (5.0, 20.0)},
         gaps_s=(0.5, 3.0, 10.0, 40.0, 100.0), last_s=(25.0, 60.0, 120.0)),
+    # The host is rebooted in the middle of everything.
+    'reboots': Family(
+        kinds={'reboot': 6, 'power': 8, 'leg': 8, 'dead': 5, 'kill': 2,
+               'kill_in': 2, 'lose': 2, 'late': 3, 'all_legs': 3, 'detach': 2,
+               'extend': 1, 'returns': 3, 'full': 1, 'source': 2,
+               'refuse': 1, 'two_hosts': 1},
+        setup={'grace_s': (5.0, 20.0), 'volumes': (1, 2),
+               'uptime_s': (1e6,)},
+        gaps_s=(0.5, 3.0, 20.0, 60.0, 150.0)),
     # All legs of a volume at once or nearly so, and copies that lose their
     # source: whose data is the last?
     'last': Family(

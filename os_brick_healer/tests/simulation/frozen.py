@@ -9,11 +9,11 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""Plans that once broke a law, kept as data.
+"""Plans kept as data: those that once broke a law, and a few by hand.
 
 A seed means what the planner of the day makes of it; a frozen plan stays
-what it is. Each one is named for what it found (see bugs-found in the
-docs), and is played in ``make sim``.
+what it is. Each one has the name of the seeded bug that it catches, and is
+played in ``make sim``: with the bug a law breaks, without it none.
 """
 
 import pathlib
@@ -28,12 +28,13 @@ def names() -> list[str]:
     return sorted(p.stem for p in WHERE.glob('*.json'))
 
 
-def read(name: str) -> plan_lib.Plan:
+def read(name: str, where: pathlib.Path = WHERE) -> plan_lib.Plan:
     """One of them."""
-    return plan_lib.load((WHERE / f'{name}.json').read_text())
+    return plan_lib.load((where / f'{name}.json').read_text())
 
 
-def write(name: str, plan: plan_lib.Plan) -> None:
+def write(name: str, plan: plan_lib.Plan,
+          where: pathlib.Path = WHERE) -> None:
     """Keep a plan."""
-    WHERE.mkdir(exist_ok=True)
-    (WHERE / f'{name}.json').write_text(plan_lib.dump(plan))
+    where.mkdir(exist_ok=True)
+    (where / f'{name}.json').write_text(plan_lib.dump(plan))

@@ -22,6 +22,9 @@ from os_brick_healer.tests.simulation import cloud as cloud_lib
 from os_brick_healer.tests.simulation import nova as nova_lib
 from os_brick_healer.tests.simulation import world as world_lib
 
+#: What the agent asks a person for when a vendor's room is used up.
+DEAD_ONES = 'remove the dead ones at the provisioner'
+
 
 class Misfortune(outages.Outages, weather.Weather, ambush.Ambush):
     """All that can go wrong.
@@ -63,11 +66,17 @@ class Misfortune(outages.Outages, weather.Weather, ambush.Ambush):
         legs = [r.disk.id for r in volume.replicas.values()
                 if r.disk.array_uuid == array.uuid
                 and self.world.reachable(r.disk)]
-        if (len(legs) >= array.raid_disks and not array.whole
-                and not array.stopped):
+        if len(legs) < array.raid_disks or array.stopped:
+            return
+        said = '' if self.agent is None else self.agent.said(volume.key)
+        if not array.whole:
             self.world.court.broke('9.converge', (
                 f'{array.name} is degraded and waits for a person, although '
                 f'{", ".join(legs)} are all there'))
+        elif DEAD_ONES in said and not self.world.court.journal_lost:
+            self.world.court.broke('9.converge', (
+                f'{array.name} is whole, and a person is asked to take away '
+                'what it does not need'))
 
     def _operate_all(self) -> None:
         for volume in self.world.cloud.volumes.values():
@@ -102,7 +111,7 @@ class Misfortune(outages.Outages, weather.Weather, ambush.Ambush):
         array = self.world.arrays[volume.key]
         inside = {m.disk.id for m in array.members}
         said = '' if self.agent is None else self.agent.said(volume.key)
-        if 'remove the dead ones at the provisioner' in said:
+        if DEAD_ONES in said:
             for name, replica in list(volume.replicas.items()):
                 if name not in inside and not self.world.reachable(
                         replica.disk):

@@ -51,7 +51,8 @@ class Nova:
 
     def _write(self, what: Callable[[journal_lib.Journal], None]) -> None:
         with contextlib.suppress(exception.JournalError):
-            journal = journal_lib.Journal(self.path, boot_id='boot')
+            journal = journal_lib.Journal(
+                self.path, boot_id=self.world.boot_id())
             try:
                 what(journal)
             finally:

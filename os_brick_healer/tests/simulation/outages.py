@@ -130,6 +130,32 @@ class Outages(fate.Fate):
         name = names[int(fault.arg('pick') * len(names))]
         self.danger.wanted = f'{when} {name}'
 
+    def _reboot(self, fault: plan_lib.Fault) -> None:
+        """Processes, arrays and connections are gone; nova resumes."""
+        world = self.world
+        world.fault('the host reboots')
+        world.boots, world.booted_s = world.boots + 1, world.time.now_s
+        if self.agent is not None:
+            self.agent.dead = True
+        self.nova.kill(restart_s=5.0)
+        others = [(a, [m.disk for m in a.in_sync])
+                  for a in world.md.arrays.values() if a.key is None]
+        for array in list(world.md.arrays.values()):
+            world.md.stop(array)
+        for one in list(world.fabric.controllers.values()):
+            world.fabric.remove(one)
+        for array, disks in others:
+            world.start(array, disks)
+        world.time.after(10.0 + 20.0 * fault.arg('pick'), self._resume)
+
+    def _resume(self) -> None:
+        """nova starts its guests again, one after the other."""
+        stopped = [key for key, array in self.world.arrays.items()
+                   if array.stopped and array.served]
+        if stopped and not self.over:
+            self.nova.do('attach', stopped[0])
+            self.world.time.after(5.0, self._resume)
+
     def _freeze(self, fault: plan_lib.Fault) -> None:
         if self.agent is not None:
             last_s = min(fault.arg('last_s'), 30.0)

@@ -267,7 +267,7 @@ class Agent:
                              'kernel': world.policy.heals_max}))
 
     def clock(self) -> float:
-        return 1000.0 + self.world.time.now_s
+        return 1000.0 + self.world.time.now_s - self.world.booted_s
 
     def jump_s(self) -> float:
         """To when nothing at all will happen, if all is well."""
@@ -340,14 +340,15 @@ def _open(path: str, danger: Danger, wall: Callable[[], float],
           world: world_lib.World) -> Journal:
     """As ``assembly.open_journal`` does."""
     kept, problem = journal_lib.open_or_set_aside(
-        path, wall=wall, boot_id='boot', history_max=200)
+        path, wall=wall, boot_id=world.boot_id(), history_max=200)
     kept.close()
     if problem is not None:
         world.tell(problem.replace(path, 'the journal'))
         world.court.journal_lost = True
         world.recorded.clear()
     Journal.danger = danger
-    return Journal(path, wall=wall, boot_id='boot', history_max=200)
+    return Journal(path, wall=wall, boot_id=world.boot_id(),
+                   history_max=200)
 
 
 def _drop(journal: Journal) -> None:

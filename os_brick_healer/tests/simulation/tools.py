@@ -57,7 +57,11 @@ class Tools:
         hangs = commands.hang > 0
         box: list[T | Exception] = []
 
+        boots = self.world.boots
+
         def _effect() -> None:
+            if self.world.boots != boots:
+                return      # no process outlives its host
             try:
                 box.append(effect())
             except (exception.HealerError, md_lib.Refused) as e:

@@ -44,6 +44,7 @@ class Setup:
         else a subsystem for each leg.
     :ivar portals: paths of each leg.
     :ivar operator_s: how long after the last fault a person comes.
+    :ivar uptime_s: how long the host has been up when it begins.
     """
 
     volumes: int = 2
@@ -59,6 +60,7 @@ class Setup:
     foreign: bool = True
     requests_max: int = 64
     operator_s: float = 0.0
+    uptime_s: float = 0.0
 
     def policy(self) -> limits.Policy:
         """The default profile with this setup's numbers."""
@@ -89,6 +91,8 @@ class World:
     :ivar lock: who has os-brick's locks, None when they are free.
     :ivar busy: volumes that nova works on, and what it does.
     :ivar recorded: volumes that the journal calls attached.
+    :ivar boots: how often the host has been rebooted.
+    :ivar booted_s: when that was the last time.
     """
 
     def __init__(self, seed: str, setup: Setup) -> None:
@@ -118,6 +122,8 @@ class World:
         self.disks: dict[str, parts.Disk] = {}
         self.agent_since_s: float | None = None
         self.events_lost = False
+        self.boots = 0
+        self.booted_s = -setup.uptime_s
         self.unreadable: set[str] = set()
         self.nova_alive = True
         self.time.check = self.court.check
@@ -236,9 +242,18 @@ class World:
             made = self.make('', 64 * parts.MIB, '', leg)
             made.disk.key = None
             disks.append(made.disk)
+        self.start(self._new_array(None, 2), disks)
+
+    def start(self, array: parts.Array, disks: list[parts.Disk]) -> None:
+        """Connect the legs of somebody else's array, and run it."""
         self._connect(disks)
-        array = self._new_array(None, 2)
-        self.md.start(array, disks)
+        if all(self.md.fabric.flow(d) == parts.OK for d in disks):
+            self.md.start(array, disks)
+        else:
+            self.time.after(5.0, lambda: self.start(array, disks))
+
+    def boot_id(self) -> str:
+        return f'boot-{self.boots}'
 
     # What the guests do -----------
 
@@ -260,6 +275,7 @@ class World:
     def calm(self) -> bool:
         """Nothing is wrong and nobody works on anything."""
         return (not self.fabric.cuts and not self.busy
+                and not self.cloud.pending
                 and all(a.whole and a.write is None and len(a.members)
                         == a.raid_disks for a in self.md.arrays.values())
                 and all(len(v.replicas) == v.count
