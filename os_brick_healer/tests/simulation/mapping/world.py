@@ -22,9 +22,6 @@ from os_brick_healer.mounter import nbd as mounter_nbd
 from os_brick_healer.mounter import rbd_nbd as mounter_rbd
 from os_brick_healer.tests.simulation import timeline
 from os_brick_healer.tests.simulation.mapping import (
-    court as court_lib,
-)
-from os_brick_healer.tests.simulation.mapping import (
     asking,
     files,
     kernel,
@@ -32,6 +29,9 @@ from os_brick_healer.tests.simulation.mapping import (
     processes,
     storage,
     tools,
+)
+from os_brick_healer.tests.simulation.mapping import (
+    court as court_lib,
 )
 from os_brick_healer.tests.simulation.mapping import (
     guest as guest_lib,
