@@ -72,6 +72,19 @@ class WithdrawnTest(base.TestCase):
         said = world.decide(late, memory)
         self.assertEqual((None, 5.0), (said.action, said.look_again_s))
 
+    def test_what_was_refused_for_what_it_carries_does_not_wait_longer(
+            self) -> None:
+        named = world.seen(world.leg('a'), world.leg('b'),
+                           world.leg('out', None))
+        refused = world.remembers(named, remembered(), out={
+            'next_try_s': named.now_s + limits.RETRY_LAST_S})
+        seen = world.seen(world.leg('a'), world.leg('b'),
+                          former={OUT: former()})
+        first = world.decide(seen, refused)
+        late = dataclasses.replace(seen, now_s=seen.now_s + GONE_S)
+        self.assertIsInstance(world.decide(late, first.memory).action,
+                              model.DisconnectPaths)
+
     def test_a_heal_comes_first(self) -> None:
         said = self.say(GONE_S, world.leg('a'), world.leg('b', 'faulty'))
         self.assertNotIsInstance(said.action, model.DisconnectPaths)
