@@ -67,12 +67,12 @@ def _unnamed(case: case_lib.Case
     since = {key: _since(one.unnamed_s, case.now_s)
              for key, one in gone.items()}
     newest = sorted(gone, key=lambda k: (-since[k], k))
-    return {key: _unnamed(gone[key], since[key])
+    return {key: _left(gone[key], since[key])
             for key in newest[:limits.UNNAMED_MAX]
             if case.now_s - since[key] < limits.UNNAMED_KEPT_S}
 
 
-def _unnamed(one: model.ReplicaMemory, since_s: float) -> model.ReplicaMemory:
+def _left(one: model.ReplicaMemory, since_s: float) -> model.ReplicaMemory:
     """What failed while it was named must not put off letting it go."""
     first = one.unnamed_s is None
     return dataclasses.replace(
