@@ -104,7 +104,7 @@ FAMILIES = {
                'down': 2, 'slow': 1, 'nonsense': 2, 'omit': 2, 'lag': 2,
                'lose': 5, 'refuse': 5, 'detach': 3, 'extend': 2, 'hold': 2,
                'fail': 6, 'commands_slow': 2, 'hang': 1, 'udev': 2,
-               'unreadable': 2, 'full': 1, 'wall': 2, 'failfast': 1},
+               'unreadable': 2, 'full': 1, 'wall': 2},
         setup={'volumes': (2, 4), 'grace_s': (5.0, 20.0)},
         faults=(250, 400), gaps_s=(0.0, 0.5, 0.5, 2.0),
         last_s=(0.5, 2.0, 8.0)),
