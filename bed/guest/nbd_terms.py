@@ -155,8 +155,12 @@ def a_death_is_told_and_the_device_stays(lab: NbdLab) -> None:
     lab.told()
     die(lab)
     heard: set[str] = set()
-    lab.until('the kernel tells', lambda: bool(
-        heard.update(lab.told()) or heard), SOON_S)
+
+    def tells() -> bool:
+        heard.update(lab.told())
+        return bool(heard)
+
+    lab.until('the kernel tells', tells, SOON_S)
     device = device_of(lab)
     need(heard == {device.name}, 'it tells which device it is')
     need(device.connected, 'it is still called connected')
