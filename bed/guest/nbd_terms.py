@@ -156,11 +156,11 @@ def a_death_is_told_and_the_device_stays(lab: NbdLab) -> None:
     die(lab)
     heard: set[str] = set()
 
-    def told() -> bool:
+    def tells() -> bool:
         heard.update(lab.told())
         return bool(heard)
 
-    lab.until('the kernel tells', told, SOON_S)
+    lab.until('the kernel tells', tells, SOON_S)
     device = device_of(lab)
     need(heard == {device.name}, 'it tells which device it is')
     need(device.connected, 'it is still called connected')
