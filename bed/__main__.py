@@ -24,7 +24,7 @@ from bed.guest.scenario import Scenario
 from bench import figures, guests
 
 #: Shown or measured, or played by name only: those with a Ceph, whose image
-#: is big.
+#: is big, and some of which have not passed yet.
 APART = ('demo', 'bench', 'ceph')
 
 

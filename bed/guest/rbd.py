@@ -36,6 +36,7 @@ DIRECTORY = pathlib.Path('/run/miniceph')
 CONFIG = pathlib.Path('/etc/ceph/ceph.conf')
 START_S = 300.0
 COMMAND_S = 120.0
+ATTACH_S = 15.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +139,11 @@ class RbdHost(MappedHost):
                   **settings: str) -> Self:
         """A host, its cluster, and an agent that is not started yet."""
         ceph = Ceph.start(stage, auth)
-        built = cls.build(stage, rbd_mounter='rbd-nbd', **settings)
+        # An emulated rbd-nbd takes seconds to come up, on a busy host minutes.
+        attach_s = min(600.0, ATTACH_S * stage.patience)
+        built = cls.build(stage, **{
+            'rbd_mounter': 'rbd-nbd',
+            'mapping_attach_timeout': str(attach_s), **settings})
         built.ceph = ceph
         return built
 
