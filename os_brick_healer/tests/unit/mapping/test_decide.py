@@ -197,8 +197,17 @@ class CutOffTest(base.TestCase):
         read = learn.learn(healed, PROVE, verdict.Outcome(changed=False),
                            1000.2, world.POLICY, begun_s=1000.0)
         self.assertIs(Phase.HEALTHY, judge(late, read).phase)
-        unread = dataclasses.replace(late, unread_s=999.0)
-        self.assertIsInstance(judge(unread, healed).action, model.Kill)
+        unsent = dataclasses.replace(late, unread_s=999.0, unsent=True)
+        self.assertIsInstance(judge(unsent, healed).action, model.Kill)
+
+    def test_a_read_that_could_not_be_tried_is_tried_again(self) -> None:
+        healed = world.known(linked_s=997.0, proven_s=997.5)
+        failed = world.seen(link_dead_s=997.9, unread_s=999.0)
+        self.assertIsNone(judge(failed, healed).action)
+        later = dataclasses.replace(failed, now_s=1002.0)
+        self.assertIsInstance(judge(later, healed).action, model.Prove)
+        for_ever = dataclasses.replace(failed, now_s=1050.0)
+        self.assertIsInstance(judge(for_ever, healed).action, model.Kill)
 
     def test_a_connection_may_have_died_since_a_read_was_begun(
             self) -> None:
