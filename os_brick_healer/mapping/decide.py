@@ -206,18 +206,32 @@ def _cut_off(seen: model.Seen, memory: model.Memory,
         return _say(Phase.DEGRADED, memory, max(left_s, 0.02),
                     f'the connection of {_name(seen)} died; {seen.server} '
                     'may be about to end', law='hang')
-    unread = seen.unread_s is not None and seen.unread_s >= dead_s
-    if dead_s - since_s < _LATE_S and not unread:
-        server = seen.server
-        assert server is not None
+    if dead_s - since_s < _LATE_S and not _unanswered(seen, dead_s, policy):
         return _say(
-            Phase.DEGRADED, memory, policy.proof_s,
+            Phase.DEGRADED, memory, _SLOW_S,
             f'a connection of {_name(seen)} died when it had just been '
-            f'given to {server}: seeing whether it was this one',
-            model.Prove(volume=seen.key, device=_name(seen),
-                        server=server.process))
+            f'given to {seen.server}: seeing whether it was this one',
+            _prove(seen), law='prove')
     return _kill(seen, memory, policy, False,
                  'the kernel has lost its connection to it')
+
+
+def _unanswered(seen: model.Seen, since_s: float,
+                policy: model.Policy) -> bool:
+    """Whether a read shows, since then, that no connection is there. One
+    that could not be tried, or was sent, shows nothing: not for ever."""
+    return (seen.unread_s is not None and seen.unread_s >= since_s
+            and (seen.unsent
+                 or seen.now_s - since_s > 2.0 * policy.proof_s))
+
+
+def _prove(seen: model.Seen) -> model.Prove | None:
+    """A read, unless one was given up a moment ago."""
+    assert seen.server is not None
+    if seen.unread_s is not None and seen.now_s - seen.unread_s < _SLOW_S:
+        return None
+    return model.Prove(volume=seen.key, device=_name(seen),
+                       server=seen.server.process)
 
 
 def _unproven(seen: model.Seen, memory: model.Memory,

@@ -62,7 +62,8 @@ BUGS = (
         family='hangs'),
     _bug('late-death-costs-the-next-server', '12.kill', (
         'mapping.decide:_cut_off',
-        'if dead_s - since_s < _LATE_S and not unread:', 'if False:'),
+        'if dead_s - since_s < _LATE_S and not _unanswered('
+        'seen, dead_s, policy):', 'if False:'),
         family='host'),
     # Whose it is -----------
     _bug('cookie-is-ignored', '11.foreign', (

@@ -166,6 +166,9 @@ class Court:
         now_s, policy = world.time.now_s, world.policy
         if now_s - proc.heard_s <= LOOSE_S + world.host.slow_s:
             return      # it came loose since that was decided
+        if proc.born_s <= world.host.hit_s and (
+                now_s - proc.born_s <= 2.0 * policy.attach_s):
+            return      # a heal that failed ends what it has started
         if proc.image is not None and not proc.image.exists:
             return      # it serves nothing but errors
         if proc.state == parts.RUNS and not proc.blocked:

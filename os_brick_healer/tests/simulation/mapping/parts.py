@@ -135,6 +135,7 @@ class Proc:
     :ivar box: what it has been sent, and answers that it will give, once it
         gets to run again.
     :ivar deaf_s: since when it does not get to run, None: it does.
+    :ivar born_s: when it was started.
     :ivar client: which client of its cluster it is; 0: none yet.
     :ivar blocked: its cluster lets it write no more.
     :ivar half: it never comes to the end of its start.
@@ -151,6 +152,7 @@ class Proc:
     box: list[Callable[[], None]] = dataclasses.field(default_factory=list)
     deaf_s: float | None = None
     heard_s: float = -1e9
+    born_s: float = 0.0
     client: int = 0
     blocked: bool = False
     half: bool = False

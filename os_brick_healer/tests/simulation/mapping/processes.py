@@ -76,7 +76,8 @@ class Processes:
                    if n not in self.by_pid)
         proc = parts.Proc(
             pid=pid, start=str(int(self._time.now_s * 1000) + 5),
-            argv=argv, volume=volume, image=image)
+            argv=argv, volume=volume, image=image,
+            born_s=self._time.now_s)
         self.by_pid[pid] = proc
         if image is None or volume is None:
             return proc

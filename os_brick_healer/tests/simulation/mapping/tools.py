@@ -122,6 +122,7 @@ class Tools:
         host = world.host
         if host.fail > 0:
             host.fail -= 1
+            host.hit_s = world.time.now_s
             world.fault(f'{name} fails')
             raise exception.CommandError(f'cannot {name}: by a fault')
         box: list[T | Exception] = []
@@ -137,6 +138,7 @@ class Tools:
         seconds += host.slow_s
         if host.hang > 0:
             host.hang -= 1
+            host.hit_s = world.time.now_s
             world.fault(f'{name} hangs')
             world.time.after(timeout_s / 2, _effect)
             world.time.sleep(timeout_s)

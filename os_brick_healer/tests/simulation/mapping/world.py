@@ -86,11 +86,15 @@ class Volume:
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Host:
-    """How the privileged side is today: the next calls fail, or hang."""
+    """How the privileged side is today: the next calls fail, or hang.
+
+    :ivar hit_s: when one last did.
+    """
 
     slow_s: float = 0.0
     hang: int = 0
     fail: int = 0
+    hit_s: float = -1e9
 
     @property
     def troubled(self) -> bool:

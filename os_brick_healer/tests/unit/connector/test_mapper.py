@@ -11,6 +11,7 @@
 #    under the License.
 """Mapping volumes for connectors: what is left, whatever happens."""
 
+from collections.abc import Mapping
 import dataclasses
 import os
 from typing import Any
@@ -27,9 +28,15 @@ from os_brick_healer.tests.unit.mapping import world
 SOURCE = {'file': '/srv/a.img'}
 
 
-def killed(*_args: Any) -> None:
-    """Whoever comes here is killed."""
-    raise ground_lib.Killed
+class Mortal(records.Records):
+    """Who writes is killed before the device is written down."""
+
+    def attach_note(self, key: str, connection: Mapping[str, Any]) -> None:
+        del key, connection
+        raise ground_lib.Killed
+
+    def attach_undo(self, key: str) -> None:
+        """It is dead."""
 
 
 class MapperTest(base.TestCase):
@@ -134,16 +141,10 @@ class MapperTest(base.TestCase):
 
     def end_in_the_middle(self) -> None:
         """An attach that was killed when the kernel had its device."""
-        note = self.mapper.records.attach_note
-        undo = self.mapper.records.attach_undo
-        self.mapper.records.attach_note = killed  # type: ignore[assignment]
-        self.mapper.records.attach_undo = (  # type: ignore[method-assign]
-            lambda key: None)
-        self.assertRaises(ground_lib.Killed, self.map)
-        self.mapper.records.attach_note = (  # type: ignore[method-assign]
-            note)
-        self.mapper.records.attach_undo = (  # type: ignore[method-assign]
-            undo)
+        mortal = dataclasses.replace(
+            self.mapper, records=Mortal(lambda: self.journal))
+        self.assertRaises(ground_lib.Killed, mortal.map, world.KEY, 'vol',
+                          'nbd', SOURCE)
         self.assertEqual('/dev/nbd3', self.mapper.path(world.KEY))
 
     def test_an_attach_that_ended_in_the_middle_can_be_repeated(

@@ -25,8 +25,6 @@ from os_brick_healer.tests.unit.mapping import world
 
 Phase = verdict.Phase
 AttachState = model.AttachState
-PROVE = model.Prove(volume=world.KEY, device='nbd3',
-                    server=world.server().process)
 
 
 def judge(at: model.Seen, memory: model.Memory | None = None,
@@ -173,59 +171,6 @@ class HangTest(base.TestCase):
         self.assertIsNone(judge(world.waiting(answer=old)).action)
         stale = dataclasses.replace(self.silent, asked_s=991.0)
         self.assertIsNone(judge(world.waiting(answer=stale)).action)
-
-
-class CutOffTest(base.TestCase):
-    def test_a_server_may_take_a_moment_to_end(self) -> None:
-        found = judge(world.seen(link_dead_s=999.9))
-        self.assertEqual((Phase.DEGRADED, None), (found.phase, found.action))
-
-    def test_one_that_stays_without_a_connection_is_killed(self) -> None:
-        action = judge(world.seen(link_dead_s=998.0)).action
-        assert isinstance(action, model.Kill)
-        self.assertFalse(action.hung)
-
-    def test_the_death_of_the_connection_before_this_one_is_old_news(
-            self) -> None:
-        self.assertIsNone(judge(world.seen(link_dead_s=499.0)).action)
-
-    def test_a_death_that_is_told_late_does_not_cost_the_next_server(
-            self) -> None:
-        healed = world.known(linked_s=997.0, proven_s=997.5)
-        late = world.seen(link_dead_s=997.9)
-        self.assertIsInstance(judge(late, healed).action, model.Prove)
-        read = learn.learn(healed, PROVE, verdict.Outcome(changed=False),
-                           1000.2, world.POLICY, begun_s=1000.0)
-        self.assertIs(Phase.HEALTHY, judge(late, read).phase)
-        unread = dataclasses.replace(late, unread_s=999.0)
-        self.assertIsInstance(judge(unread, healed).action, model.Kill)
-
-    def test_a_connection_may_have_died_since_a_read_was_begun(
-            self) -> None:
-        half = model.Memory(server=world.server().process, server_s=990.0)
-        read = learn.learn(half, PROVE, verdict.Outcome(changed=False),
-                           1000.0, world.POLICY, begun_s=996.0)
-        died = world.seen(link_dead_s=997.0)
-        self.assertIsInstance(judge(died, read).action, model.Prove)
-
-    def test_a_server_that_is_sent_nothing_is_killed(self) -> None:
-        half = model.Memory(server=world.server().process, server_s=990.0)
-        self.assertIsInstance(judge(world.seen(), half).action, model.Prove)
-        action = judge(world.seen(unread_s=999.0, unsent=True), half).action
-        assert isinstance(action, model.Kill)
-        self.assertFalse(action.hung)
-
-    def test_a_server_that_was_sent_the_read_is_waited_for(self) -> None:
-        half = model.Memory(server=world.server().process, server_s=990.0)
-        found = judge(world.seen(unread_s=999.5, now_s=1000.0), half)
-        self.assertEqual((Phase.STALLED, None), (found.phase, found.action))
-
-    def test_a_server_we_connected_is_not_killed_for_slow_storage(
-            self) -> None:
-        linked = model.Memory(server=world.server().process, server_s=900.0,
-                              linked_s=900.0)
-        found = judge(world.seen(unread_s=999.9), linked)
-        self.assertNotIsInstance(found.action, model.Kill)
 
 
 class PaceTest(base.TestCase):

@@ -1,0 +1,90 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""A server that lives, and a connection that has died."""
+
+import dataclasses
+
+from os_brick_healer.engine import verdict
+from os_brick_healer.mapping import decide, learn, model
+from os_brick_healer.tests import base
+from os_brick_healer.tests.unit.mapping import world
+
+Phase = verdict.Phase
+PROVE = model.Prove(volume=world.KEY, device='nbd3',
+                    server=world.server().process)
+
+
+def judge(at: model.Seen, memory: model.Memory | None = None,
+          ) -> model.Verdict:
+    return decide.decide(at, memory or world.known(), world.POLICY)
+
+
+class CutOffTest(base.TestCase):
+    def test_a_server_may_take_a_moment_to_end(self) -> None:
+        found = judge(world.seen(link_dead_s=999.9))
+        self.assertEqual((Phase.DEGRADED, None), (found.phase, found.action))
+
+    def test_one_that_stays_without_a_connection_is_killed(self) -> None:
+        action = judge(world.seen(link_dead_s=998.0)).action
+        assert isinstance(action, model.Kill)
+        self.assertFalse(action.hung)
+
+    def test_the_death_of_the_connection_before_this_one_is_old_news(
+            self) -> None:
+        self.assertIsNone(judge(world.seen(link_dead_s=499.0)).action)
+
+    def test_a_death_that_is_told_late_does_not_cost_the_next_server(
+            self) -> None:
+        healed = world.known(linked_s=997.0, proven_s=997.5)
+        late = world.seen(link_dead_s=997.9)
+        self.assertIsInstance(judge(late, healed).action, model.Prove)
+        read = learn.learn(healed, PROVE, verdict.Outcome(changed=False),
+                           1000.2, world.POLICY, begun_s=1000.0)
+        self.assertIs(Phase.HEALTHY, judge(late, read).phase)
+        unsent = dataclasses.replace(late, unread_s=999.0, unsent=True)
+        self.assertIsInstance(judge(unsent, healed).action, model.Kill)
+
+    def test_a_read_that_could_not_be_tried_is_tried_again(self) -> None:
+        healed = world.known(linked_s=997.0, proven_s=997.5)
+        failed = world.seen(link_dead_s=997.9, unread_s=999.0)
+        self.assertIsNone(judge(failed, healed).action)
+        later = dataclasses.replace(failed, now_s=1002.0)
+        self.assertIsInstance(judge(later, healed).action, model.Prove)
+        for_ever = dataclasses.replace(failed, now_s=1050.0)
+        self.assertIsInstance(judge(for_ever, healed).action, model.Kill)
+
+    def test_a_connection_may_have_died_since_a_read_was_begun(
+            self) -> None:
+        half = model.Memory(server=world.server().process, server_s=990.0)
+        read = learn.learn(half, PROVE, verdict.Outcome(changed=False),
+                           1000.0, world.POLICY, begun_s=996.0)
+        died = world.seen(link_dead_s=997.0)
+        self.assertIsInstance(judge(died, read).action, model.Prove)
+
+    def test_a_server_that_is_sent_nothing_is_killed(self) -> None:
+        half = model.Memory(server=world.server().process, server_s=990.0)
+        self.assertIsInstance(judge(world.seen(), half).action, model.Prove)
+        action = judge(world.seen(unread_s=999.0, unsent=True), half).action
+        assert isinstance(action, model.Kill)
+        self.assertFalse(action.hung)
+
+    def test_a_server_that_was_sent_the_read_is_waited_for(self) -> None:
+        half = model.Memory(server=world.server().process, server_s=990.0)
+        found = judge(world.seen(unread_s=999.5, now_s=1000.0), half)
+        self.assertEqual((Phase.STALLED, None), (found.phase, found.action))
+
+    def test_a_server_we_connected_is_not_killed_for_slow_storage(
+            self) -> None:
+        linked = model.Memory(server=world.server().process, server_s=900.0,
+                              linked_s=900.0)
+        found = judge(world.seen(unread_s=999.9), linked)
+        self.assertNotIsInstance(found.action, model.Kill)
