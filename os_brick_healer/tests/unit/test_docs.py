@@ -47,7 +47,8 @@ OTHERS = frozenset((
     'delete_controller', 'driver_volume_type', 'exec_dirs',
     'extend_volume', 'fast_io_fail_tmo', 'filters_path', 'io_timeout',
     'in_sync', 'knows_hosts', 'lock_path', 'max_part', 'nbds_max', 'prov_ip',
-    'prov_port', 'reset_controller', 'set_feature',
+    'prov_port', 'rbd_blocklist_expire_seconds', 'reset_controller',
+    'set_feature',
     'speed_limit_max', 'speed_limit_min', 'sync_speed_max',
     'sync_speed_min'))
 #: Settings of other services that our files may show: section -> names.
