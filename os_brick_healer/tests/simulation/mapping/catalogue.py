@@ -77,8 +77,8 @@ BUGS = (
         'mapping.laws:same',
         '(one.pid, one.start) == (other.pid, other.start)',
         'one.pid == other.pid'), (
-        'mapping.observe:Observer._server', 'found.dying or parse.carries(',
-        'True or parse.carries('), (
+        'mapping.observe:Observer._server', 'found.dying or mounter.serves(',
+        'True or mounter.serves('), (
         f'{_TOOLS}.kill', 'if not job.of_ours(found):', 'if False:'),
         family='deaths', setup={'volumes': 4}),
     _bug('server-is-forgotten-in-a-crash', '13.two', (

@@ -103,8 +103,9 @@ class LearnTest(base.TestCase):
     def test_a_proof_ends_a_row_of_failures(self) -> None:
         self.assertEqual(
             dataclasses.replace(
-                self.memory, proven_s=1000.0, tries=0, next_try_s=0.0,
-                last_error=None, refused=None), self.learned(PROVE))
+                self.memory, linked_s=1000.0, proven_s=1000.0, tries=0,
+                next_try_s=0.0, last_error=None, refused=None),
+            self.learned(PROVE))
         unlinked = learn.learn(
             dataclasses.replace(self.memory, linked_s=None), PROVE,
             verdict.Outcome(changed=False), 1000.0, world.POLICY)
