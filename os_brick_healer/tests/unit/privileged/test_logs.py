@@ -15,7 +15,8 @@ import os
 import pathlib
 
 from os_brick_healer import exception
-from os_brick_healer.privileged import logs
+from os_brick_healer.nbd import parse
+from os_brick_healer.privileged import logs, serverlog
 from os_brick_healer.tests import base
 
 HERE, GONE = 'vol-here', '0d5fb8a0-6b9d-4c0a-9a55-6a1c1a6f3c11'
@@ -35,6 +36,10 @@ class LogsTest(base.TestCase):
         path.write_bytes(data)
         os.utime(path, (NOW_S - age_s, NOW_S - age_s))
         return path
+
+    @staticmethod
+    def client(line: str) -> str | None:
+        return line.strip() if line.startswith('client.') else None
 
     def tidy(self, age_s: float = 100.0) -> int:
         return logs.tidy(str(self.place), [HERE], SIZE, age_s, NOW_S)
@@ -71,6 +76,19 @@ class LogsTest(base.TestCase):
         old = (self.place / f'{HERE}.log.old').read_bytes()
         self.assertTrue(old.startswith(BEGIN[:-1]))
         self.assertTrue(old.endswith(b'z' * SIZE))
+
+    def test_after_many_cuts_it_is_known_who_said_what(self) -> None:
+        server = parse.Running(pid=71, start='497', stopped=False, argv=())
+        place = serverlog.begin(HERE, str(self.place))
+        serverlog.known(place, server)
+        for word in ('client.4711', 'y' * 2 * SIZE, 'z' * 2 * SIZE):
+            with open(place, 'a') as log:
+                log.write(f'{word}\n')
+            self.tidy()
+        (said,) = serverlog.read(HERE, self.client, str(self.place))
+        self.assertEqual((server.process, frozenset(('client.4711',))),
+                         (said.server, said.names))
+        serverlog.only_ours(HERE, str(self.place))
 
     def test_only_the_newest_server_s_beginning_is_kept(self) -> None:
         newest = BEGIN.replace(b'4711', b'4712')
