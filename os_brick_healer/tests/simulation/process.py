@@ -278,7 +278,8 @@ class Agent:
         if (not self.world.calm() or self.world.time.tasks or not all(
                 p in CALM for p in self.engine.phases())):
             self._calm_since_s = now_s
-        if now_s - self._calm_since_s < CALM_S:
+        # What has just gone wrong may not show yet.
+        if now_s - max(self._calm_since_s, self.world.kicked_s) < CALM_S:
             return 0.0
         return self.jump_to()
 

@@ -93,6 +93,7 @@ class World:
     :ivar recorded: volumes that the journal calls attached.
     :ivar boots: how often the host has been rebooted.
     :ivar booted_s: when that was the last time.
+    :ivar kicked_s: when something went wrong the last time.
     """
 
     def __init__(self, seed: str, setup: Setup) -> None:
@@ -133,6 +134,7 @@ class World:
         if setup.foreign:
             self._foreign()
         self._kick = 0
+        self.kicked_s = 0.0
         self.time.after(0.5, self._guests)
 
     def tell(self, sentence: str) -> None:
@@ -269,7 +271,7 @@ class World:
     def kick(self) -> None:
         """The guests write again, now that something may be wrong."""
         self._kick += 1
-        kick = self._kick
+        kick, self.kicked_s = self._kick, self.time.now_s
         self.time.after(0.1, lambda: self._guests(kick))
 
     def calm(self) -> bool:
