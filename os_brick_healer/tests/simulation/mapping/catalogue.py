@@ -82,6 +82,11 @@ BUGS = (
         'True or mounter.serves('), (
         f'{_TOOLS}.kill', 'if not job.of_ours(found):', 'if False:'),
         family='deaths', setup={'volumes': 4}),
+    _bug('live-client-is-shut-out', '12.fence', (
+        'privileged.fencing:forbids', 'if holder.client in known.live:',
+        'if False:'), (
+        'privileged.fencing:forbids', 'if holder.client not in known.dead:',
+        'if False:'), family='locks'),
     _bug('server-is-forgotten-in-a-crash', '13.two', (
         'mapping.observe:Observer._server',
         'for one in self._running(fresh):', 'for one in ():'), (
