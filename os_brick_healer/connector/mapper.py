@@ -173,11 +173,22 @@ class Mapper:
                 if device is None:
                     return
                 mapping = self._wanted(key, mounter, source)
-            if mapping.order.device is None and device is not None:
+            if (mapping.order.device is None and device is not None) or (
+                    device is None and self._is_anothers(mapping)):
                 mapping = _on(mapping, device)
             self.records.detach_begin(key)
             self.hands.unmap(mapping, self._server(mapping))
             self.records.detach_done(key)
+
+    def _is_anothers(self, mapping: model.Mapping) -> bool:
+        """Whether its device has gone, and another volume has the name.
+
+        An unmap that ended in the middle had disconnected it.
+        """
+        name = mapping.order.device
+        found = None if name is None else nbd.device(self.tree, name)
+        return found is not None and found.connected and (
+            found.cookie not in (None, mapping.order.volume))
 
     def path(self, volume: str) -> str | None:
         """The device of a volume, None: it is not mapped."""
@@ -206,7 +217,7 @@ class Mapper:
         return device.size_bytes
 
 
-def _on(mapping: model.Mapping, device: str) -> model.Mapping:
+def _on(mapping: model.Mapping, device: str | None) -> model.Mapping:
     """The same, with the device that it has."""
     return dataclasses.replace(mapping, order=dataclasses.replace(
         mapping.order, device=device))

@@ -278,6 +278,7 @@ class Hands:
         deaf = mounter is not None and mounter.server(mapping.order).deaf
         return 0.0 if deaf else GRACE_S
 
+
 def _allowed(action: model.Action, seen: model.Seen) -> model.Mapping:
     sentence = laws.permits(action, seen)
     if sentence is not None:

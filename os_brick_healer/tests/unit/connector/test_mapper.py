@@ -128,6 +128,17 @@ class MapperTest(base.TestCase):
         self.assertRaises(exception.HealerError, self.map)
         self.assertEqual([], self.root.did)
 
+    def test_a_name_that_another_volume_has_by_now_is_left_to_it(
+            self) -> None:
+        """As after an unmap that ended in the middle."""
+        self.map()
+        self.ground.connected('nbd3', world.OTHER)
+        self.root.did.clear()
+        self.unmap()
+        self.assertNotIn('disconnect', self.root.did)
+        self.assertIsNone(self.row())
+        self.assertEqual({}, self.root.servers)
+
     def test_a_server_that_an_attach_left_is_cleared_away(self) -> None:
         self.root.mute = True
         pid, _ = self.root.start(
