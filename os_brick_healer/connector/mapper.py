@@ -173,9 +173,10 @@ class Mapper:
                 if device is None:
                     return
                 mapping = self._wanted(key, mounter, source)
-            if (mapping.order.device is None and device is not None) or (
-                    device is None and self._is_anothers(mapping)):
+            if mapping.order.device is None and device is not None:
                 mapping = _on(mapping, device)
+            elif device is None and self._is_anothers(mapping):
+                mapping = _on(mapping, None)
             self.records.detach_begin(key)
             self.hands.unmap(mapping, self._server(mapping))
             self.records.detach_done(key)

@@ -32,7 +32,7 @@ from os_brick_healer.tests.simulation import plan as plan_lib
 from os_brick_healer.tests.simulation import run as run_lib
 
 #: A bug must be caught within so many seeds of its family.
-SEEDS_MAX = 12
+SEEDS_MAX = 24
 PACKAGE = 'os_brick_healer'
 HERE = pathlib.Path(__file__).parent
 RECORD = HERE / 'caught.json'
