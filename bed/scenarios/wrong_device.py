@@ -59,6 +59,10 @@ def wrong_device(stage: Stage) -> None:
 
     wrong = replaced(cast, array.wear_superblock)
     refused(cast, wrong, ['superblock', 'in use'])
+    # udev may have begun to assemble it. Nobody but a person may end that.
+    for holder in pathlib.Path(
+            f'/sys/block/{host.device_of(wrong)}/holders').iterdir():
+        host.command('mdadm', '--stop', f'/dev/{holder.name}')
 
     wrong = replaced(cast, array.wear_filesystem)
     refused(cast, wrong, ['ext2'])
