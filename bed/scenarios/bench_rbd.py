@@ -36,7 +36,7 @@ WAYS = {'killed': ('layering', signal.SIGKILL),
         'hanging': ('layering', signal.SIGSTOP)}
 
 
-@scenario(name='bench-rbd', item='bench', timeout_s=1800, packages=PACKAGES,
+@scenario(name='bench-rbd', item='ceph', timeout_s=1800, packages=PACKAGES,
           memory_mib=1536)
 def bench_rbd(stage: Stage) -> None:
     """The worst stall of a write to an RBD image, by way of death."""
