@@ -59,10 +59,7 @@ def wrong_device(stage: Stage) -> None:
 
     wrong = replaced(cast, array.wear_superblock)
     refused(cast, wrong, ['superblock', 'in use'])
-    # udev may have begun to assemble it. Nobody but a person may end that.
-    for holder in pathlib.Path(
-            f'/sys/block/{host.device_of(wrong)}/holders').iterdir():
-        host.command('mdadm', '--stop', f'/dev/{holder.name}')
+    stop_holders(wrong)
 
     wrong = replaced(cast, array.wear_filesystem)
     refused(cast, wrong, ['ext2'])
@@ -164,6 +161,14 @@ def logged(name: str) -> Iterator[list[str]]:
         yield lines
     finally:
         logging.getLogger(name).removeHandler(handler)
+
+
+def stop_holders(wrong: str) -> None:
+    """As a person does, and nobody else may: udev may have begun to assemble
+    what looks like somebody's array."""
+    for holder in pathlib.Path(
+            f'/sys/block/{host.device_of(wrong)}/holders').iterdir():
+        host.command('mdadm', '--stop', f'/dev/{holder.name}')
 
 
 def healed(cast: Cast, right: str, lost: str) -> None:
