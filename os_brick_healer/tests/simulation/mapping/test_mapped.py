@@ -115,7 +115,7 @@ class CatalogueTest(base.TestCase):
             found = record[bug.name]
             self.assertIn(found.caught, bug.laws)
             self.assertIn(found.seed, bugs.seeds(bug))
-            self.assertLessEqual(found.seeds, shared.SEEDS_MAX)
+            self.assertLessEqual(found.seeds, bugs.SEEDS_MAX)
 
 
 @unittest.skipUnless(shared.DOCS.is_dir(), 'not run from a source tree')
