@@ -79,7 +79,7 @@ class Court(audit.Audit):
         """Whose I/O flows, and until when another's did."""
         before = self._serving.get(array.uuid, set())
         now = {m.disk.id for m in array.members
-               if self._world.md.flow(m) == parts.OK}
+               if self._carries(m)}
         for name in before - now:
             self._served_s[name] = self._world.time.now_s
         self._serving[array.uuid] = now
@@ -215,7 +215,9 @@ class Court(audit.Audit):
                                     'not ours')
             return
         alive = not world.orphan     # a command outlives who began it
-        if alive and array.key in world.busy:
+        # Without the lock, another's may be over while a command hangs.
+        before = not locked and world.begun_s < world.busy_s
+        if alive and array.key in world.busy and not before:
             self.broke('5.nova', f'{what} on {array.name} while nova '
                                  f'{world.busy[array.key]} it')
         elif alive and locked and world.lock == 'nova':
@@ -286,16 +288,20 @@ class Court(audit.Audit):
             self.broke('4.foreign', f'{names} of {array.name} is taken')
 
     def _serves(self, member: parts.Member) -> bool:
-        """Its I/O flows, or did a moment ago, or is about to.
+        """Its I/O flows, or is about to, or a moment ago it did."""
+        served_s = self._served_s.get(member.disk.id, -1e9)
+        return (self._carries(member)
+                or self._world.time.now_s - served_s < SERVED_S)
+
+    def _carries(self, member: parts.Member) -> bool:
+        """Its I/O flows, or is about to.
 
         Of several paths the kernel may wait for one that is silent, until
         that is cut: another that answers carries the I/O then. That a disk
         is sick is known to nobody before it is asked, and MD throws it out.
         """
-        fabric, served_s = self._world.fabric, self._served_s
+        fabric = self._world.fabric
         return (self._world.md.flow(member) == parts.OK
-                or self._world.time.now_s - served_s.get(
-                    member.disk.id, -1e9) < SERVED_S
                 or (member.present and any(
                     c.state is model.PathState.LIVE and not c.delete_begun
                     and fabric.reach(c) == parts.UP

@@ -109,19 +109,18 @@ class Misfortune(outages.Outages, weather.Weather, ambush.Ambush):
                 self._take(volume, name)
 
     def _vouch(self, volume: cloud_lib.Volume) -> None:
-        """Do what the connector says when it finds no leg to attach.
+        """Do what the connector says when its newest leg is not offered.
 
         Detached while nobody could be told that a leg is good again, a
-        volume has none that the provisioner offers.
+        volume has none that may be read from.
         """
         array = self.world.arrays[volume.key]
-        told = volume.replicas.values()
-        if array.stopped and all(r.state in base.BAD_STATES for r in told):
-            for replica in told:
-                if nova_lib.is_newest(self.world, array, replica.disk):
-                    self.world.tell(f'the operator calls {replica.disk.id} '
-                                    'good')
-                    replica.state = base.ReplicaState.AVAILABLE
+        newest = [r for r in volume.replicas.values()
+                  if nova_lib.is_newest(self.world, array, r.disk)]
+        if array.stopped and all(r.state in base.BAD_STATES for r in newest):
+            for replica in newest:
+                self.world.tell(f'the operator calls {replica.disk.id} good')
+                replica.state = base.ReplicaState.AVAILABLE
 
     def _make_room(self, volume: cloud_lib.Volume) -> None:
         """Do what the agent says that only a person can do."""

@@ -117,6 +117,7 @@ class Nova:
             self.world.time.sleep(LOCK_POLL_S)
         self.world.lock = 'nova'
         self.world.busy[key] = what
+        self.world.busy_s = self.world.time.now_s
         try:
             yield
         finally:

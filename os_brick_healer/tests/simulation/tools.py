@@ -58,11 +58,13 @@ class Tools:
         box: list[T | Exception] = []
 
         boots, life_s = self.world.boots, self.world.agent_since_s
+        begun_s = time.now_s
 
         def _effect() -> None:
             if self.world.boots != boots:
                 return      # no process outlives its host
             self.world.orphan = self.world.agent_since_s != life_s
+            self.world.begun_s = begun_s
             try:
                 box.append(effect())
             except (exception.HealerError, md_lib.Refused) as e:
