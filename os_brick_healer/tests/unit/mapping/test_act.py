@@ -169,13 +169,36 @@ class HandsTest(base.TestCase):
         self.assertIn('disconnecting', str(self.do(self.serve, busy).error))
         self.assertEqual([], self.root.did)
 
+    def not_connected(self) -> None:
+        for name in ('pid', 'backend'):
+            (self.ground.root / 'sys/block/nbd3' / name).unlink()
+
+    def test_what_is_connected_is_not_mapped_a_second_time(self) -> None:
+        error = self.assertRaises(exception.NotOurs, self.hands.map,
+                                  self.ground.mapping)
+        self.assertIn('connected with it already', str(error))
+        self.assertEqual([], self.root.did)
+
+    def test_a_map_that_fails_late_leaves_no_device(self) -> None:
+        """The kernel has made it, and nobody was told."""
+        self.not_connected()
+        self.policy = QUICK
+        self.root.late = True
+        self.assertRaises(exception.HealerError, self.hands.map,
+                          self.ground.mapping)
+        self.assertEqual('disconnect', self.root.did[-1])
+        self.assertIsNone(self.ground.tree.read('/sys/block/nbd3/backend'))
+        self.assertEqual({}, self.root.servers)
+
     def test_a_map_that_fails_leaves_no_process(self) -> None:
+        self.not_connected()
         self.root.refuses['connect'] = exception.CommandError('no driver')
         self.assertRaises(exception.CommandError, self.hands.map,
                           self.ground.mapping)
         self.assertEqual(['start', 'connect', 'kill'], self.root.did)
 
     def test_a_map_brings_the_device_and_its_timer(self) -> None:
+        self.not_connected()
         found = self.hands.map(dataclasses.replace(
             self.ground.mapping, size_bytes=0, timer_before_ms=0,
             order=dataclasses.replace(self.ground.order, device=None)))
@@ -275,8 +298,7 @@ class ItselfTest(HandsTest):
 
     def test_a_map_finds_the_device_by_its_cookie(self) -> None:
         self.ground.connected('nbd1', world.OTHER)
-        for name in ('pid', 'backend'):
-            (self.ground.root / 'sys/block/nbd3' / name).unlink()
+        self.not_connected()
         self.ground.write('sys/block/nbd3/queue/io_timeout', '30000\n')
         found = self.hands.map(dataclasses.replace(
             self.ground.mapping, size_bytes=0, timer_before_ms=0,
@@ -288,8 +310,7 @@ class ItselfTest(HandsTest):
             '/sys/block/nbd3/queue/io_timeout'))
 
     def test_a_map_that_fails_leaves_no_process(self) -> None:
-        for name in ('pid', 'backend'):
-            (self.ground.root / 'sys/block/nbd3' / name).unlink()
+        self.not_connected()
         self.root.refuses['set_timer'] = exception.CommandError('no')
         self.assertRaises(exception.CommandError, self.hands.map,
                           self.ground.mapping)
