@@ -160,6 +160,11 @@ class Hands:
                     raise servers_lib.Gone(
                         f'what is served has {served.export.size_bytes} '
                         f'bytes, and {mapping.size_bytes} were mapped')
+                if served.export.readonly and self._is_written(
+                        action.device):
+                    raise servers_lib.NotServed(
+                        'what is served can only be read, and '
+                        f'{action.device} was mapped for writing')
                 with handing.offer(served.link, CALL_S) as place:
                     self.nbd.reconnect(
                         device=action.device, volume=action.volume,
@@ -170,6 +175,11 @@ class Hands:
                 self.servers.end(mapping, served.server)
                 raise
         return served.server
+
+    def _is_written(self, device: str) -> bool:
+        """Whether the kernel lets anybody write to a device: it is not told
+        anew what its server can do."""
+        return self.tree.read(f'{nbd.BLOCK}/{device}/ro') == '0'
 
     def _comes_back(self, action: model.Serve, mapping: model.Mapping,
                     until_s: float) -> tuple[model.Process, str]:

@@ -97,6 +97,7 @@ class Root:
     :ivar linked: to whom the kernel's connection leads.
     :ivar mute: the server that it starts does not listen.
     :ivar dies: it ends at once, with these last words.
+    :ivar readonly: what it starts refuses writes.
     :ivar late: a device is made, and whoever wants it hears nothing of it.
     """
 
@@ -107,7 +108,7 @@ class Root:
         self.refuses: dict[str, exception.HealerError] = {}
         self.mute = False
         self.dies: str | None = None
-        self.late = False
+        self.late = self.readonly = False
         self.size_bytes = world.SIZE
         self.fenced = self.gone = ''
         self.answer = 'read'
@@ -139,6 +140,9 @@ class Root:
             self.ground.process(pid)
             self.servers[pid] = None if self.mute or itself else (
                 server_lib.Server(self.ground.socket, self.size_bytes))
+            server = self.servers[pid]
+            if self.readonly and server is not None:
+                server.flags |= 2
             if itself and not (self.mute or self.late):
                 self.linked = pid
                 self.ground.connected('nbd3', world.KEY)

@@ -95,6 +95,16 @@ class HandsTest(base.TestCase):
         self.assertEqual(learn.REFUSED, outcome.detail)
         self.assertEqual(['start', 'kill'], self.root.did)
 
+    def test_what_can_only_be_read_is_not_given_to_who_writes(self) -> None:
+        self.root.readonly = True
+        self.ground.write('sys/block/nbd3/ro', '0\n')
+        outcome = self.do(self.serve)
+        self.assertIn('can only be read', str(outcome.error))
+        self.assertTrue(outcome.transient)
+        self.assertEqual(['start', 'kill'], self.root.did)
+        self.ground.write('sys/block/nbd3/ro', '1\n')
+        self.assertIsNone(self.do(self.serve).error)
+
     def test_what_has_grown_is(self) -> None:
         self.root.size_bytes = world.SIZE * 2
         self.assertIsNone(self.do(self.serve).error)
@@ -326,5 +336,6 @@ class ItselfTest(HandsTest):
 
     test_what_became_smaller_is_not_given_to_the_guest = skip_for_socket
     test_a_kernel_that_refuses_leaves_no_process = skip_for_socket
+    test_what_can_only_be_read_is_not_given_to_who_writes = skip_for_socket
     test_a_map_brings_the_device_and_its_timer = skip_for_socket
     test_who_answers_is_told_from_who_does_not = skip_for_socket
