@@ -21,7 +21,6 @@ then on it is healed as every other one; nothing about it is changed now.
 from collections.abc import Callable, Mapping
 import dataclasses
 import json
-import os
 from typing import Any
 
 from oslo_config import cfg
@@ -184,12 +183,12 @@ class Adopter:
             now = self.examine(name, stash=stash, words=words)
             if now != candidate:
                 raise _no(name, 'it has just changed')
-            book, pid = self.journal(), os.getpid()
-            book.attach_begin(
-                candidate.volume, alias,
-                {**remember.dump_mapping(candidate.mapping), MARK: True},
-                pid, journal_lib.process_start(pid) or '')
-            book.attach_done(candidate.volume)
+            book = self.journal()
+            if not book.adopt(
+                    candidate.volume, alias,
+                    {**remember.dump_mapping(candidate.mapping),
+                     MARK: True}):
+                raise _no(name, 'the journal has that volume by now')
             book.tell(model.KIND, candidate.volume,
                       f'adopted: {candidate.sentence()}', True)
             book.settle()

@@ -244,6 +244,32 @@ class AdoptTest(base.TestCase):
                           alias='v')
         self.assertEqual((), self.host.journal.attachments())
 
+    def test_a_row_that_came_meanwhile_is_never_written_over(self) -> None:
+        self.host.csi()
+        found, book, asked = self.examine(), self.host.journal, list[int]()
+
+        def journal() -> journal_lib.Journal:
+            asked.append(1)
+            if len(asked) == 2:      # it was examined again by then
+                book.attach_begin(HANDLE, 'v', {'kind': 'x'}, 1, '1')
+            return book
+
+        adopter = dataclasses.replace(self.host.adopter, journal=journal)
+        self.assertRaises(adopt.Refused, adopter.enter, found, alias='v')
+        self.assertEqual(['x'], [row.kind for row in book.attachments()])
+
+    def test_nobody_sees_a_half_of_it(self) -> None:
+        self.host.csi()
+        found, book = self.examine(), self.host.journal
+
+        def fails(volume: str) -> None:
+            raise exception.JournalError(f'the disk is full: {volume}')
+
+        book.attach_done = fails    # type: ignore[method-assign]
+        self.host.adopter.enter(found, alias='v')
+        self.assertEqual(['attached'],
+                         [row.state for row in book.attachments()])
+
     def test_who_is_at_work_on_the_volume_is_not_disturbed(self) -> None:
         self.host.csi()
         found = self.examine()
