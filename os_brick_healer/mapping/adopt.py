@@ -291,7 +291,7 @@ class Adopter:
             mounter=found.name, abilities=found.mounter.abilities,
             order=order, size_bytes=device.size_bytes,
             timer_ms=settings.timer_ms,
-            timer_before_ms=device.timer_ms or TIMER_MS)
+            timer_before_ms=_before(device, settings))
 
     def _must_be_new(self, mapping: model.Mapping) -> None:
         order = mapping.order
@@ -304,6 +304,13 @@ class Adopter:
                 raise _no(str(order.device), f'the journal has it as the '
                           f'device of volume {row.volume}',
                           hint='detach that volume first')
+
+
+def _before(device: model.Device, settings: Settings) -> int:
+    """The timer that an unmap gives back: ours was set by whoever mapped the
+    volume with this software, and lost the journal."""
+    before = device.timer_ms
+    return before if before and before != settings.timer_ms else TIMER_MS
 
 
 def adopter(conf: cfg.ConfigOpts, *, tree: reader.Tree,

@@ -141,6 +141,11 @@ class AdoptTest(base.TestCase):
             self.assertEqual(order, found.mapping.order)
             self.ground.ended(60)
 
+    def test_a_timer_of_ours_is_not_what_an_unmap_gives_back(self) -> None:
+        self.host.csi()
+        self.ground.write('sys/block/nbd3/queue/io_timeout', '200\n')
+        self.assertEqual(30000, self.examine().mapping.timer_before_ms)
+
     def test_a_dead_one_is_taken_over_by_its_stash(self) -> None:
         self.refused('--stash')
         stash = self.host.stash(radosNamespace='ns')
