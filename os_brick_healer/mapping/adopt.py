@@ -21,6 +21,7 @@ then on it is healed as every other one; nothing about it is changed now.
 from collections.abc import Callable, Mapping
 import dataclasses
 import json
+import re
 from typing import Any
 
 from oslo_config import cfg
@@ -45,6 +46,7 @@ _STASH_BYTES_MAX = 65536
 _STASH_MOUNTER = 'rbd-nbd'
 #: The kernel cuts a process's name there (TASK_COMM_LEN).
 _COMM_MAX = 15
+_UUID_AT_END = re.compile(r'[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z')
 
 
 class Refused(exception.HealerError):
@@ -252,6 +254,7 @@ class Adopter:
         if stash.device != device.name:
             raise _no(device.name, f'{stash.path} is about {stash.device}')
         if found is None:
+            _must_be_its_note(device, stash)
             self._must_have_ended(device, mounter.program)
             return _Found(name=_STASH_MOUNTER, mounter=mounter,
                           source=stash.source, running=None, lacks='')
@@ -304,6 +307,18 @@ class Adopter:
                 raise _no(str(order.device), f'the journal has it as the '
                           f'device of volume {row.volume}',
                           hint='detach that volume first')
+
+
+def _must_be_its_note(device: model.Device, stash: Stash) -> None:
+    """The note outlives a boot, and the device's name is given anew: where
+    both the cookie and the image end with a uuid, as ceph-csi makes them,
+    it is one and the same."""
+    image = stash.source['image']
+    mine, its = (_UUID_AT_END.search(text)
+                 for text in (device.cookie or '', image))
+    if mine is not None and its is not None and mine[0] != its[0]:
+        raise _no(device.name, f'{stash.path} names image {image}, and the '
+                  f'device is of volume {device.cookie}')
 
 
 def _before(device: model.Device, settings: Settings) -> int:

@@ -164,6 +164,13 @@ class AdoptTest(base.TestCase):
         self.refused('names another image', stash=self.host.stash(image='x'))
         self.examine(stash=self.host.stash())
 
+    def test_a_stash_of_the_last_boot_is_not_believed(self) -> None:
+        """Another volume has the device's name by now, and has died."""
+        mine = HANDLE[-36:]
+        self.examine(stash=self.host.stash(image=f'csi-vol-{mine}'))
+        self.refused('is of volume', stash=self.host.stash(
+            image=f'csi-vol-{world.OTHER}'))
+
     def test_what_is_no_stash_is_refused(self) -> None:
         for changes in ({'accessType': False}, {'device': ''}, {'pool': 7},
                         {'image': None}):
