@@ -155,7 +155,7 @@ def read(volume: object, name_in: NameIn,
 
 
 def last_words(volume: object, directory: str = DIRECTORY) -> str:
-    """The end of what a volume's servers said, on one line."""
+    """The end of what a volume's newest server said, on one line."""
     try:
         with open(path(volume, directory), 'rb') as log:
             log.seek(0, os.SEEK_END)
@@ -163,7 +163,7 @@ def last_words(volume: object, directory: str = DIRECTORY) -> str:
             data = log.read()
     except OSError:
         return ''
-    lines = [line.strip() for line in
-             data.decode('utf-8', 'backslashreplace').splitlines()
+    text = data.decode('utf-8', 'backslashreplace').rpartition(BEGINS)[2]
+    lines = [line.strip() for line in text.splitlines()
              if line.strip() and not line.startswith(_OURS)]
     return '; '.join(lines[-WORDS_LINES:])

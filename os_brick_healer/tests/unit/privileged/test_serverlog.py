@@ -105,6 +105,11 @@ class ServerLogTest(base.TestCase):
         self.assertEqual('first; no such image',
                          serverlog.last_words(KEY, self.place))
 
+    def test_last_words_are_not_those_of_the_one_before(self) -> None:
+        self.serve(5, 'No such file or directory\n')
+        self.serve(6, '')
+        self.assertEqual('', serverlog.last_words(KEY, self.place))
+
     @given(st.lists(st.text()))
     def test_whatever_is_written_is_read(self, lines: list[str]) -> None:
         for section in serverlog.sections(lines, name_in):
