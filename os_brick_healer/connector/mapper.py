@@ -218,7 +218,7 @@ class Mapper:
         name = mapping.order.device
         found = None if name is None else nbd.device(self.tree, name)
         return found is not None and found.connected and (
-            found.cookie not in (None, mapping.order.volume))
+            found.cookie != mapping.order.volume)
 
     def path(self, volume: str) -> str | None:
         """The device of a volume, None: it is not mapped."""

@@ -193,13 +193,18 @@ class MapperTest(base.TestCase):
     def test_a_name_that_another_volume_has_by_now_is_left_to_it(
             self) -> None:
         """As after an unmap that ended in the middle."""
-        self.map()
-        self.ground.connected('nbd3', world.OTHER)
-        self.root.did.clear()
-        self.unmap()
-        self.assertNotIn('disconnect', self.root.did)
-        self.assertIsNone(self.row())
-        self.assertEqual({}, self.root.servers)
+        for cookie in (world.OTHER, None):     # or it was made by ioctl
+            self.map()
+            (self.ground.root / 'sys/block/nbd3/backend').unlink()
+            self.ground.connected('nbd3', cookie)
+            self.root.did.clear()
+            self.root.refuses['disconnect'] = exception.NotOurs('no cookie')
+            self.unmap()
+            self.assertNotIn('disconnect', self.root.did)
+            self.assertIsNone(self.row())
+            self.assertEqual({}, self.root.servers)
+            self.root.refuses.clear()
+            (self.ground.root / 'sys/block/nbd3/pid').unlink()
 
     def test_a_server_that_an_attach_left_is_cleared_away(self) -> None:
         self.root.mute = True
