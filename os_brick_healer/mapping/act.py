@@ -160,6 +160,11 @@ class Hands:
                     raise servers_lib.Gone(
                         f'what is served has {served.export.size_bytes} '
                         f'bytes, and {mapping.size_bytes} were mapped')
+                if served.export.readonly and self._is_written(
+                        action.device):
+                    raise servers_lib.NotServed(
+                        'what is served can only be read, and '
+                        f'{action.device} was mapped for writing')
                 with handing.offer(served.link, CALL_S) as place:
                     self.nbd.reconnect(
                         device=action.device, volume=action.volume,
@@ -170,6 +175,11 @@ class Hands:
                 self.servers.end(mapping, served.server)
                 raise
         return served.server
+
+    def _is_written(self, device: str) -> bool:
+        """Whether the kernel lets anybody write to a device: it is not told
+        anew what its server can do."""
+        return self.tree.read(f'{nbd.BLOCK}/{device}/ro') == '0'
 
     def _comes_back(self, action: model.Serve, mapping: model.Mapping,
                     until_s: float) -> tuple[model.Process, str]:
@@ -204,9 +214,34 @@ class Hands:
         """
         # The first call starts the privileged helper, which takes a while.
         self.nbd.prepare(mounter=mapping.mounter, timeout_s=CONNECT_S)
+        there = nbd.with_cookie(self.tree, mapping.order.volume)
+        if there is not None:
+            raise exception.NotOurs(
+                f'cannot map {mapping.order.volume}: {there} is connected '
+                'with it already')
         until_s = self.clock() + self.policy().attach_s
-        if self.servers.mounter(mapping).style is base.Style.ITSELF:
-            return self._map_by_itself(mapping, until_s)
+        itself = (self.servers.mounter(mapping).style
+                  is base.Style.ITSELF)
+        try:
+            return (self._map_by_itself(mapping, until_s) if itself
+                    else self._map_by_us(mapping, until_s))
+        except exception.HealerError:
+            self._take_back(mapping)
+            raise
+
+    def _take_back(self, mapping: model.Mapping) -> None:
+        """A device may have been made all the same: by a call that took too
+        long, or by a server that was killed for it."""
+        name = nbd.with_cookie(self.tree, mapping.order.volume)
+        if name is not None:
+            self.nbd.disconnect(
+                device=name, volume=mapping.order.volume,
+                timer_ms=mapping.timer_before_ms or TIMER_MS,
+                timeout_s=CONNECT_S)
+
+    def _map_by_us(self, mapping: model.Mapping,
+                   until_s: float) -> model.Mapping:
+        """We give the kernel a connection to the server."""
         served = self.servers.bring_up(mapping, until_s)
         order = mapping.order
         with served.link:

@@ -41,7 +41,10 @@ from os_brick_healer.mounter import base, rbd_words
 
 _CONFIG = '/etc/ceph/'
 _PLAIN = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.:+-]{0,127}')
-_MONITORS = re.compile(r'[A-Za-z0-9_.:,\[\]/-]{1,1000}')
+#: Not the beginning of an option: Ceph looks for those in every word.
+_MONITORS = re.compile(r'[A-Za-z0-9\[][A-Za-z0-9_.:,\[\]/-]{0,999}')
+#: Ceph takes a path for several, with these between them.
+_BETWEEN = re.compile(r'[,;=\s]')
 _CLIENT = re.compile(
     r'monclient: authenticate success, global_id ([0-9]{1,20})')
 _GONE = re.compile(
@@ -80,6 +83,8 @@ class RbdNbdMounter(base.Mounter):
             if name in found and not base.path(found[name], name).startswith(
                     _CONFIG):
                 raise _refused(f'{name} is not below {_CONFIG}')
+            if name in found and _BETWEEN.search(found[name]):
+                raise _refused(f'{name} is more than one path')
         if 'monitors' in found and (
                 _MONITORS.fullmatch(found['monitors']) is None):
             raise _refused('monitors are no addresses')

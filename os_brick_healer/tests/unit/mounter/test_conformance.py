@@ -98,7 +98,10 @@ class RbdNbdConformanceTest(mounters.MounterConformance, base.TestCase):
                      {'pool': '--conf'}, {'user': 'a b'},
                      {'conf': '/tmp/ceph.conf'},
                      {'conf': '/etc/ceph/../x'}, {'keyring': '/root/x'},
-                     {'monitors': 'a b'}, {'exclusive': 'yes'}):
+                     {'keyring': '/etc/ceph/a,/tmp/b'},
+                     {'keyring': '/etc/ceph/a;/tmp/b'},
+                     {'monitors': 'a b'}, {'monitors': '--conf'},
+                     {'exclusive': 'yes'}):
             self.assertRaises(exception.MounterRefused, self.words, **more)
 
     def test_an_image_that_is_gone_is_told_from_other_trouble(self) -> None:
