@@ -176,15 +176,19 @@ class Hands:
         """A new server that gives the kernel its connection itself, and what
         came of shutting out the dead one, which is done while it comes up.
 
-        A read tells when it has: until then it is not even sent.
+        A read tells when it has: until then it is not even sent, or fails
+        at once, where the time for which requests wait was over already.
         """
         server = self.servers.start(mapping, until_s)
         fenced = self.servers.fence(mapping, until_s)
 
         def serves() -> bool:
-            return self.nbd.flows(
-                device=action.device, volume=action.volume,
-                timeout_s=READ_S) != learn.UNSENT
+            try:
+                return self.nbd.flows(
+                    device=action.device, volume=action.volume,
+                    timeout_s=READ_S) != learn.UNSENT
+            except exception.CommandError:
+                return False
 
         self.servers.wait_for(mapping, server, until_s, serves)
         found = nbd.device(self.tree, action.device)

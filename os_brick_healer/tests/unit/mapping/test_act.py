@@ -238,6 +238,18 @@ class ItselfTest(HandsTest):
         self.assertIsNone(self.do(self.serve).error)
         self.assertNotIn('kill', self.root.did)
 
+    def test_requests_that_fail_already_are_brought_back(self) -> None:
+        self.root.errors = 3
+        self.assertIsNone(self.do(self.serve).error)
+        self.assertNotIn('kill', self.root.did)
+
+    def test_requests_that_go_on_failing_show_no_server(self) -> None:
+        self.root.errors = 1_000_000
+        self.policy = QUICK
+        outcome = self.do(self.serve)
+        self.assertIn('not come to serve in time', str(outcome.error))
+        self.assertEqual('kill', self.root.did[-1])
+
     def test_who_was_shut_out_is_told(self) -> None:
         self.root.fenced = 'client.7 was shut out'
         self.assertEqual('process 200 serves; client.7 was shut out',
