@@ -162,8 +162,9 @@ def rbd_acknowledged(stage: Stage) -> None:
     ceph.thaw('osd.0')
     stage.wait_until('every write comes back',
                      lambda: not burst.is_alive(), PATIENT_S)
+    stage.wait_until('another process serves', lambda: volume.servers()
+                     not in ([], [old]), PATIENT_S)
     mapped.until_well(volume)
-    stage.check('another process serves', volume.server != old)
     stage.check('every write was acknowledged',
                 burst.acknowledged == BURST_MIB, burst.acknowledged)
     there = burst.read_back()
