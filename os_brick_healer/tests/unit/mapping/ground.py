@@ -99,6 +99,7 @@ class Root:
     :ivar dies: it ends at once, with these last words.
     :ivar readonly: what it starts refuses writes.
     :ivar late: a device is made, and whoever wants it hears nothing of it.
+    :ivar errors: so many more reads fail.
     """
 
     def __init__(self, ground: Ground) -> None:
@@ -115,6 +116,7 @@ class Root:
         self.next_pid = 200
         self.left: int | None = None
         self.linked = 100
+        self.errors = 0
 
     def _asked(self, name: str) -> None:
         if self.left is not None:
@@ -225,6 +227,9 @@ class Root:
     def flows(self, *, device: str, volume: str, timeout_s: float) -> str:
         del device, volume, timeout_s
         self._asked('flows')
+        if self.errors:
+            self.errors -= 1
+            raise exception.CommandError('Input/output error')
         there = (self.ground.root / f'proc/{self.linked}').exists()
         return self.answer if there else 'unsent'
 
