@@ -237,6 +237,28 @@ class ReplacementTest(KumoScaleTestCase):
         self.assertIn('again yet', str(error))
         self.assertEqual(3, len(self.array.volume(name).replicas))
 
+    def test_what_came_to_nothing_is_sent_again_by_its_own_clock(
+            self) -> None:
+        now_s = [5.0]
+        ours = kumoscale.KumoScaleProvisioner(
+            self.world.conf(), HERE, clock=lambda: now_s[0])
+        self.addCleanup(ours.close)
+        ours.probe()
+        name, legs = self.one_volume()
+        lost = provisioner.ReplicaId(legs[0])
+        self.array.replica_lag_s = 1e6
+        with self.world.lost_answer():
+            self.assertRaises(
+                exception.ProvisionerUnreachable,
+                ours.request_replacement, name, lost, 'r1')
+        now_s[0] += kumoscale.UNCERTAIN_S - 0.5
+        self.assertRaises(exception.ProvisionerError,
+                          ours.request_replacement, name, lost, 'r1')
+        self.assertEqual(3, len(self.array.volume(name).replicas))
+        now_s[0] += 1.0
+        ours.request_replacement(name, lost, 'r1')
+        self.assertEqual(4, len(self.array.volume(name).replicas))
+
     def test_no_room_is_said_and_may_be_tried_again(self) -> None:
         name, legs = self.one_volume()
         for backend in self.world.storage.backends:
