@@ -444,14 +444,14 @@ def _may_serve(target: ks.Target, volume: ks.Stored) -> bool:
 
 
 def _under_way(stored: ks.Stored, lost: base.ReplicaId) -> bool:
-    """Whether the volume has a replica beyond those it should have.
+    """Whether the volume has a good replica beyond those it should have.
 
     ``numReplicas`` is the number that the volume should have in one reading
     of the API and the number that it has in another. In the second, only
-    the state of a fresh replica tells.
+    the state of a fresh replica tells. One that is lost is no replacement,
+    even if it came as one.
     """
     others = [one.state for one in stored.locations if one.replica != lost]
     good = [state for state in others if state not in base.BAD_STATES]
-    return (len(stored.locations) > stored.replica_count
-            or len(good) >= stored.replica_count
+    return (len(good) >= stored.replica_count
             or base.ReplicaState.SYNCHRONIZING in good)

@@ -274,6 +274,33 @@ class ReplacementTest(KumoScaleTestCase):
         self.assertEqual(3, len(self.states(name)))
 
 
+class _WantedArray(array.Provisioner):
+    """Its ``numReplicas`` is how many replicas there should be."""
+
+    def volume_json(self, volume: array.Volume) -> dict[str, Any]:
+        return {**super().volume_json(volume), 'numReplicas': 2}
+
+
+class WantedReplicasTest(KumoScaleTestCase):
+    options = {'array_type': _WantedArray}
+
+    def test_a_replacement_that_is_lost_is_replaced_itself(self) -> None:
+        name, legs = self.one_volume()
+        self.ours.request_replacement(
+            name, provisioner.ReplicaId(legs[0]), 'r1')
+        fresh = provisioner.ReplicaId(self.array.volume(name).legs[2])
+        self.ours.report(name, fresh, provisioner.ReplicaState.MISSING)
+        self.plugin(HERE).request_replacement(name, fresh, 'r2')
+        self.assertEqual(4, len(self.states(name)))
+
+    def test_a_replacement_that_has_come_is_enough(self) -> None:
+        name, legs = self.one_volume()
+        lost = provisioner.ReplicaId(legs[0])
+        self.ours.request_replacement(name, lost, 'r1')
+        self.plugin(HERE).request_replacement(name, lost, 'r1')
+        self.assertEqual(3, len(self.states(name)))
+
+
 class RemovalTest(KumoScaleTestCase):
     def test_the_last_good_replica_is_never_removed(self) -> None:
         name, legs = self.one_volume()
