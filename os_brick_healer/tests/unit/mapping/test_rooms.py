@@ -283,6 +283,12 @@ class UnprovenTest(RoomsCase):
                 (Phase.HEALING, 'prove', 5.0, PROVE),
                 self.told(world.seen(unread_s=unread_s), self.half))
 
+    def test_what_was_given_up_at_the_boot_is_like_any_other(self) -> None:
+        booted = dataclasses.replace(self.half, server_s=0.0)
+        for now_s, waits in ((1.5, True), (2.5, False)):
+            self.assertIs(waits, self.judge(world.seen(
+                now_s=now_s, unread_s=0.0), booted).action is None)
+
     def test_only_what_was_given_up_since_it_is_there_says_anything(
             self) -> None:
         for unread_s, unsent, linked_s, kills in (
