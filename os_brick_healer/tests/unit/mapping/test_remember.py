@@ -12,6 +12,7 @@
 """What is remembered, learned and told of mapped volumes."""
 
 import dataclasses
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +44,14 @@ class RememberTest(base.TestCase):
                       {'server': {'pid': 1}}):
             self.assertRaises(ValueError, remember.load, value)
         self.assertEqual(model.Memory(), remember.load({'newer': 1}))
+
+    def test_every_field_is_of_its_kind_or_nothing_is_read(self) -> None:
+        for name in ('server_s', 'next_try_s', 'lost_s', 'tries', 'heals'):
+            wrong: list[Any] = [{}, 'x', []]
+            for value in wrong:
+                self.assertRaises(ValueError, remember.load, {name: value})
+        for name in ('last_error', 'fenced', 'refused'):
+            self.assertEqual('7', getattr(remember.load({name: 7}), name))
 
     def test_a_mapping_is_read_again_by_its_journal_row(self) -> None:
         row = remember.dump_mapping(world.mapping())

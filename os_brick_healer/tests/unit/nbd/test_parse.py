@@ -42,6 +42,10 @@ class RequestsTest(base.TestCase):
         self.assertEqual(parse.Requests(completed=834, in_flight=2),
                          parse.requests(' '.join(words[:9])))
 
+    def test_only_plain_digits_are_a_count(self) -> None:
+        for odd in ('x', '-1', '1.0', '\u0664', '\u00b2'):
+            self.assertIsNone(parse.requests(STAT.replace('4272', odd)))
+
     @given(st.text(max_size=80))
     def test_hostile_text_is_requests_or_nothing(self, text: str) -> None:
         found = parse.requests(text)
