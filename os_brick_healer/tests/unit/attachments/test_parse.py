@@ -114,7 +114,9 @@ class KubernetesTest(base.TestCase):
             [ours, inline, other], [worlds.DRIVER]))
 
     def test_elsewhere_is_where_nobody_is_at_work(self) -> None:
-        every = [worlds.volume_attachment('p1', 'n2'),
+        every = [worlds.volume_attachment('p3', 'n2'),
+                 worlds.volume_attachment('p8', 'n2'),
+                 worlds.volume_attachment('p1', 'n2'),
                  worlds.volume_attachment('p1', 'n1'),
                  worlds.volume_attachment('p2', 'n1', attached=False),
                  worlds.volume_attachment('p3', 'n1'),

@@ -163,7 +163,8 @@ class PlanTest(base.TestCase):
         self.assertEqual(
             'cannot create array v: because /dev/y carries something else: '
             'ext4', self.refused(self.plan(
-                blank[0], present('y', guard.Foreign(what='ext4')))))
+                blank[0], present('y', guard.Foreign(what='ext4')),
+                present('z', guard.Foreign(what='xfs')))))
         self.assertEqual(
             'cannot create array v: because this volume already had an array '
             f'({OURS}) and none of the legs that are present (/dev/x carries '
