@@ -15,6 +15,7 @@
 import ast
 import importlib.util
 import pathlib
+import re
 import tomllib
 import unittest
 
@@ -23,6 +24,11 @@ from os_brick_healer.tests import base, mutation, pure
 
 ROOT = pathlib.Path(__file__).parents[3]
 PYPROJECT = ROOT / 'pyproject.toml'
+MUTATION = ROOT / 'doc/source/contributor/mutation.rst'
+#: A row of its table: room, day or never, changes, not noticed. Where a word
+#: stands for these, figures of this room alone are not known.
+RUN = re.compile(r'   \* - ``([a-z_.]+)``\n     - (\d{4}-\d\d-\d\d|never)\n'
+                 r'     - (\d+|[a-z]+)\n     - (\d+|[a-z]+)\n')
 
 
 def said_pure() -> set[str]:
@@ -78,6 +84,18 @@ class PureTest(base.TestCase):
         self.assertFalse(mutation.survives(room, 'while True: pass', 0.5))
         # This process has seen nothing of it.
         self.assertTrue(slots.Slots(1).take('v'))
+
+    def test_of_each_room_it_is_told_when_it_was_changed(self) -> None:
+        text = MUTATION.read_text()
+        rows = RUN.findall(text)
+        self.assertEqual(list(pure.ROOMS), [room for room, *_ in rows])
+        ran = [row for row in rows if row[2].isdigit()]
+        made, left = (sum(int(row[i]) for row in ran) for i in (2, 3))
+        self.assertIn(f'{made:,} changes in {len(ran)} rooms,\n{left} of '
+                      'them not noticed', text)
+        reasons = text.partition('What is left, and why')[2]
+        for room, _day, _made, some in ran:
+            self.assertEqual(some != '0', f'``{room}``' in reasons, room)
 
     def test_the_tests_of_a_room_are_there(self) -> None:
         for name in pure.tests(*pure.ROOMS):
