@@ -122,8 +122,11 @@ def spares(seen: model.Seen, device: str) -> bool:
     """Whether a volume can do without this leg now.
 
     Another leg in sync is proven to answer: the kernel alone calls one live
-    whose target has been silent for a while.
+    whose target has been silent for a while. And no other host has it: that
+    one would not learn which leg is stale from then on.
     """
+    if seen.peers_hold:
+        return False
     if _idle(seen):
         return any(n.device == device and not n.holders
                    for n in seen.namespaces.values())

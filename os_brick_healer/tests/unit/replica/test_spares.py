@@ -52,6 +52,10 @@ class SparesTest(base.TestCase):
                 seen, paths={**seen.paths, model.ReplicaId('b'): (path,)})
             self.assertEqual(spared, doubt.spares(seen, 'nvme-a'))
 
+    def test_what_two_hosts_hold_is_not_changed_for_another(self) -> None:
+        self.assertFalse(doubt.spares(dataclasses.replace(
+            self.seen, peers_hold=frozenset(('another-host',))), 'nvme-a'))
+
     def test_a_volume_that_is_not_attached_spares_any_leg(self) -> None:
         self.assertTrue(doubt.spares(self.gone, 'nvme-a'))
         self.assertFalse(doubt.spares(self.gone, 'nvme-of-another'))
