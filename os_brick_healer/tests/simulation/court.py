@@ -191,12 +191,14 @@ class Court(audit.Audit):
     def _shared_in_need(self, member: parts.Member) -> bool:
         """Others behind the same controllers have no other live leg.
 
-        What is not ours is nobody's to judge: its controllers stay.
+        What is not ours, or cannot be read, nobody can judge, and what
+        two hosts hold nobody may change: its controllers stay.
         """
         world = self._world
         for array in world.md.arrays.values():
             if any(m.disk.nqn == member.disk.nqn for m in array.members):
-                if array.key is None:
+                if (array.key is None or array.key in world.unreadable
+                        or world.two_hosts_for_s(array.key) > 0):
                     return True
                 others = [m for m in world.serving(array)
                           if m.disk.nqn != member.disk.nqn]
