@@ -320,9 +320,10 @@ def _superfluous(case: case_lib.Case, leg: case_lib.Leg) -> bool:
     in_sync = {x.id for x in case.in_sync}
     named = {x.id for x in case.legs}
     return not leg.memory.belongs and any(
-        one.request is not None and one.request.arrived == leg.id
+        request is not None and request.arrived == leg.id
         and (key in in_sync or key not in named)
-        for key, one in case.memory.replicas.items())
+        for key, one in case.memory.replicas.items()
+        for request in (one.request, one.late))
 
 
 def withdrawn(case: case_lib.Case) -> model.Verdict | None:

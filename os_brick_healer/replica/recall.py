@@ -23,6 +23,9 @@ from os_brick_healer.replica import model
 #: A replacement that has not been named for so many times the time that its
 #: arrival may take is gone.
 ARRIVED_GONE_SHARE = 4
+#: What was asked for may still come so long (seconds) after that, though it
+#: is not needed any more.
+LATE_S = 3600.0
 #: A kernel that has reconnected in vain for so long to a portal that answers
 #: is refused there: the server lives, the replica on it does not. Seconds.
 REFUSED_S = 30.0
@@ -127,7 +130,7 @@ def _one(case: case_lib.Case, leg: case_lib.Leg,
         last_error=None if anew else old.last_error,
         published=old.published or inside,
         let_go=old.let_go and not leg.paths,
-        request=_over(case, leg))
+        request=_over(case, leg), late=_late(case, leg))
 
 
 def _since(old_s: float | None, now_s: float) -> float:
@@ -171,6 +174,23 @@ def _over(case: case_lib.Case, leg: case_lib.Leg) -> model.Request | None:
     return request if waited_s < 2 * case.policy.arrival_s else None
 
 
+def _late(case: case_lib.Case, leg: case_lib.Leg) -> model.Request | None:
+    """What may still come of a request that is over, for a while.
+
+    One of which nobody knows whether it was heard may still come, too.
+    """
+    late, request = leg.memory.late, leg.memory.request
+    if (request is not None and request.arrived is None
+            and _over(case, leg) is None):
+        late = request
+    if late is None:
+        return None
+    if late.arrived is not None:
+        return late if any(x.id == late.arrived and not x.memory.belongs
+                           for x in case.legs) or not case.fresh else None
+    return late if case.now_s - late.asked_s < LATE_S else None
+
+
 def _arrived_in_vain(case: case_lib.Case, request: model.Request) -> bool:
     """What arrived has been taken away again: another may be asked for.
 
@@ -196,8 +216,8 @@ def _arrivals(
     a leg (what it came for may be forgotten by now) is no news.
     """
     answered = dict(replicas)
-    taken = {m.request.arrived for m in replicas.values()
-             if m.request is not None}
+    taken = {request.arrived for m in replicas.values()
+             for request in (m.request, m.late) if request is not None}
     # One that was accepted before one of which nobody knows if it was heard.
     waiting = [((m.request.state is not model.RequestState.ACCEPTED,
                  m.request.asked_s), key, m.request)
@@ -213,6 +233,25 @@ def _arrivals(
                 answered[key], request=dataclasses.replace(
                     request, state=model.RequestState.ARRIVED,
                     arrived=new[0]))
+    return _too_late(case, answered, taken)
+
+
+def _too_late(case: case_lib.Case,
+              replicas: dict[model.ReplicaId, model.ReplicaMemory],
+              taken: set[model.ReplicaId | None],
+              ) -> dict[model.ReplicaId, model.ReplicaMemory]:
+    """What no request waits for may be what came of one that is over."""
+    answered = dict(replicas)
+    for key, one in sorted(replicas.items()):
+        new = [] if one.late is None or one.late.arrived is not None else [
+            leg.id for leg in case.legs
+            if leg.id not in one.late.known and leg.id not in taken
+            and not leg.memory.belongs]
+        if new:
+            assert one.late is not None
+            taken.add(new[0])
+            answered[key] = dataclasses.replace(
+                one, late=dataclasses.replace(one.late, arrived=new[0]))
     return answered
 
 
@@ -247,6 +286,11 @@ def rebase(memory: model.Memory, now_s: float) -> model.Memory:
             unreachable_s=None if one.unreachable_s is None else now_s,
             in_sync_s=None, losses_s=(), tries=0, next_try_s=0.0,
             superblock=None, published=False, let_go=False,
-            request=(None if one.request is None else
-                     dataclasses.replace(one.request, asked_s=now_s)))
+            request=_asked_at(one.request, now_s),
+            late=_asked_at(one.late, now_s))
         for key, one in memory.replicas.items()})
+
+
+def _asked_at(request: model.Request | None,
+              now_s: float) -> model.Request | None:
+    return request and dataclasses.replace(request, asked_s=now_s)

@@ -83,6 +83,8 @@ class RetireTest(healing.HealCase):
                 (One(request=a_request()), One(), True),
                 (One(request=a_request()), One(belongs=True), False),
                 (One(request=a_request(None)), One(), False),
+                (One(late=a_request()), One(), True),
+                (One(late=a_request(None)), One(), False),
                 (One(), One(), False),
                 (One(request=a_request()),
                  One(superblock=model.Superblock.FOREIGN), False)):
