@@ -19,6 +19,7 @@ from os_brick_healer.provisioner import base
 from os_brick_healer.tests.simulation import parts
 from os_brick_healer.tests.simulation.lawbook import (
     BLINK_S,
+    GIVEN_UP_S,
     LAWS,
     SLACK_S,
     TOLD_LATE_S,
@@ -149,12 +150,13 @@ class Audit:
         """Whether another is needed: the lost one was back since.
 
         What came in its place serves in another one's by now, and nothing
-        more is on its way.
+        more is on its way; or it has not come for a long time.
         """
         array = self._world.arrays[volume.key]
         in_sync = {m.disk.id for m in array.in_sync}
+        given_up = self._world.time.now_s - asked_s > GIVEN_UP_S
         return (self._synced_s.get(replica, -1e9) > asked_s
-                and volume.coming == 0
+                and (volume.coming == 0 or given_up)
                 and all(name in in_sync for name in volume.made_for
                         if name in volume.replicas))
 

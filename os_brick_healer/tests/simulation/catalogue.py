@@ -343,6 +343,9 @@ MENDED = (
     _bug('refusing-server-counts-as-reachable', '9.converge', (
         'replica.recall:_reachable',
         ' and (leg.dead_s or 0.0) < REFUSED_S', ''), family='requests'),
+    _bug('late-replacement-stays', '9.converge', (
+        'replica.recall:_too_late', 'if new:', 'if False:'),
+        family='tardy'),
     _bug('two-requests-in-doubt-at-once', '9.converge', (
         'replica.asking:_in_turn', 'for other in case.legs:',
         'for other in ():'), family='requests'),
