@@ -49,6 +49,7 @@ class Court(audit.Audit):
         self._stale_s: dict[str, float] = {}
         self._commands: dict[str, collections.deque[float]] = {}
         self._serves_s: dict[str, float] = {}
+        self._were_inside: set[str] = set()
         self._next_watch_s = 0.0
 
     # After every event -----------
@@ -91,12 +92,16 @@ class Court(audit.Audit):
                 self._up.setdefault(disk.id, now_s)
             else:
                 self._went_down(disk.id, now_s)
+        inside: set[str] = set()
         for array in world.md.arrays.values():
             for member in array.members:
                 if member.works:
                     self._inside_s[member.disk.id] = now_s
                 if member.in_sync:
+                    inside.add(member.disk.id)
                     self._synced_s[member.disk.id] = now_s
+        self._back_s.update(dict.fromkeys(inside - self._were_inside, now_s))
+        self._were_inside = inside
         for portal in world.every_portal():
             if world.fabric.portal_reach(portal) == parts.UP:
                 self._lost_s.pop(portal.address, None)

@@ -49,9 +49,6 @@ SERVED_S = 5.0
 TOLD_S = 90.0
 #: What is told may have been decided, and true, so long ago.
 TOLD_LATE_S = 30.0
-#: What was asked for and has not come for so long is not waited for, once
-#: the lost leg was back.
-GIVEN_UP_S = 240.0
 #: Commands of one kind in a minute; flapping legs and many volumes count.
 COMMANDS_MAX = 60
 #: A leg that was back for a shorter time may have been overlooked.
