@@ -308,9 +308,9 @@ def _displaced(case: case_lib.Case, leg: case_lib.Leg) -> bool:
     in_sync = {x.id for x in case.in_sync}
     return (case.whole and leg.memory.belongs
             and leg.memory.lost_s is not None and any(
-                x.memory.request is not None
-                and x.memory.request.arrived in in_sync
-                for x in case.in_sync))
+                request is not None and request.arrived in in_sync
+                for x in case.in_sync
+                for request in (x.memory.request, x.memory.late)))
 
 
 def _superfluous(case: case_lib.Case, leg: case_lib.Leg) -> bool:

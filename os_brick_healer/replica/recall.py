@@ -186,8 +186,8 @@ def _late(case: case_lib.Case, leg: case_lib.Leg) -> model.Request | None:
     if late is None:
         return None
     if late.arrived is not None:
-        return late if any(x.id == late.arrived and not x.memory.belongs
-                           for x in case.legs) or not case.fresh else None
+        return late if not case.fresh or any(
+            x.id == late.arrived for x in case.legs) else None
     return late if case.now_s - late.asked_s < LATE_S else None
 
 
@@ -240,7 +240,10 @@ def _too_late(case: case_lib.Case,
               replicas: dict[model.ReplicaId, model.ReplicaMemory],
               taken: set[model.ReplicaId | None],
               ) -> dict[model.ReplicaId, model.ReplicaMemory]:
-    """What no request waits for may be what came of one that is over."""
+    """What no request waits for may be what came of one that is over.
+
+    It is welcome if the leg has been lost again meanwhile.
+    """
     answered = dict(replicas)
     for key, one in sorted(replicas.items()):
         new = [] if one.late is None or one.late.arrived is not None else [
@@ -250,8 +253,12 @@ def _too_late(case: case_lib.Case,
         if new:
             assert one.late is not None
             taken.add(new[0])
-            answered[key] = dataclasses.replace(
-                one, late=dataclasses.replace(one.late, arrived=new[0]))
+            came = dataclasses.replace(
+                one.late, state=model.RequestState.ARRIVED, arrived=new[0])
+            wanted = one.lost_s is not None and one.request is None
+            answered[key] = (
+                dataclasses.replace(one, request=came, late=None) if wanted
+                else dataclasses.replace(one, late=came))
     return answered
 
 

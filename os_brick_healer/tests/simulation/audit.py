@@ -160,7 +160,7 @@ class Audit:
         forgotten = back_for_s > 2 * self._world.policy.arrival_s - 2.0
         return (until_s > asked_s and (volume.coming == 0 or forgotten)
                 and all(name in in_sync for name in volume.made_for
-                        if name in volume.replicas))
+                        if name in volume.replicas and name != replica))
 
     def _grace(self, replica: str, now_s: float) -> None:
         disk = self._world.disks[replica]

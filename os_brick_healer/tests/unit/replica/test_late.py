@@ -20,6 +20,7 @@ from os_brick_healer.tests.unit.replica import test_recalled, world
 A, B, C, D = (model.ReplicaId(n) for n in 'abcd')
 NOW_S = test_recalled.NOW_S
 One = model.ReplicaMemory
+State = model.RequestState
 a_request = test_recalled.a_request
 
 
@@ -57,8 +58,8 @@ class LateTest(test_recalled.RecallCase):
         both = world.leg('a'), world.leg('b')
         self.assertEqual(old, self.late(*both, new, old=old))
         self.assertIsNone(self.late(*both, old=old))
-        self.assertIsNone(self.late(*both, new, old=old,
-                                    c=One(belongs=True)))
+        self.assertEqual(old, self.late(*both, new, old=old,
+                                        c=One(belongs=True)))
         # Old words may lack what newer ones name.
         stale = self.after(*both, ones={A: One(late=old)},
                            volume_age_s=1e6)
@@ -69,13 +70,26 @@ class LateTest(test_recalled.RecallCase):
         legs = (world.leg('a'), world.leg('b'),
                 world.leg('c', None, path=None))
         old = a_request()
-        came = dataclasses.replace(old, arrived=C)
+        came = dataclasses.replace(old, state=State.ARRIVED, arrived=C)
         self.assertEqual(came, self.late(*legs, old=old))
         knew = a_request(known=frozenset((A, B, C)))
         self.assertEqual(knew, self.late(*legs, old=knew))
         waiting = One(request=a_request(), lost_s=1.0)
         self.assertEqual(old, self.late(*legs, old=old, b=waiting))
-        self.assertIsNone(self.late(*legs, old=came, c=One(belongs=True)))
+        self.assertEqual(old, self.late(*legs, old=old, c=One(belongs=True)))
+
+    def test_it_is_welcome_when_the_leg_has_been_lost_again(self) -> None:
+        legs = (world.leg('a', None, path=None), world.leg('b'),
+                world.leg('c', None, path=None))
+        came = a_request(state=State.ARRIVED, arrived=C)
+        found = self.after(*legs, ones={A: One(
+            late=a_request(), lost_s=1.0)}).replicas[A]
+        self.assertEqual((came, None), (found.request, found.late))
+        # Its new request knows the name that has come of the old one.
+        asked = a_request(known=frozenset((A, B, C)))
+        found = self.after(*legs, ones={A: One(
+            late=a_request(), lost_s=1.0, request=asked)}).replicas[A]
+        self.assertEqual((asked, came), (found.request, found.late))
 
     def test_each_new_name_has_come_of_one(self) -> None:
         legs = [world.leg('a'), world.leg('b')] + [
