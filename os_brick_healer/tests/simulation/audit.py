@@ -149,18 +149,17 @@ class Audit:
                  asked_s: float) -> bool:
         """Whether another is needed: the lost one was back since.
 
-        What came in its place serves in another one's by now, and nothing
+        What came for the volume is or was a leg of it by now, and nothing
         more is on its way, or has not come while the lost one was back for
         so long that nobody waits for it.
         """
-        array = self._world.arrays[volume.key]
-        in_sync = {m.disk.id for m in array.in_sync}
         until_s = self._synced_s.get(replica, -1e9)
         back_for_s = until_s - self._back_s.get(replica, until_s)
         forgotten = back_for_s > 2 * self._world.policy.arrival_s - 2.0
-        return (until_s > asked_s and (volume.coming == 0 or forgotten)
-                and all(name in in_sync for name in volume.made_for
-                        if name in volume.replicas and name != replica))
+        return (until_s > asked_s
+                and (forgotten or not volume.coming.get(replica))
+                and all(name in self._synced_s for name in volume.made_for
+                        if name in volume.replicas))
 
     def _grace(self, replica: str, now_s: float) -> None:
         disk = self._world.disks[replica]
