@@ -310,7 +310,7 @@ def _displaced(case: case_lib.Case, leg: case_lib.Leg) -> bool:
             and leg.memory.lost_s is not None and any(
                 request is not None and request.arrived in in_sync
                 for x in case.in_sync
-                for request in (x.memory.request, x.memory.late)))
+                for request in (x.memory.request, *x.memory.late)))
 
 
 def _superfluous(case: case_lib.Case, leg: case_lib.Leg) -> bool:
@@ -323,7 +323,7 @@ def _superfluous(case: case_lib.Case, leg: case_lib.Leg) -> bool:
         request is not None and request.arrived == leg.id
         and (key in in_sync or key not in named)
         for key, one in case.memory.replicas.items()
-        for request in (one.request, one.late))
+        for request in (one.request, *one.late))
 
 
 def withdrawn(case: case_lib.Case) -> model.Verdict | None:

@@ -26,6 +26,8 @@ ARRIVED_GONE_SHARE = 4
 #: What was asked for may still come so long (seconds) after that, though it
 #: is not needed any more.
 LATE_S = 3600.0
+#: So many requests of one leg may still be late.
+LATE_MAX = 4
 #: A kernel that has reconnected in vain for so long to a portal that answers
 #: is refused there: the server lives, the replica on it does not. Seconds.
 REFUSED_S = 30.0
@@ -174,21 +176,24 @@ def _over(case: case_lib.Case, leg: case_lib.Leg) -> model.Request | None:
     return request if waited_s < 2 * case.policy.arrival_s else None
 
 
-def _late(case: case_lib.Case, leg: case_lib.Leg) -> model.Request | None:
-    """What may still come of a request that is over, for a while.
+def _late(case: case_lib.Case,
+          leg: case_lib.Leg) -> tuple[model.Request, ...]:
+    """What may still come of requests that are over, for a while.
 
-    One of which nobody knows whether it was heard may still come, too.
+    Of one of which nobody knows whether it was heard it may, too.
     """
     late, request = leg.memory.late, leg.memory.request
     if (request is not None and request.arrived is None
             and _over(case, leg) is None):
-        late = request
-    if late is None:
-        return None
-    if late.arrived is not None:
-        return late if not case.fresh or any(
-            x.id == late.arrived for x in case.legs) else None
-    return late if case.now_s - late.asked_s < LATE_S else None
+        late = (*late, request)[-LATE_MAX:]
+    return tuple(x for x in late if _may_come(case, x))
+
+
+def _may_come(case: case_lib.Case, late: model.Request) -> bool:
+    """Whether anything may still come of it, or has and is still here."""
+    if late.arrived is None:
+        return case.now_s - late.asked_s < LATE_S
+    return not case.fresh or any(x.id == late.arrived for x in case.legs)
 
 
 def _arrived_in_vain(case: case_lib.Case, request: model.Request) -> bool:
@@ -217,7 +222,7 @@ def _arrivals(
     """
     answered = dict(replicas)
     taken = {request.arrived for m in replicas.values()
-             for request in (m.request, m.late) if request is not None}
+             for request in (m.request, *m.late) if request is not None}
     # One that was accepted before one of which nobody knows if it was heard.
     waiting = [((m.request.state is not model.RequestState.ACCEPTED,
                  m.request.asked_s), key, m.request)
@@ -245,21 +250,27 @@ def _too_late(case: case_lib.Case,
     It is welcome if the leg has been lost again meanwhile.
     """
     answered = dict(replicas)
-    for key, one in sorted(replicas.items()):
-        new = [] if one.late is None or one.late.arrived is not None else [
-            leg.id for leg in case.legs
-            if leg.id not in one.late.known and leg.id not in taken
-            and not leg.memory.belongs]
-        if new:
-            assert one.late is not None
-            taken.add(new[0])
-            came = dataclasses.replace(
-                one.late, state=model.RequestState.ARRIVED, arrived=new[0])
-            wanted = one.lost_s is not None and one.request is None
-            answered[key] = (
-                dataclasses.replace(one, request=came, late=None) if wanted
-                else dataclasses.replace(one, late=came))
+    for key in sorted(replicas):
+        for late in replicas[key].late:
+            new = [] if late.arrived is not None else [
+                leg.id for leg in case.legs
+                if leg.id not in late.known and leg.id not in taken
+                and not leg.memory.belongs]
+            if new:
+                taken.add(new[0])
+                answered[key] = _came(answered[key], late, new[0])
     return answered
+
+
+def _came(one: model.ReplicaMemory, late: model.Request,
+          name: model.ReplicaId) -> model.ReplicaMemory:
+    came = dataclasses.replace(
+        late, state=model.RequestState.ARRIVED, arrived=name)
+    if one.lost_s is not None and one.request is None:
+        return dataclasses.replace(one, request=came, late=tuple(
+            x for x in one.late if x is not late))
+    return dataclasses.replace(one, late=tuple(
+        came if x is late else x for x in one.late))
 
 
 def failed(memory: model.ReplicaMemory, now_s: float, error: str,
@@ -293,11 +304,8 @@ def rebase(memory: model.Memory, now_s: float) -> model.Memory:
             unreachable_s=None if one.unreachable_s is None else now_s,
             in_sync_s=None, losses_s=(), tries=0, next_try_s=0.0,
             superblock=None, published=False, let_go=False,
-            request=_asked_at(one.request, now_s),
-            late=_asked_at(one.late, now_s))
+            request=(None if one.request is None else
+                     dataclasses.replace(one.request, asked_s=now_s)),
+            late=tuple(dataclasses.replace(x, asked_s=now_s)
+                       for x in one.late))
         for key, one in memory.replicas.items()})
-
-
-def _asked_at(request: model.Request | None,
-              now_s: float) -> model.Request | None:
-    return request and dataclasses.replace(request, asked_s=now_s)

@@ -32,8 +32,8 @@ def _dump_one(one: model.ReplicaMemory) -> dict[str, Any]:
     values['superblock'] = one.superblock and one.superblock.value
     values['losses_s'] = list(one.losses_s)
     values['request'] = one.request and _dump_request(one.request)
-    values['late'] = one.late and _dump_request(one.late)
-    if one.late is None:
+    values['late'] = [_dump_request(late) for late in one.late]
+    if not one.late:
         del values['late']      # as it was written before there was any
     return values
 
@@ -82,7 +82,8 @@ _KINDS: tuple[tuple[object, Callable[[Any], Any]], ...] = (
     (model.ReplicaState | None,
      lambda v: plain.maybe(v, model.ReplicaState)),
     (model.Superblock | None, lambda v: plain.maybe(v, model.Superblock)),
-    (model.Request | None, lambda v: plain.maybe(v, _request)))
+    (model.Request | None, lambda v: plain.maybe(v, _request)),
+    (tuple[model.Request, ...], lambda v: plain.each(v, _request)))
 
 
 def _load_one(value: Mapping[str, Any]) -> model.ReplicaMemory:

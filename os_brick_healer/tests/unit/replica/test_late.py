@@ -30,9 +30,11 @@ class LateTest(test_recalled.RecallCase):
     def late(self, *legs: world.Leg, old: model.Request,
              **ones: One) -> model.Request | None:
         """What is remembered of a's after a look at these legs."""
-        return self.after(*legs, ones={A: One(late=old), **{
+        late = self.after(*legs, ones={A: One(late=(old,)), **{
             model.ReplicaId(k): v for k, v in ones.items()}}
             ).replicas[A].late
+        self.assertLessEqual(len(late), 1)
+        return late[0] if late else None
 
     def test_what_it_may_still_yield_is_remembered(self) -> None:
         long_s = 2 * world.POLICY.arrival_s
@@ -43,7 +45,13 @@ class LateTest(test_recalled.RecallCase):
             request = dataclasses.replace(old, arrived=arrived)
             found = self.one(world.leg('a'), One(
                 in_sync_s=NOW_S - since_s, request=request))
-            self.assertEqual(old if over else None, found.late)
+            self.assertEqual((old,) if over else (), found.late)
+
+    def test_the_newest_are_remembered(self) -> None:
+        many = tuple(a_request(id=str(n), asked_s=800.0) for n in range(4))
+        found = self.one(world.leg('a'), One(
+            in_sync_s=1.0, request=a_request(asked_s=900.0), late=many))
+        self.assertEqual((*many[1:], a_request(asked_s=900.0)), found.late)
 
     def test_it_is_remembered_for_an_hour(self) -> None:
         self.assertEqual(3600.0, recall.LATE_S)
@@ -61,9 +69,9 @@ class LateTest(test_recalled.RecallCase):
         self.assertEqual(old, self.late(*both, new, old=old,
                                         c=One(belongs=True)))
         # Old words may lack what newer ones name.
-        stale = self.after(*both, ones={A: One(late=old)},
+        stale = self.after(*both, ones={A: One(late=(old,))},
                            volume_age_s=1e6)
-        self.assertEqual(old, stale.replicas[A].late)
+        self.assertEqual((old,), stale.replicas[A].late)
 
     def test_a_new_name_that_no_request_waits_for_has_come_of_it(
             self) -> None:
@@ -82,32 +90,36 @@ class LateTest(test_recalled.RecallCase):
         legs = (world.leg('a', None, path=None), world.leg('b'),
                 world.leg('c', None, path=None))
         came = a_request(state=State.ARRIVED, arrived=C)
+        other = a_request(id='r')
         found = self.after(*legs, ones={A: One(
-            late=a_request(), lost_s=1.0)}).replicas[A]
-        self.assertEqual((came, None), (found.request, found.late))
+            late=(a_request(), other), lost_s=1.0)}).replicas[A]
+        self.assertEqual((came, (other,)), (found.request, found.late))
         # Its new request knows the name that has come of the old one.
         asked = a_request(known=frozenset((A, B, C)))
         found = self.after(*legs, ones={A: One(
-            late=a_request(), lost_s=1.0, request=asked)}).replicas[A]
-        self.assertEqual((asked, came), (found.request, found.late))
+            late=(a_request(), other), lost_s=1.0,
+            request=asked)}).replicas[A]
+        self.assertEqual((asked, (came, other)),
+                         (found.request, found.late))
 
     def test_each_new_name_has_come_of_one(self) -> None:
         legs = [world.leg('a'), world.leg('b')] + [
             world.leg(n, None, path=None) for n in 'cd']
+        once, again = a_request(), a_request(id='r')
         for count, arrived in ((3, [C, None]), (4, [C, D])):
-            ones = self.after(*legs[:count], ones={
-                A: One(late=a_request()), B: One(late=a_request())}).replicas
-            self.assertEqual(arrived, [
-                one.late.arrived for key in (A, B)
-                if (one := ones[key]).late is not None])
+            for late in ({A: One(late=(once,)), B: One(late=(again,))},
+                         {A: One(late=(once, again)), B: One()}):
+                ones = self.after(*legs[:count], ones=late).replicas
+                self.assertEqual(arrived, [
+                    x.arrived for key in (A, B) for x in ones[key].late])
         # What came of one is not taken for what comes of a request.
         taken = self.after(*legs[:3], ones={
-            A: One(late=a_request(arrived=C)),
+            A: One(late=(a_request(arrived=C),)),
             B: One(request=a_request(), lost_s=1.0)}).replicas[B].request
         assert taken is not None
         self.assertIsNone(taken.arrived)
 
     def test_a_reboot_begins_its_hour_anew(self) -> None:
-        memory = model.Memory(replicas={A: One(late=a_request())})
+        memory = model.Memory(replicas={A: One(late=(a_request(),))})
         late = recall.rebase(memory, 7.0).replicas[A].late
-        self.assertEqual(a_request(asked_s=7.0), late)
+        self.assertEqual((a_request(asked_s=7.0),), late)

@@ -71,11 +71,11 @@ class RememberTest(base.TestCase):
         late = model.Request(id='q', asked_s=9.0, tries=1, arrived=B,
                              known=frozenset((A, B)),
                              state=model.RequestState.ACCEPTED)
-        memory = model.Memory(replicas={A: model.ReplicaMemory(late=late)})
+        memory = model.Memory(replicas={A: model.ReplicaMemory(late=(late,))})
         written = json.loads(json.dumps(remember.dump(memory)))
-        self.assertEqual({
+        self.assertEqual([{
             'id': 'q', 'asked_s': 9.0, 'tries': 1, 'known': ['a', 'b'],
-            'state': 'accepted', 'arrived': 'b'},
+            'state': 'accepted', 'arrived': 'b'}],
             written['replicas']['a']['late'])
         self.assertEqual(memory, remember.load(written))
 
