@@ -77,7 +77,8 @@ class Server:
                 data = self._take(link, size)
                 if kind == 1:
                     self.exports.append(data)
-                    link.sendall(struct.pack('>QH', self.size_bytes, self.flags))
+                    link.sendall(struct.pack('>QH', self.size_bytes,
+                                             self.flags))
                     if not flags & 2:
                         link.sendall(bytes(124))
                     return
