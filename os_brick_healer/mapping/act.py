@@ -118,13 +118,20 @@ class Hands:
                     assert_never(action)
 
     def _prove(self, action: model.Prove, seen: model.Seen) -> Outcome:
-        """No lock: a read that hangs must not keep a heal waiting."""
-        _allowed(action, seen)
-        timeout_s = self.policy().proof_s
+        """No lock: a read that hangs must not keep a heal waiting, and who
+        has died may be shut out whatever else is done."""
+        mapping = _allowed(action, seen)
+        policy, fenced = self.policy(), ''
+        if action.fence:
+            # The agent ended in the middle of the heal that started it.
+            fenced = self.servers.fence(mapping,
+                                        self.clock() + policy.attach_s)
+        timeout_s = policy.proof_s
         found = self.nbd.flows(device=action.device, volume=action.volume,
                                timeout_s=timeout_s)
         if found == 'read':
-            return Outcome(changed=False, detail='a block was read')
+            return Outcome(changed=False, detail=(
+                f'{learn.READ}; {fenced}' if fenced else learn.READ))
         told = 'sent, and' if found == learn.SENT else 'not even sent, and'
         return Outcome(
             changed=False, detail=found,
@@ -186,15 +193,19 @@ class Hands:
         """A new server that gives the kernel its connection itself, and what
         came of shutting out the dead one, which is done while it comes up.
 
-        A read tells when it has: until then it is not even sent.
+        A read tells when it has: until then it is not even sent, or fails
+        at once, where the time for which requests wait was over already.
         """
         server = self.servers.start(mapping, until_s)
         fenced = self.servers.fence(mapping, until_s)
 
         def serves() -> bool:
-            return self.nbd.flows(
-                device=action.device, volume=action.volume,
-                timeout_s=READ_S) != learn.UNSENT
+            try:
+                return self.nbd.flows(
+                    device=action.device, volume=action.volume,
+                    timeout_s=READ_S) != learn.UNSENT
+            except exception.CommandError:
+                return False
 
         self.servers.wait_for(mapping, server, until_s, serves)
         found = nbd.device(self.tree, action.device)

@@ -20,6 +20,11 @@ foreground, so that the process that serves is the one that was started.
 fail. It is said to ``map`` alone: ``attach`` would take the short timer of
 requests from the device that is about to come back.
 
+``--rbd-cache=false``: with its cache librbd acknowledges writes that it has
+not sent to the storage yet, as soon as the guest has flushed once. What a
+killed process had acknowledged would be lost, and the next flush, through
+another process, would succeed all the same.
+
 An image with the feature exclusive-lock belongs to the client that wrote to
 it last. When that is killed, the next one waits until the cluster has
 forgotten it, some 30 s. ``rbd lock rm`` ends the hold of one client, named by
@@ -106,8 +111,8 @@ class RbdNbdMounter(base.Mounter):
             options.append('--read-only')
         return base.Server(as_root=True, argv=(
             self.program, *verb, '--foreground', *options, *_access(source),
-            '--admin-socket', _admin(order), '--log-to-stderr=true',
-            '--debug-monc=5/10', spec(source)))
+            '--rbd-cache=false', '--admin-socket', _admin(order),
+            '--log-to-stderr=true', '--debug-monc=5/10', spec(source)))
 
     def marks(self, order: base.Order) -> tuple[str, ...]:
         """See :class:`base.Mounter`."""

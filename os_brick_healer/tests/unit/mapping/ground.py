@@ -100,6 +100,7 @@ class Root:
     :ivar readonly: what it starts refuses writes.
     :ivar stuck: the kernel does not let go of what is killed.
     :ivar late: a device is made, and whoever wants it hears nothing of it.
+    :ivar errors: so many more reads fail.
     """
 
     def __init__(self, ground: Ground) -> None:
@@ -116,6 +117,7 @@ class Root:
         self.next_pid = 200
         self.left: int | None = None
         self.linked = 100
+        self.errors = 0
 
     def _asked(self, name: str) -> None:
         if self.left is not None:
@@ -228,6 +230,9 @@ class Root:
     def flows(self, *, device: str, volume: str, timeout_s: float) -> str:
         del device, volume, timeout_s
         self._asked('flows')
+        if self.errors:
+            self.errors -= 1
+            raise exception.CommandError('Input/output error')
         there = (self.ground.root / f'proc/{self.linked}').exists()
         return self.answer if there else 'unsent'
 

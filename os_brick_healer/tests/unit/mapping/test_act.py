@@ -271,6 +271,30 @@ class ItselfTest(HandsTest):
         self.assertIsNone(self.do(self.serve).error)
         self.assertNotIn('kill', self.root.did)
 
+    def test_requests_that_fail_already_are_brought_back(self) -> None:
+        self.root.errors = 3
+        self.assertIsNone(self.do(self.serve).error)
+        self.assertNotIn('kill', self.root.did)
+
+    def test_requests_that_go_on_failing_show_no_server(self) -> None:
+        self.root.errors = 1_000_000
+        self.policy = QUICK
+        outcome = self.do(self.serve)
+        self.assertIn('not come to serve in time', str(outcome.error))
+        self.assertEqual('kill', self.root.did[-1])
+
+    def test_who_finds_a_server_shuts_out_the_one_before_it(self) -> None:
+        self.root.linked, self.root.fenced = 100, 'client.7 was shut out'
+        self.ground.process(100)
+        prove = model.Prove(volume=world.KEY, device='nbd3', fence=True,
+                            server=world.server().process)
+        at = dataclasses.replace(self.at, server=world.server())
+        self.assertEqual(f'{learn.READ}; client.7 was shut out',
+                         self.do(prove, at).detail)
+        self.assertEqual(['fence', 'flows'], self.root.did)
+        self.root.refuses['fence'] = exception.CommandError('no rbd')
+        self.assertIn('no rbd', self.do(prove, at).detail)
+
     def test_who_was_shut_out_is_told(self) -> None:
         self.root.fenced = 'client.7 was shut out'
         self.assertEqual('process 200 serves; client.7 was shut out',

@@ -81,6 +81,10 @@ class RbdNbdConformanceTest(mounters.MounterConformance, base.TestCase):
     def test_an_attach_leaves_the_timer_of_requests_alone(self) -> None:
         self.assertNotIn('--io-timeout', self.words('nbd3'))
 
+    def test_nothing_is_acknowledged_before_the_storage_has_it(self) -> None:
+        for device in (None, 'nbd3'):
+            self.assertIn(' --rbd-cache=false ', self.words(device))
+
     def test_an_image_is_written_as_rbd_writes_it(self) -> None:
         for written, more in (
                 ('p/i', {}), ('p/n/i', {'namespace': 'n'}),
