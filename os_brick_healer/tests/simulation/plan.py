@@ -49,8 +49,8 @@ def make(seed: str) -> Plan:
     faults, last_s = plans.Drawing(
         rng=rng, family=family, args=args, storm=families.STORM,
         dramas=families.DRAMAS, volumes=setup.volumes).faults(5.0)
-    return Plan(seed=seed, setup=setup, faults=faults,
-                safety_s=last_s + 30.0)
+    return plans.Plan(seed=seed, setup=setup, faults=faults,
+                      safety_s=last_s + 30.0)
 
 
 def _setup(rng: random.Random) -> world_lib.Setup:

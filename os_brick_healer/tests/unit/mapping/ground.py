@@ -216,7 +216,7 @@ class Root:
         self.ground.write(f'sys/block/{device}/queue/io_timeout',
                           f'{timer_ms}\n')
         for name in ('pid', 'backend'):
-            (base / name).unlink()
+            (base / name).unlink(missing_ok=True)
         return True
 
     def set_timer(self, *, device: str, volume: str, timer_ms: int,
