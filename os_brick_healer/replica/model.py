@@ -291,6 +291,8 @@ class ReplicaMemory:
     :ivar tries: failed tries of the next action in a row.
     :ivar next_try_s: no action on it before this time.
     :ivar last_error: of the last failed action, for status.
+    :ivar late: requests that were not answered until its leg was in sync
+        again: what still comes of them is superfluous. Oldest first, bounded.
     :ivar belongs: it was named when the volume was first seen, or has been
         a member: data was written to it. False: a new replica.
     :ivar superblock: what the device was seen to carry; None: not looked
@@ -321,6 +323,7 @@ class ReplicaMemory:
     next_try_s: float = 0.0
     last_error: str | None = None
     request: Request | None = None
+    late: tuple[Request, ...] = ()
     belongs: bool = False
     superblock: Superblock | None = None
     readd_refused: bool = False

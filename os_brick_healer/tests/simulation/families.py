@@ -159,6 +159,14 @@ FAMILIES = {
                'volumes': (1, 2), 'backends': (4, 6),
                'operator_s': (900.0,)},
         gaps_s=(0.5, 20.0, 100.0, 300.0), last_s=(25.0, 60.0)),
+    # Replicas that arrive when nobody waits for them any more.
+    'tardy': Family(
+        kinds={'very_late': 8, 'returns': 8, 'dead': 3, 'leg': 4, 'kill': 2,
+               'lose_request': 1, 'kill_in': 1, 'omit': 1},
+        setup={'grace_s': (5.0, 20.0), 'legs': (2, 3), 'shared': (False,),
+               'volumes': (1, 2), 'backends': (4, 6),
+               'operator_s': (900.0,)},
+        gaps_s=(0.5, 20.0, 100.0, 300.0, 600.0), last_s=(25.0, 60.0)),
     # nova is at work all the time.
     'nova': Family(
         kinds={'detach': 8, 'extend': 5, 'hold': 6, 'kill_nova': 2,

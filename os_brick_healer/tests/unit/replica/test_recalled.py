@@ -33,7 +33,7 @@ def a_request(**changes: Any) -> model.Request:
                       known=frozenset((A, B))), **changes)
 
 
-class _Recall(base.TestCase):
+class RecallCase(base.TestCase):
 
     def after(self, *legs: world.Leg, uuid: str | None = world.UUID,
               ones: dict[model.ReplicaId, One] | None = None,
@@ -52,7 +52,7 @@ class _Recall(base.TestCase):
                           **changes).replicas[A]
 
 
-class RecalledTest(_Recall):
+class RecalledTest(RecallCase):
 
     def test_without_words_nothing_is_learned(self) -> None:
         ones = {A: One(lost_s=1.0)}
@@ -196,7 +196,7 @@ class RecalledTest(_Recall):
         self.assertEqual(('nqn.x', 'u'), (one.nqn, one.namespace_uuid))
 
 
-class UnnamedTest(_Recall):
+class UnnamedTest(RecallCase):
 
     def test_it_is_remembered_for_its_time(self) -> None:
         kept_s = limits.UNNAMED_KEPT_S
@@ -224,7 +224,7 @@ class UnnamedTest(_Recall):
         self.assertEqual({*list(ones)[:many], A}, set(after))
 
 
-class RequestTest(_Recall):
+class RequestTest(RecallCase):
 
     def request(self, leg: world.Leg, *others: world.Leg,
                 ones: dict[model.ReplicaId, One] | None = None,

@@ -67,6 +67,19 @@ class RememberTest(base.TestCase):
     def test_it_is_read_back_as_it_was(self) -> None:
         self.assertEqual(FULL, remember.load(WRITTEN))
 
+    def test_a_request_that_is_over_is_written_while_there_is_one(
+            self) -> None:
+        late = model.Request(id='q', asked_s=9.0, tries=1, arrived=B,
+                             known=frozenset((A, B)),
+                             state=model.RequestState.ACCEPTED)
+        memory = model.Memory(replicas={A: model.ReplicaMemory(late=(late,))})
+        written = json.loads(json.dumps(remember.dump(memory)))
+        self.assertEqual([{
+            'id': 'q', 'asked_s': 9.0, 'tries': 1, 'known': ['a', 'b'],
+            'state': 'accepted', 'arrived': 'b'}],
+            written['replicas']['a']['late'])
+        self.assertEqual(memory, remember.load(written))
+
     def test_what_an_older_release_did_not_write_is_as_at_first(self) -> None:
         self.assertEqual(model.Memory(), remember.load({'replicas': {}}))
         self.assertEqual(
