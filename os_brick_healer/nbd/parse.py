@@ -73,8 +73,8 @@ class Running:
     """A process that is there.
 
     :ivar argv: its command line.
-    :ivar dying: it was killed, and threads of it are still in the kernel:
-        they may be at work on a write.
+    :ivar dying: it is ending, and threads of it are still in the kernel:
+        they may be at work on a write. A thread of the kernel looks so, too.
     """
 
     pid: int
@@ -118,6 +118,9 @@ def running(pid: int, stat: str, cmdline: str,
     if words[0] in _ENDED:
         return None if threads < 2 else Running(
             pid=pid, start=words[_START], stopped=False, argv=(), dying=True)
+    if not cmdline:     # exit(2) gives memory back first, then all else
+        return Running(pid=pid, start=words[_START], stopped=False, argv=(),
+                       dying=True)
     return Running(pid=pid, start=words[_START],
                    stopped=words[0] in _STOPPED,
                    argv=tuple(cmdline.rstrip('\0').split('\0')))

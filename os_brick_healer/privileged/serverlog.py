@@ -19,6 +19,7 @@ written: what stands between two such beginnings was said by that process.
 from collections.abc import Callable, Iterable, Iterator
 import contextlib
 import dataclasses
+import fcntl
 import os
 import re
 import stat
@@ -95,6 +96,7 @@ def _append(place: str, line: str) -> None:
                  | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
     # Another server may have left half a line.
     with open(fd, 'ab') as log:
+        fcntl.flock(fd, fcntl.LOCK_EX)      # who cuts it is almost done
         log.write(f'\n{line}\n'.encode())
 
 
