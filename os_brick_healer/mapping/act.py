@@ -25,11 +25,12 @@ from typing import assert_never, Protocol
 
 from os_brick_healer import exception
 from os_brick_healer.engine import verdict
-from os_brick_healer.mapping import laws, learn, model
+from os_brick_healer.mapping import laws, learn, model, places
 from os_brick_healer.mapping import servers as servers_lib
 from os_brick_healer.mounter import asking, base
 from os_brick_healer.privileged import handing
 from os_brick_healer.privileged import logs as privileged_logs
+from os_brick_healer.privileged import mounting as privileged_mounting
 from os_brick_healer.privileged import nbd as privileged_nbd
 from os_brick_healer.sysfs import nbd, reader
 
@@ -72,6 +73,7 @@ class Hands:
     mounter: Callable[[str], base.Mounter | None]
     policy: Callable[[], model.Policy]
     nbd: servers_lib.Nbd = privileged_nbd
+    mounts: servers_lib.Mounts = privileged_mounting
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     dial: servers_lib.Dial = servers_lib.dial
@@ -82,6 +84,11 @@ class Hands:
         return servers_lib.Servers(
             tree=self.tree, mounters=self.mounter, nbd=self.nbd,
             sleep=self.sleep, clock=self.clock, dial=self.dial)
+
+    @property
+    def places(self) -> places.Places:
+        """The mounts of those that make no device."""
+        return places.Places(root=self.mounts, servers=self.servers)
 
     def do(self, action: model.Action, fresh: Fresh,
            started: Callable[[model.Process], None]) -> Outcome:
@@ -119,8 +126,9 @@ class Hands:
 
     def _prove(self, action: model.Prove, seen: model.Seen) -> Outcome:
         """No lock: a read that hangs must not keep a heal waiting."""
-        _allowed(action, seen)
-        timeout_s = self.policy().proof_s
+        mapping, timeout_s = _allowed(action, seen), self.policy().proof_s
+        if self._style(mapping) is base.Style.MOUNT:
+            return self.places.prove(mapping, timeout_s)
         found = self.nbd.flows(device=action.device, volume=action.volume,
                                timeout_s=timeout_s)
         if found == 'read':
@@ -140,8 +148,10 @@ class Hands:
     def _serve(self, action: model.Serve, mapping: model.Mapping,
                started: Callable[[model.Process], None]) -> Outcome:
         until_s = self.clock() + self.policy().attach_s
-        fenced = ''
-        if self.servers.mounter(mapping).style is base.Style.ITSELF:
+        fenced, style = '', self._style(mapping)
+        if style is base.Style.MOUNT:
+            return self.places.serve(mapping, until_s, started)
+        if style is base.Style.ITSELF:
             server, fenced = self._comes_back(action, mapping, until_s)
         else:
             server = self._give(action, mapping, until_s)
@@ -149,6 +159,9 @@ class Hands:
         return Outcome(changed=True, detail=(
             f'{server}{learn.SERVES}{fenced}' if fenced
             else f'{server} serves'))
+
+    def _style(self, mapping: model.Mapping) -> base.Style:
+        return self.servers.mounter(mapping).style
 
     def _give(self, action: model.Serve, mapping: model.Mapping,
               until_s: float) -> model.Process:
@@ -202,10 +215,13 @@ class Hands:
 
         :raises HealerError: it failed, and nothing is left of it.
         """
+        style = self._style(mapping)
+        if style is base.Style.MOUNT:
+            raise places.refuse(mapping)
         # The first call starts the privileged helper, which takes a while.
         self.nbd.prepare(mounter=mapping.mounter, timeout_s=CONNECT_S)
         until_s = self.clock() + self.policy().attach_s
-        if self.servers.mounter(mapping).style is base.Style.ITSELF:
+        if style is base.Style.ITSELF:
             return self._map_by_itself(mapping, until_s)
         served = self.servers.bring_up(mapping, until_s)
         order = mapping.order

@@ -23,6 +23,7 @@ import dataclasses
 
 from os_brick_healer.engine import pacing, verdict
 from os_brick_healer.mapping import laws, model
+from os_brick_healer.mounter import base
 
 Phase = verdict.Phase
 Verdict = model.Verdict
@@ -119,9 +120,16 @@ def _not_ours(seen: model.Seen, memory: model.Memory,
               _policy: model.Policy) -> Verdict | None:
     name, device = _name(seen), seen.device
     if device is None or not device.connected:
+        state = ('mounted: it was unmounted, and is left so'
+                 if base.is_place(name) else
+                 'connected: nothing can be brought back, the volume must '
+                 'be attached again')
         return _say(Phase.BROKEN, memory, _SLOW_S * 10,
-                    f'{name} is not connected: nothing can be brought back, '
-                    'the volume must be attached again', law='unmapped')
+                    f'{name} is not {state}', law='unmapped')
+    if device.cookie != seen.key and base.is_place(name):
+        return _say(Phase.BROKEN, memory, _SLOW_S * 10,
+                    f'{name} is {device.cookie} now, and is not touched',
+                    law='cookie')
     if device.cookie != seen.key:
         return _say(Phase.BROKEN, memory, _SLOW_S * 10,
                     f'{name} has cookie {device.cookie}: it is another '
@@ -148,9 +156,12 @@ def _no_server(seen: model.Seen, memory: model.Memory,
                     f'{wait_s:.1f} s, the last one failed: '
                     f'{memory.last_error}', law='serve')
     mapping = _mapping(seen)
+    lost = '' if _transparent(mapping) else (
+        ', and it is mounted anew: not transparent, files that are open '
+        'there are lost')
     return _say(
         Phase.HEALING, memory, policy.attach_s,
-        f'no process serves {_name(seen)}: a new one is started',
+        f'no process serves {_name(seen)}: a new one is started{lost}',
         model.Serve(volume=seen.key, device=_name(seen),
                     mounter=mapping.mounter))
 
@@ -336,6 +347,10 @@ def _mapping(seen: model.Seen) -> model.Mapping:
     assert seen.attachment is not None
     assert seen.attachment.mapping is not None
     return seen.attachment.mapping
+
+
+def _transparent(mapping: model.Mapping) -> bool:
+    return mapping.abilities is None or mapping.abilities.transparent
 
 
 def _name(seen: model.Seen) -> str:

@@ -28,7 +28,8 @@ from os_brick_healer.attachments import base
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.engine import loop, pacing
 from os_brick_healer.mapping import adopt, attachments, compare, model
-from os_brick_healer.sysfs import nbd, reader
+from os_brick_healer.mounter import base as mounter_base
+from os_brick_healer.sysfs import mounts, nbd, reader
 
 LOG: std_logging.LoggerAdapter[Any] = logging.getLogger(__name__)
 
@@ -322,10 +323,13 @@ class Sources:
         row = self._rows.row(key)
         if row is None or not row.connection.get(adopt.MARK):
             return False
-        name = str(row.connection.get('device'))
+        name, tree = str(row.connection.get('device')), self._given.tree
+        if mounter_base.is_place(name):
+            return (mounts.at(tree, name) is None
+                    and not mounts.taken_away(tree, key, name))
         if not nbd.is_name(name):
             return False
-        device = nbd.device(self._given.tree, name)
+        device = nbd.device(tree, name)
         return (device is None or not device.connected
                 or device.cookie != key)
 

@@ -224,7 +224,8 @@ class MappingWing:
         device = seen.device
         connected = device is not None and device.cookie == key
         self._pulse.watch(key, device.name if device is not None
-                          and connected else None)
+                          and connected and device.requests is not None
+                          else None)
         if device is None or not connected:
             return
         self._keys[device.name] = key

@@ -122,6 +122,13 @@ class StatusTest(base.TestCase):
         doubted = self.show(told({**healing(), 'doubt': 'x says y'}))
         self.assertIn('    but  x says y\n', doubted)
 
+    def test_a_volume_whose_heal_is_seen_says_so(self) -> None:
+        self.assertIn('not transparent: a heal loses what is open there',
+                      self.show(told({**healing(), 'transparent': False})))
+        for quiet in (True, None):
+            self.assertNotIn('transparent', self.show(
+                told({**healing(), 'transparent': quiet})))
+
     def test_unknown_is_said_and_not_guessed(self) -> None:
         self.assertEqual('resync: progress unknown', render.progress(
             {'action': 'resync', 'percent': None}))
