@@ -152,7 +152,10 @@ def _source(name: str, told: Mapping[str, Any]) -> list[str]:
         parts += [f'{safe(told.get("attachments"))} attachments',
                   f'answered {duration(told["age_s"])} ago']
     if told.get('error') is not None:
-        parts.append(f'ERROR: {safe(told["error"])}')
+        since_s = told.get('down_s')
+        parts.append(('ERROR' if since_s is None else
+                      f'DOWN for {duration(since_s)}')
+                     + f': {safe(told["error"])}')
     return [f'attachments  {", ".join(parts)}', *(
         f'NOT HEALED   {safe(volume)}: {safe(why)}' for volume, why
         in sorted((told.get('lacking') or {}).items()))]

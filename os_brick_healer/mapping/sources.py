@@ -64,6 +64,7 @@ class _State:
     answered_s: float | None = None
     count: int = 0
     error: str | None = None
+    down_s: float | None = None     # since when it has not answered
     doubts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     elsewhere: Mapping[str, str] = dataclasses.field(default_factory=dict)
     lacking: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -152,6 +153,8 @@ class Sources:
             'age_s': (None if state.answered_s is None
                       else now_s - state.answered_s),
             'attachments': state.count, 'error': state.error,
+            'down_s': (None if state.down_s is None
+                       else now_s - state.down_s),
             'lacking': dict(state.lacking)}
             for name, state in self._states.items()
             if state.answered_s is not None or state.error is not None}
@@ -271,6 +274,8 @@ class Sources:
         if error != state.error:
             LOG.warning('%s', error)
         state.error = error
+        if state.down_s is None:
+            state.down_s = self._given.clock()
         plugin = self._plugins.pop(name, None)
         if plugin is not None:
             plugin.close()
@@ -280,7 +285,7 @@ class Sources:
               told: Answer) -> None:
         if state.error is not None:
             LOG.info('%s answers again', name)
-        state.error, state.count = None, told.count
+        state.error, state.down_s, state.count = None, None, told.count
         state.answered_s = self._given.clock()
         state.lacking = dict(told.lacking)
         before = {*state.doubts, *state.elsewhere}
