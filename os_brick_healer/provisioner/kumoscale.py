@@ -11,7 +11,7 @@
 #    under the License.
 """KIOXIA KumoScale: NVMe-oF volumes replicated by MD on the host."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 import dataclasses
 import hashlib
 import itertools
@@ -81,20 +81,27 @@ class KumoScaleProvisioner(base.Provisioner):
     ``idempotent_replacement`` is not promised either: the caller keeps the
     replicas that it knew before it asked, and asks no more once another is
     listed.
+
+    :param clock: seconds that never go back.
     """
 
     guarantees: ClassVar[base.Guarantees] = base.Guarantees(
         batch=False, knows_hosts=False, idempotent_replacement=False)
 
-    def __init__(self, conf: cfg.ConfigOpts,
-                 host: base.HostIdentity) -> None:
+    def __init__(self, conf: cfg.ConfigOpts, host: base.HostIdentity, *,
+                 clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(conf, host)
-        self._client = kumoscale_client.Client(kumoscale_conf.load(conf))
+        self._clock = clock
+        self._client = self._new_client()
         self._lock = threading.Lock()
         self._host_id = host.uuid
         self._requested: dict[str, _Asked] = {}
         self._unfiltered_next_s = 0.0
         self._not_ours: dict[base.VolumeId, float] = {}
+
+    def _new_client(self) -> kumoscale_client.Client:
+        return kumoscale_client.Client(kumoscale_conf.load(self.conf),
+                                       self._clock)
 
     @property
     def requests(self) -> int:
@@ -182,7 +189,7 @@ class KumoScaleProvisioner(base.Provisioner):
 
     def _ask_ours(self, us: str, name: base.VolumeId
                   ) -> tuple[ks.Target, ...]:
-        now_s = time.monotonic()
+        now_s = self._clock()
         if self._not_ours.get(name, now_s) > now_s:
             return ()
         found = self._targets(f'list the targets of volume {name}',
@@ -209,7 +216,7 @@ class KumoScaleProvisioner(base.Provisioner):
 
     def _unfiltered(self, us: str, mine: tuple[ks.Target, ...]
                     ) -> tuple[ks.Target, ...] | None:
-        if time.monotonic() < self._unfiltered_next_s:
+        if self._clock() < self._unfiltered_next_s:
             return None
         try:
             found = self._targets('list the targets of all hosts')
@@ -221,7 +228,7 @@ class KumoScaleProvisioner(base.Provisioner):
         if (told.issuperset(target.nqn for target in mine)
                 and all(t.host and t.serves is not None for t in found)):
             return found
-        self._unfiltered_next_s = time.monotonic() + UNFILTERED_AGAIN_S
+        self._unfiltered_next_s = self._clock() + UNFILTERED_AGAIN_S
         return None
 
     def _holders(self, volume: ks.Stored, mine: tuple[ks.Target, ...],
@@ -271,11 +278,21 @@ class KumoScaleProvisioner(base.Provisioner):
             LOG.info('Volume %s has a replacement for replica %s already.',
                      volume, replica)
             return
-        _check(what, volume, replica, there, asked)
+        _check(what, volume, replica, there)
+        self._check_settled(what, asked)
         if there[replica] not in base.BAD_STATES:
             self.report(volume, replica, base.ReplicaState.MISSING)
-        asked.sent_s = time.monotonic()
+        asked.sent_s = self._clock()
         self._add_replica(volume, what, asked)
+
+    def _check_settled(self, what: str, asked: '_Asked') -> None:
+        if (asked.sent_s is not None
+                and self._clock() - asked.sent_s < UNCERTAIN_S):
+            raise exception.ProvisionerError(
+                f'cannot {what} again yet: because the first request was '
+                'sent and its answer lost, and a second could add a second '
+                'replica',
+                hint=f'it is sent again {UNCERTAIN_S:g} s after the first')
 
     def _add_replica(self, volume: base.VolumeId, what: str,
                      asked: '_Asked') -> None:
@@ -354,7 +371,7 @@ class _Asked:
 
 
 def _check(what: str, volume: base.VolumeId, replica: base.ReplicaId,
-           there: Mapping[str, base.ReplicaState], asked: _Asked) -> None:
+           there: Mapping[str, base.ReplicaState]) -> None:
     """Why a replica cannot be asked for now."""
     if replica not in there:
         raise kumoscale_client.NoSuchThing(
@@ -363,12 +380,6 @@ def _check(what: str, volume: base.VolumeId, replica: base.ReplicaId,
         raise exception.ProvisionerError(
             f'cannot {what}: because volume {volume} has {len(there)} '
             'replicas, as many as KumoScale allows')
-    if (asked.sent_s is not None
-            and time.monotonic() - asked.sent_s < UNCERTAIN_S):
-        raise exception.ProvisionerError(
-            f'cannot {what} again yet: because the first request was sent '
-            'and its answer lost, and a second could add a second replica',
-            hint=f'it is sent again {UNCERTAIN_S:g} s after the first')
 
 
 def _check_host(us: str, mine: Iterable[ks.Target]) -> None:
@@ -433,14 +444,14 @@ def _may_serve(target: ks.Target, volume: ks.Stored) -> bool:
 
 
 def _under_way(stored: ks.Stored, lost: base.ReplicaId) -> bool:
-    """Whether the volume has a replica beyond those it should have.
+    """Whether the volume has a good replica beyond those it should have.
 
     ``numReplicas`` is the number that the volume should have in one reading
     of the API and the number that it has in another. In the second, only
-    the state of a fresh replica tells.
+    the state of a fresh replica tells. One that is lost is no replacement,
+    even if it came as one.
     """
     others = [one.state for one in stored.locations if one.replica != lost]
     good = [state for state in others if state not in base.BAD_STATES]
-    return (len(stored.locations) > stored.replica_count
-            or len(good) >= stored.replica_count
+    return (len(good) >= stored.replica_count
             or base.ReplicaState.SYNCHRONIZING in good)

@@ -17,7 +17,7 @@ token or a password that would show in a log; a request that must not be
 done twice being sent twice.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import ssl
 import threading
 import time
@@ -59,9 +59,10 @@ class Uncertain(exception.ProvisionerUnreachable):
 
 
 class _Deadline(threading.local):
-    """When the request of this thread must be over."""
+    """When the request of this thread must be over, by its client's clock."""
 
     at_s: float | None = None
+    clock: Callable[[], float] = staticmethod(time.monotonic)
 
 
 _deadline = _Deadline()
@@ -79,7 +80,7 @@ class _BoundSocket(ssl.SSLSocket):
     def recv_into(self, buffer: Any, nbytes: int | None = None,
                   flags: int = 0) -> int:
         if _deadline.at_s is not None:
-            left_s = _deadline.at_s - time.monotonic()
+            left_s = _deadline.at_s - _deadline.clock()
             if left_s <= 0.0:
                 raise TimeoutError('the answer took too long')
             silence_s = self.gettimeout()
@@ -163,14 +164,17 @@ class Client:
     Thread-safe. Each address has ``connect_timeout_s + read_timeout_s`` for
     one request, everything included.
 
+    :param clock: seconds that never go back.
     :ivar requests: how many requests were sent, for those who count.
     """
 
-    def __init__(self, access: kumoscale_conf.Access) -> None:
+    def __init__(self, access: kumoscale_conf.Access,
+                 clock: Callable[[], float] = time.monotonic) -> None:
         self._access = access
+        self._clock = clock
         self._lock = threading.Lock()
         self._order = access.addresses
-        self._context = _context(access)
+        self._context = self._tls()
         self._session = self._new_session()
         self.requests = 0
 
@@ -305,7 +309,8 @@ class Client:
         session = self._new_session() if once else self._session
         with self._lock:
             self.requests += 1
-        _deadline.at_s = (time.monotonic() + access.connect_timeout_s
+        _deadline.clock = self._clock
+        _deadline.at_s = (self._clock() + access.connect_timeout_s
                           + access.read_timeout_s)
         try:
             with session.request(
@@ -341,6 +346,9 @@ class Client:
                     f'{address} answers with more than {ANSWER_BYTES_MAX} '
                     'bytes')
         return bytes(found)
+
+    def _tls(self) -> ssl.SSLContext:
+        return _context(self._access)
 
     def _new_session(self) -> requests.Session:
         session = _Session()

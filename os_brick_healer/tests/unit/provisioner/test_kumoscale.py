@@ -237,6 +237,28 @@ class ReplacementTest(KumoScaleTestCase):
         self.assertIn('again yet', str(error))
         self.assertEqual(3, len(self.array.volume(name).replicas))
 
+    def test_what_came_to_nothing_is_sent_again_by_its_own_clock(
+            self) -> None:
+        now_s = [5.0]
+        ours = kumoscale.KumoScaleProvisioner(
+            self.world.conf(), HERE, clock=lambda: now_s[0])
+        self.addCleanup(ours.close)
+        ours.probe()
+        name, legs = self.one_volume()
+        lost = provisioner.ReplicaId(legs[0])
+        self.array.replica_lag_s = 1e6
+        with self.world.lost_answer():
+            self.assertRaises(
+                exception.ProvisionerUnreachable,
+                ours.request_replacement, name, lost, 'r1')
+        now_s[0] += kumoscale.UNCERTAIN_S - 0.5
+        self.assertRaises(exception.ProvisionerError,
+                          ours.request_replacement, name, lost, 'r1')
+        self.assertEqual(3, len(self.array.volume(name).replicas))
+        now_s[0] += 1.0
+        ours.request_replacement(name, lost, 'r1')
+        self.assertEqual(4, len(self.array.volume(name).replicas))
+
     def test_no_room_is_said_and_may_be_tried_again(self) -> None:
         name, legs = self.one_volume()
         for backend in self.world.storage.backends:
@@ -249,6 +271,33 @@ class ReplacementTest(KumoScaleTestCase):
         self.array.backend_states.clear()
         self.ours.request_replacement(
             name, provisioner.ReplicaId(legs[0]), 'r1')
+        self.assertEqual(3, len(self.states(name)))
+
+
+class _WantedArray(array.Provisioner):
+    """Its ``numReplicas`` is how many replicas there should be."""
+
+    def volume_json(self, volume: array.Volume) -> dict[str, Any]:
+        return {**super().volume_json(volume), 'numReplicas': 2}
+
+
+class WantedReplicasTest(KumoScaleTestCase):
+    options = {'array_type': _WantedArray}
+
+    def test_a_replacement_that_is_lost_is_replaced_itself(self) -> None:
+        name, legs = self.one_volume()
+        self.ours.request_replacement(
+            name, provisioner.ReplicaId(legs[0]), 'r1')
+        fresh = provisioner.ReplicaId(self.array.volume(name).legs[2])
+        self.ours.report(name, fresh, provisioner.ReplicaState.MISSING)
+        self.plugin(HERE).request_replacement(name, fresh, 'r2')
+        self.assertEqual(4, len(self.states(name)))
+
+    def test_a_replacement_that_has_come_is_enough(self) -> None:
+        name, legs = self.one_volume()
+        lost = provisioner.ReplicaId(legs[0])
+        self.ours.request_replacement(name, lost, 'r1')
+        self.plugin(HERE).request_replacement(name, lost, 'r1')
         self.assertEqual(3, len(self.states(name)))
 
 

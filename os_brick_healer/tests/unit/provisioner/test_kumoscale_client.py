@@ -185,6 +185,15 @@ class HostileTest(ClientTestCase):
         self.error(self.client(self.serve(half)),
                    exception.ProvisionerUnreachable)
 
+    def test_an_answer_is_late_by_the_clients_own_clock(self) -> None:
+        server = self.serve(scripted.reply(b'{}'))
+        ticks_s = iter((0.0,))
+        client = kumoscale_client.Client(
+            self.access(server), lambda: next(ticks_s, 1000.0))
+        self.addCleanup(client.close)
+        self.assertIn('does not answer within 1 s', str(self.error(
+            client, exception.ProvisionerUnreachable)))
+
     def test_garbage_is_an_error(self) -> None:
         self.error(self.client(self.serve(b'\0\1\2\r\n\r\n')),
                    exception.ProvisionerUnreachable)
