@@ -34,6 +34,8 @@ _NOVA_S = 1.0
 _DYING_S = 0.1
 #: Between two looks at requests that wait for slow storage, seconds.
 _SLOW_S = 2.0
+#: On a host with many: not more than one that is well in this time, seconds.
+WELL_EACH_S = 0.5
 #: First pause after a heal that failed, seconds.
 RETRY_FIRST_S = 0.25
 #: A server that refuses for good is tried again after this, seconds: what
@@ -56,6 +58,17 @@ def decide(seen: model.Seen, memory: model.Memory,
             return _held(seen, found)
     return _say(Phase.HEALTHY, memory, policy.idle_s,
                 f'{_name(seen)} is served by {seen.server}')
+
+
+def seldom_s(wait_s: float, policy: model.Policy, volumes: int) -> float:
+    """When to look again, seconds, with so many volumes on this host.
+
+    Only who is well can wait longer: the cost of looks that nothing has
+    called for must not grow with the number of volumes. Deaths and hangs
+    are told long before.
+    """
+    return wait_s if wait_s < policy.idle_s else max(
+        wait_s, volumes * WELL_EACH_S)
 
 
 def _held(seen: model.Seen, found: Verdict) -> Verdict:
