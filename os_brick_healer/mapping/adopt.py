@@ -30,10 +30,10 @@ from os_brick_healer import exception, plugins
 from os_brick_healer.conf import opts
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.mapping import locks as locks_lib
-from os_brick_healer.mapping import model, remember
+from os_brick_healer.mapping import model, places, remember
 from os_brick_healer.mounter import base, loader
 from os_brick_healer.nbd import parse
-from os_brick_healer.sysfs import mounts, nbd, process, reader
+from os_brick_healer.sysfs import nbd, process, reader
 
 #: In the journal's ``connection``: nobody but us will take the row away.
 MARK = 'adopted'
@@ -42,8 +42,6 @@ TIMER_MS = 30000
 #: The words of a source that a person may give instead of the process's.
 WORDS = ('user', 'keyring', 'conf', 'monitors')
 LOCK_S = 5.0
-#: What a mount that is taken over forbids: the next one will, too.
-NO_PRIVILEGE = frozenset(('nosuid', 'nodev'))
 _STASH_BYTES_MAX = 65536
 _STASH_MOUNTER = 'rbd-nbd'
 #: The kernel cuts a process's name there (TASK_COMM_LEN).
@@ -199,21 +197,13 @@ class Adopter:
 
     def _mount(self, place: str) -> model.Device:
         """A mount of a mounter's type, in the words of a device."""
-        found = mounts.at(self.tree, place)
-        if found is None:
-            raise _no(place, 'nothing is mounted there')
         kinds = [one.file_system for name in self.names()
                  if (one := self.mounters.get(name)) is not None
                  and one.style is base.Style.MOUNT]
-        if found.kind not in kinds:
-            raise _no(place, f'it is a mount of type {found.kind}, which no '
-                      'mounter serves')
-        if not found.options >= NO_PRIVILEGE:
-            raise _no(place, 'it was mounted with suid or dev, and would not '
-                      'be mounted so again')
-        return model.Device(
-            name=place, connected=True, cookie=base.place_key(place),
-            size_bytes=0, timer_ms=None, requests=None)
+        why = places.unfit(self.tree, place, kinds)
+        if why is not None:
+            raise _no(place, why)
+        return places.device(place, base.place_key(place))
 
     def _device(self, name: str) -> model.Device:
         if base.is_place(name):

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import dataclasses
 import threading
 
-from os_brick_healer.mapping import model
+from os_brick_healer.mapping import model, places
 from os_brick_healer.mounter import base
 from os_brick_healer.nbd import parse
 from os_brick_healer.sysfs import mounts, nbd, process, reader
@@ -83,14 +83,15 @@ class Observer:
             whose = f'a mount of type {found.kind}'
         elif found is not None and server is None:
             whose = self._claimed(mounter, place) or volume
-        return model.Device(
-            name=place, cookie=whose, size_bytes=0, timer_ms=None,
-            requests=None, connected=found is not None
+        return places.device(
+            place, whose, connected=found is not None
             or mounts.taken_away(self._tree, volume, place))
 
     def _claimed(self, mounter: base.Mounter, place: str) -> str | None:
         """Who says that it has mounted something else there."""
         for one in self._running(fresh=False):
+            if mounter.program not in parse.programs(one.argv):
+                continue
             said = mounter.claim(one.argv)
             if said is not None and said.device == place and (
                     process.same(self._tree, one.process) is not None):

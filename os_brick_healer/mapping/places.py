@@ -16,18 +16,22 @@ the moment the dead mount is taken away until the new one is there, so the
 storage is asked first, and nothing is taken away while it does not answer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 import dataclasses
 from typing import Any
 
 from os_brick_healer import exception
 from os_brick_healer.engine import verdict
+from os_brick_healer.fuse import parse
 from os_brick_healer.mapping import model
 from os_brick_healer.mapping import servers as servers_lib
+from os_brick_healer.sysfs import mounts, reader
 
 Outcome = verdict.Outcome
 #: For one look at a mount, or to take it away, seconds.
-LOOK_S = 5.0
+LOOK_S = 15.0
+#: What a mount that is taken over forbids: the next one will, too.
+NO_PRIVILEGE = frozenset(('nosuid', 'nodev'))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,32 @@ class Places:
         return Outcome(
             changed=False,
             error=f'{mapping.order.device} is {word}, and its process lives')
+
+
+def device(place: str, whose: str, *, connected: bool = True
+           ) -> model.Device:
+    """A mount, in the words of a device. :param whose: in place of a cookie.
+    """
+    return model.Device(name=place, connected=connected, cookie=whose,
+                        size_bytes=0, timer_ms=None, requests=None)
+
+
+def unfit(tree: reader.Tree, place: str, kinds: Collection[str]
+          ) -> str | None:
+    """Why a mount cannot be looked after; None: it can."""
+    found = parse.at(mounts.table(tree), place)
+    if not found:
+        return 'nothing is mounted there'
+    if len(found) > 1:
+        return (f'{len(found)} mounts are there, one above the other (an '
+                'automount?)')
+    if found[0].kind not in kinds:
+        return (f'it is a mount of type {found[0].kind}, which no mounter '
+                'serves')
+    if not found[0].options >= NO_PRIVILEGE:
+        return ('it was mounted with suid or dev, and would not be mounted '
+                'so again')
+    return None
 
 
 def refuse(mapping: model.Mapping) -> exception.HealerError:

@@ -331,6 +331,8 @@ class AdoptTest(MountTestCase):
         self.refused('with suid or dev')
         self.root.mounted(line.replace(test_parse.KIND, 'fuse.sshfs'))
         self.refused('of type fuse.sshfs, which no mounter serves')
+        self.root.mounted(f'{line}\n{line}')
+        self.refused('2 mounts are there, one above the other')
         self.root.bare()
         self.refused('nothing is mounted there')
 
