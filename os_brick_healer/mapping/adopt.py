@@ -30,7 +30,7 @@ from os_brick_healer import exception, plugins
 from os_brick_healer.conf import opts
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.mapping import locks as locks_lib
-from os_brick_healer.mapping import model, remember
+from os_brick_healer.mapping import model, places, remember
 from os_brick_healer.mounter import base, loader
 from os_brick_healer.nbd import parse
 from os_brick_healer.sysfs import nbd, process, reader
@@ -195,7 +195,19 @@ class Adopter:
                       f'adopted: {candidate.sentence()}', True)
             book.settle()
 
+    def _mount(self, place: str) -> model.Device:
+        """A mount of a mounter's type, in the words of a device."""
+        kinds = [one.file_system for name in self.names()
+                 if (one := self.mounters.get(name)) is not None
+                 and one.style is base.Style.MOUNT]
+        why = places.unfit(self.tree, place, kinds)
+        if why is not None:
+            raise _no(place, why)
+        return places.device(place, base.place_key(place))
+
     def _device(self, name: str) -> model.Device:
+        if base.is_place(name):
+            return self._mount(name)
         if not nbd.is_name(name):
             raise _no(name, 'it is no network block device')
         device = nbd.device(self.tree, name)

@@ -93,7 +93,9 @@ def job(name: object, volume: object, source: object, socket: object,
     return Job(mounter=chosen, order=base.Order(
         volume=owner, source=chosen.normalize(source),
         socket=check.socket_of(socket, owner),
-        device=None if device is None else check.nbd(device),
+        device=None if device is None else (
+            check.place(device) if chosen.style is base.Style.MOUNT
+            else check.nbd(device)),
         reattach_s=check.number(reattach_s, 1, REATTACH_S_MAX, 'seconds')))
 
 
