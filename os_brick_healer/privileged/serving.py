@@ -136,7 +136,8 @@ class Starter:
             for path in wanted.mounter.obeyed(wanted.order):
                 unit.only_roots(path)
             os.makedirs(self.sockets, mode=0o700, exist_ok=True)
-        log = serverlog.begin(wanted.order.volume, self.log_directory)
+        log = serverlog.begin(wanted.order.volume, self.log_directory,
+                              serverlog.about(wanted.order.source))
         until_s = time.monotonic() + timeout_s
         started = self._by_systemd if self.systemd else self._by_hand
         found = started(wanted, server, argv, log, until_s)
