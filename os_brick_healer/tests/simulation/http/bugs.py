@@ -28,26 +28,23 @@ def _bug(name: str, laws: str,
 GUARDS = (
     _bug('lost-answer-sends-it-to-the-next-address', '8.twice', (
         f'{_PLUGIN}._add_replica', 'once=True', 'once=False')),
-    _bug('request-in-doubt-is-sent-at-once', '8.twice', (
-        f'{_PLUGIN}._check_settled', 'if (asked.sent_s is not None',
-        'if (False')),
     _bug('a-500-has-done-nothing', '8.twice', (
         f'{_CLIENT}._body', 'sent=True', 'sent=False')),
     _bug('denied-is-no-such-thing', '9.converge', (
         f'{_CLIENT}._judge',
-        "raise exception.ProvisionerRefused(\n                self._clean(",
-        "raise NoSuchThing(\n                self._clean(")),
+        'if status in (401, 403):\n        raise exception.'
+        'ProvisionerRefused(', 'if status in (401, 403):\n        raise '
+        'NoSuchThing(')),
     _bug('garbage-is-an-empty-list', '5.two-hosts 9.converge', (
-        f'{_CLIENT}._read', 'return None\n            raise',
-        "return None\n            return reading.Cursor(value=[], "
-        "source=what)")),
+        f'{_CLIENT}._read', 'return None\n        raise',
+        'return None\n        return reading.Cursor(value=[], '
+        'source=what)')),
     _bug('marked-replica-is-never-removed', '9.converge', (
         f'{_PLUGIN}.confirm_removal', 'if doomed is None:',
         'if doomed in (None, base.ReplicaState.TERMINATING):')),
     _bug('other-hosts-are-overlooked', '5.two-hosts', (
-        f'{_PLUGIN}._holders', 'if strangers is not None:',
-        'if strangers is not None or True:\n            strangers = '
-        '_Index(())')),
+        f'{_PLUGIN}._holders', 'in strangers.serving(volume)',
+        'in _Index(()).serving(volume)')),
 )
 #: Bugs that were ours, and are mended: see bugs-found in the docs.
 MENDED = (

@@ -22,7 +22,7 @@ from os_brick_healer.tests.simulation import cloud as cloud_lib
 from os_brick_healer.tests.simulation import world as world_lib
 from os_brick_healer.tests.simulation.http import array, wire
 
-CONNECT_S, READ_S = 3.0, 15.0
+CONNECT_S, READ_S = 2.0, 5.0
 FILE = 'provisioner.conf'
 
 

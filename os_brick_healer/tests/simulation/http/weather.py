@@ -15,6 +15,7 @@ from os_brick_healer.tests.simulation import fate
 from os_brick_healer.tests.simulation import plan as plan_lib
 from os_brick_healer.tests.simulation.http import wire
 
+_AIMS = ('request', 'confirm', 'request', 'mark', 'volume', 'report')
 _DOWN = ('silent', 'refused', '503', '502', 'reset', '401')
 
 
@@ -30,18 +31,20 @@ class HttpWeather(fate.Fate):
         """One answer, or one question, does not come as it was sent."""
         every = wire.MISHAPS
         self._peer.trouble.mishaps.append(
-            every[int(fault.arg('pick') * len(every))])
+            ('', every[int(fault.arg('pick') * len(every))]))
 
     def _mishaps(self, fault: plan_lib.Fault) -> None:
         """The same happens a few times in a row."""
         for _ in range(2 + fault.arg('count')):
             self._mishap(fault)
 
-    def _change(self, fault: plan_lib.Fault) -> None:
-        """What becomes of the next change is not told."""
-        every = sorted(wire.OF_CHANGES)
+    def _aimed(self, fault: plan_lib.Fault) -> None:
+        """It happens to one kind of request, whenever that comes."""
+        which = _AIMS[fault.arg('backend') % len(_AIMS)]
+        every = wire.MISHAPS if which == 'volume' else (
+            *wire.OF_CHANGES, *wire.OF_CHANGES, *wire.MISHAPS)
         self._peer.trouble.mishaps.append(
-            every[int(fault.arg('pick') * len(every))])
+            (which, every[int(fault.arg('pick') * len(every))]))
 
     def _wire_down(self, fault: plan_lib.Fault) -> None:
         """Nobody answers, in one way or another."""
