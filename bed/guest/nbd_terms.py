@@ -165,6 +165,8 @@ def a_death_is_told_and_the_device_stays(lab: NbdLab) -> None:
     need(heard == {device.name}, 'it tells which device it is')
     need(device.connected, 'it is still called connected')
     need(device.cookie == lab.mapping.order.volume, 'it keeps its cookie')
+    heal(lab)
+    need(lab.flows(LATE_S), 'it goes on with a new server')
 
 
 def without_a_server_the_guest_waits(lab: NbdLab) -> None:

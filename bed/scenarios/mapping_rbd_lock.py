@@ -171,7 +171,7 @@ def rbd_attached_twice(stage: Stage) -> None:
 
 
 @scenario(name='rbd-encrypted', item='ceph', timeout_s=600,
-          packages=(*PACKAGES, 'cryptsetup-bin'), memory_mib=MEMORY_MIB)
+          packages=PACKAGES, memory_mib=MEMORY_MIB)
 def rbd_encrypted(stage: Stage) -> None:
     """LUKS on the image, as os-brick's encryptor lays it."""
     mapped = RbdHost.with_ceph(stage)

@@ -45,6 +45,11 @@ from os_brick_healer.metrics import catalogue
 
 LOG = logging.getLogger(__name__)
 
+#: Objects made and not given back before garbage is looked for. Python's 700
+#: would walk a thousand volumes with each answer of the provisioner; these
+#: are a few MB at most.
+_GARBAGE_OBJECTS = 50_000
+
 EXIT_CLEAN = 0
 EXIT_CRASH = 1
 EXIT_USAGE = 2
@@ -225,6 +230,7 @@ class Service:
         if self._own_process:
             # The modules stay: full collections need not walk them again.
             gc.freeze()
+            gc.set_threshold(_GARBAGE_OBJECTS)
         server = control.Server(
             client.socket_path(self._run_path),
             verbs.table(engine, self._facts, self.reload),

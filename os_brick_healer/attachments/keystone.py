@@ -86,6 +86,8 @@ class Client:
         group = conf[opts.GROUP]
         self._plain = bool(group.cinder_allow_http)
         self._session, self._auth = _sessions(conf)
+        if not self._plain:
+            _must_be_safe(conf, self._session, self._auth)
         if self._session.timeout is None:
             self._session.timeout = group.attachment_timeout
         self._api = adapter.Adapter(
@@ -195,6 +197,26 @@ def _failure(error: keystone.ClientException,
                 f'{error.http_status}')
     return exception.SourceError(
         f'cannot {what}: because of {type(error).__name__}')
+
+
+def _must_be_safe(conf: cfg.ConfigOpts, made: _Session,
+                  auth: plugin.BaseAuthPlugin) -> None:
+    """Keystone is sent the password itself.
+
+    :raises ConfigError: without TLS, or to whoever answers.
+    """
+    section: str = conf[opts.GROUP].cinder_auth_section
+    url = getattr(auth, 'auth_url', None)
+    why = ''
+    if isinstance(url, str) and not url.lower().startswith('https://'):
+        why = 'its auth_url is without TLS'
+    elif made.verify is False:
+        why = 'it says insecure'
+    if why:
+        raise exception.ConfigError(
+            f'cannot ask Cinder: because section [{section}] is not to be '
+            f'used so: {why}', hint=f'[{opts.GROUP}] cinder_allow_http = '
+            'true, if that network is trusted')
 
 
 def _sessions(conf: cfg.ConfigOpts,

@@ -171,6 +171,12 @@ def _logs(host: Host) -> Iterator[Finding]:
     elif found.st_mode & stat.S_IWOTH:
         yield finding.fail(subject, f'{LOGS} can be written by anybody',
                            f'chmod o-w {LOGS}')
+    elif found.st_mode & stat.S_IWGRP or (
+            found.st_uid != os.stat(host.tree.path('/')).st_uid):
+        yield finding.fail(
+            subject, f'{LOGS} can be written by others than root: what '
+            'stands in it is not believed, and no dead client of Ceph is '
+            'shut out', f'chown root {LOGS}; chmod go-w {LOGS}')
     else:
         yield _room(host)
 

@@ -266,8 +266,9 @@ source_opts: list[cfg.Opt] = [
         'cinder_region', help='Region of that endpoint. Default: any.'),
     cfg.BoolOpt(
         'cinder_allow_http', default=False,
-        help='Ask an endpoint of Cinder that is without TLS. Whoever can '
-             'listen there reads the token.'),
+        help='Ask a Keystone or an endpoint of Cinder that is without TLS, '
+             'or whose certificate is not verified (insecure). Whoever can '
+             'listen there reads the password and the token.'),
     cfg.StrOpt(
         'kubernetes_url', default='https://kubernetes.default.svc',
         help='The API server: https://HOST:PORT.'),

@@ -48,13 +48,17 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Mapper:
-    """Maps and unmaps volumes of this host."""
+    """Maps and unmaps volumes of this host.
+
+    :ivar device_s: udev is waited for so long.
+    """
 
     hands: act.Hands
     mounters: loader.Mounters
     records: records.Records
     settings: Callable[[], Settings]
     tree: reader.Tree
+    device_s: float = DEVICE_S
 
     def map(self, volume: str, alias: str, mounter: str,
             source: Mapping[str, object]) -> str:
@@ -118,18 +122,43 @@ class Mapper:
             return None
 
     def _map(self, key: str, alias: str, wanted: model.Mapping) -> str:
-        self.records.attach_begin(key, alias, remember.dump_mapping(wanted))
+        begun = self.records.attach_begin(key, alias,
+                                          remember.dump_mapping(wanted))
         try:
             self._clear_away(wanted)
             mapped = self.hands.map(wanted)
-            self.records.attach_note(key, remember.dump_mapping(mapped))
-            path = f'/dev/{mapped.order.device}'
-            self._wait_for(path)
         except BaseException:
+            self.records.attach_undo(key)
+            raise
+        path = f'/dev/{mapped.order.device}'
+        try:
+            self._note(key, mapped, begun)
+            self._wait_for(path)
+        except exception.HealerError:
+            self.hands.unmap(mapped, self._server(mapped))
             self.records.attach_undo(key)
             raise
         self.records.attach_done(key)
         return path
+
+    def _note(self, key: str, mapped: model.Mapping, begun: bool) -> None:
+        """Write down the device that a volume got.
+
+        A row without one is of an attach that ended in the middle: the next
+        attach would take the device away from who uses it. No row at all is
+        no such danger.
+
+        :param begun: whether the row was written.
+        :raises HealerError: there is a row, and it cannot be.
+        """
+        noted = self.records.attach_note(key, remember.dump_mapping(mapped))
+        known = self._known(key)
+        if (begun and not noted) or (
+                known is not None
+                and known.order.device != mapped.order.device):
+            raise exception.HealerError(
+                f'cannot map {key}: because it cannot be written down that '
+                f'it is {mapped.order.device}', hint='see the log')
 
     def _clear_away(self, wanted: model.Mapping) -> None:
         """A server that an attach left that did not come to its end."""
@@ -148,7 +177,7 @@ class Mapper:
         return None
 
     def _wait_for(self, path: str) -> None:
-        until_s = time.monotonic() + DEVICE_S
+        until_s = time.monotonic() + self.device_s
         while not self.tree.exists(path):
             if time.monotonic() > until_s:
                 raise exception.HealerError(
@@ -189,7 +218,7 @@ class Mapper:
         name = mapping.order.device
         found = None if name is None else nbd.device(self.tree, name)
         return found is not None and found.connected and (
-            found.cookie not in (None, mapping.order.volume))
+            found.cookie != mapping.order.volume)
 
     def path(self, volume: str) -> str | None:
         """The device of a volume, None: it is not mapped."""

@@ -77,8 +77,8 @@ class RbdMixin:
                        ignore_errors)
             return
         try:
-            self._mapper().unmap(volume, MOUNTER, rbd_source.source_of(
-                connection_properties))
+            self._mapper().unmap(volume, MOUNTER,
+                                 _words(connection_properties))
         except exception.HealerError as e:
             if not ignore_errors:
                 raise brick.refusal(str(e)) from e
@@ -89,7 +89,10 @@ class RbdMixin:
         if volume is None:
             extend = super().extend_volume  # type: ignore[misc]
             return extend(connection_properties)
-        return self._mapper().size_bytes(volume)
+        try:
+            return self._mapper().size_bytes(volume)
+        except exception.HealerError as e:
+            raise brick.refusal(str(e)) from e
 
     def _mapped(self, properties: Mapping[str, Any]) -> str | None:
         """The id of a volume that a process serves here, else None."""
@@ -100,3 +103,12 @@ class RbdMixin:
             return volume if self._mapper().is_mapped(volume) else None
         except exception.HealerError:
             return None
+
+
+def _words(properties: Mapping[str, Any]) -> Mapping[str, object]:
+    """What names the image, if its row does not: properties that could not
+    be mapped with (they carry the secret) can be unmapped with."""
+    try:
+        return rbd_source.source_of(properties)
+    except exception.HealerError:
+        return {}

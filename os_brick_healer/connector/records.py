@@ -45,17 +45,19 @@ class Records:
         self._journal = journal
 
     def attach_begin(self, key: str, alias: str,
-                     connection: Mapping[str, Any]) -> None:
+                     connection: Mapping[str, Any]) -> bool:
+        """Whether it is written."""
         pid = os.getpid()
         start = journal_lib.process_start(pid) or ''
-        self._write(lambda j: j.attach_begin(key, alias, connection, pid,
-                                             start))
+        return self._write(lambda j: j.attach_begin(
+            key, alias, connection, pid, start))
 
     def attach_done(self, key: str) -> None:
         self._write(lambda j: j.attach_done(key))
 
-    def attach_note(self, key: str, connection: Mapping[str, Any]) -> None:
-        self._write(lambda j: j.attach_note(key, connection))
+    def attach_note(self, key: str, connection: Mapping[str, Any]) -> bool:
+        """Whether it is written."""
+        return self._write(lambda j: j.attach_note(key, connection))
 
     def attach_undo(self, key: str) -> None:
         self._write(lambda j: j.attach_undo(key))
@@ -136,11 +138,13 @@ class Records:
             self._tell(e)
             return guard.Known()
 
-    def _write(self, what: Callable[[journal_lib.Journal], None]) -> None:
+    def _write(self, what: Callable[[journal_lib.Journal], None]) -> bool:
         try:
             what(self._journal())
         except Exception as e:  # noqa: BLE001 - never worth an attach
             self._tell(e)
+            return False
+        return True
 
     def _tell(self, e: Exception) -> None:
         trouble.tell('journal', f'{e}; the agent does not learn what nova '

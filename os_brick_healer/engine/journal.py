@@ -297,6 +297,19 @@ class Journal:
                 (volume, alias, 'connecting', pid, pid_start,
                  _dump(connection), self._wall()))
 
+    def adopt(self, volume: str, alias: str,
+              connection: Mapping[str, Any]) -> bool:
+        """Enter what is attached already; whether nothing was written of it,
+        which is left alone. In one transaction: half of it would look like
+        a connector at work."""
+        pid = os.getpid()
+        with self._write() as db:
+            return db.execute(
+                'INSERT INTO attachment VALUES (?,?,?,NULL,?,?,?,?) '
+                'ON CONFLICT (volume) DO NOTHING',
+                (volume, alias, 'attached', pid, process_start(pid) or '',
+                 _dump(connection), self._wall())).rowcount == 1
+
     def attach_done(self, volume: str) -> None:
         """The volume is connected."""
         self._set_state(volume, 'attached')

@@ -118,13 +118,20 @@ class Hands:
                     assert_never(action)
 
     def _prove(self, action: model.Prove, seen: model.Seen) -> Outcome:
-        """No lock: a read that hangs must not keep a heal waiting."""
-        _allowed(action, seen)
-        timeout_s = self.policy().proof_s
+        """No lock: a read that hangs must not keep a heal waiting, and who
+        has died may be shut out whatever else is done."""
+        mapping = _allowed(action, seen)
+        policy, fenced = self.policy(), ''
+        if action.fence:
+            # The agent ended in the middle of the heal that started it.
+            fenced = self.servers.fence(mapping,
+                                        self.clock() + policy.attach_s)
+        timeout_s = policy.proof_s
         found = self.nbd.flows(device=action.device, volume=action.volume,
                                timeout_s=timeout_s)
         if found == 'read':
-            return Outcome(changed=False, detail='a block was read')
+            return Outcome(changed=False, detail=(
+                f'{learn.READ}; {fenced}' if fenced else learn.READ))
         told = 'sent, and' if found == learn.SENT else 'not even sent, and'
         return Outcome(
             changed=False, detail=found,
@@ -160,6 +167,11 @@ class Hands:
                     raise servers_lib.Gone(
                         f'what is served has {served.export.size_bytes} '
                         f'bytes, and {mapping.size_bytes} were mapped')
+                if served.export.readonly and self._is_written(
+                        action.device):
+                    raise servers_lib.NotServed(
+                        'what is served can only be read, and '
+                        f'{action.device} was mapped for writing')
                 with handing.offer(served.link, CALL_S) as place:
                     self.nbd.reconnect(
                         device=action.device, volume=action.volume,
@@ -171,20 +183,29 @@ class Hands:
                 raise
         return served.server
 
+    def _is_written(self, device: str) -> bool:
+        """Whether the kernel lets anybody write to a device: it is not told
+        anew what its server can do."""
+        return self.tree.read(f'{nbd.BLOCK}/{device}/ro') == '0'
+
     def _comes_back(self, action: model.Serve, mapping: model.Mapping,
                     until_s: float) -> tuple[model.Process, str]:
         """A new server that gives the kernel its connection itself, and what
         came of shutting out the dead one, which is done while it comes up.
 
-        A read tells when it has: until then it is not even sent.
+        A read tells when it has: until then it is not even sent, or fails
+        at once, where the time for which requests wait was over already.
         """
         server = self.servers.start(mapping, until_s)
         fenced = self.servers.fence(mapping, until_s)
 
         def serves() -> bool:
-            return self.nbd.flows(
-                device=action.device, volume=action.volume,
-                timeout_s=READ_S) != learn.UNSENT
+            try:
+                return self.nbd.flows(
+                    device=action.device, volume=action.volume,
+                    timeout_s=READ_S) != learn.UNSENT
+            except exception.CommandError:
+                return False
 
         self.servers.wait_for(mapping, server, until_s, serves)
         found = nbd.device(self.tree, action.device)
@@ -204,9 +225,34 @@ class Hands:
         """
         # The first call starts the privileged helper, which takes a while.
         self.nbd.prepare(mounter=mapping.mounter, timeout_s=CONNECT_S)
+        there = nbd.with_cookie(self.tree, mapping.order.volume)
+        if there is not None:
+            raise exception.NotOurs(
+                f'cannot map {mapping.order.volume}: {there} is connected '
+                'with it already')
         until_s = self.clock() + self.policy().attach_s
-        if self.servers.mounter(mapping).style is base.Style.ITSELF:
-            return self._map_by_itself(mapping, until_s)
+        itself = (self.servers.mounter(mapping).style
+                  is base.Style.ITSELF)
+        try:
+            return (self._map_by_itself(mapping, until_s) if itself
+                    else self._map_by_us(mapping, until_s))
+        except exception.HealerError:
+            self._take_back(mapping)
+            raise
+
+    def _take_back(self, mapping: model.Mapping) -> None:
+        """A device may have been made all the same: by a call that took too
+        long, or by a server that was killed for it."""
+        name = nbd.with_cookie(self.tree, mapping.order.volume)
+        if name is not None:
+            self.nbd.disconnect(
+                device=name, volume=mapping.order.volume,
+                timer_ms=mapping.timer_before_ms or TIMER_MS,
+                timeout_s=CONNECT_S)
+
+    def _map_by_us(self, mapping: model.Mapping,
+                   until_s: float) -> model.Mapping:
+        """We give the kernel a connection to the server."""
         served = self.servers.bring_up(mapping, until_s)
         order = mapping.order
         with served.link:

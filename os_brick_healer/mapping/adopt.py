@@ -21,7 +21,7 @@ then on it is healed as every other one; nothing about it is changed now.
 from collections.abc import Callable, Mapping
 import dataclasses
 import json
-import os
+import re
 from typing import Any
 
 from oslo_config import cfg
@@ -46,6 +46,7 @@ _STASH_BYTES_MAX = 65536
 _STASH_MOUNTER = 'rbd-nbd'
 #: The kernel cuts a process's name there (TASK_COMM_LEN).
 _COMM_MAX = 15
+_UUID_AT_END = re.compile(r'[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z')
 
 
 class Refused(exception.HealerError):
@@ -184,12 +185,12 @@ class Adopter:
             now = self.examine(name, stash=stash, words=words)
             if now != candidate:
                 raise _no(name, 'it has just changed')
-            book, pid = self.journal(), os.getpid()
-            book.attach_begin(
-                candidate.volume, alias,
-                {**remember.dump_mapping(candidate.mapping), MARK: True},
-                pid, journal_lib.process_start(pid) or '')
-            book.attach_done(candidate.volume)
+            book = self.journal()
+            if not book.adopt(
+                    candidate.volume, alias,
+                    {**remember.dump_mapping(candidate.mapping),
+                     MARK: True}):
+                raise _no(name, 'the journal has that volume by now')
             book.tell(model.KIND, candidate.volume,
                       f'adopted: {candidate.sentence()}', True)
             book.settle()
@@ -253,6 +254,7 @@ class Adopter:
         if stash.device != device.name:
             raise _no(device.name, f'{stash.path} is about {stash.device}')
         if found is None:
+            _must_be_its_note(device, stash)
             self._must_have_ended(device, mounter.program)
             return _Found(name=_STASH_MOUNTER, mounter=mounter,
                           source=stash.source, running=None, lacks='')
@@ -292,7 +294,7 @@ class Adopter:
             mounter=found.name, abilities=found.mounter.abilities,
             order=order, size_bytes=device.size_bytes,
             timer_ms=settings.timer_ms,
-            timer_before_ms=device.timer_ms or TIMER_MS)
+            timer_before_ms=_before(device, settings))
 
     def _must_be_new(self, mapping: model.Mapping) -> None:
         order = mapping.order
@@ -305,6 +307,25 @@ class Adopter:
                 raise _no(str(order.device), f'the journal has it as the '
                           f'device of volume {row.volume}',
                           hint='detach that volume first')
+
+
+def _must_be_its_note(device: model.Device, stash: Stash) -> None:
+    """The note outlives a boot, and the device's name is given anew: where
+    both the cookie and the image end with a uuid, as ceph-csi makes them,
+    it is one and the same."""
+    image = stash.source['image']
+    mine, its = (_UUID_AT_END.search(text)
+                 for text in (device.cookie or '', image))
+    if mine is not None and its is not None and mine[0] != its[0]:
+        raise _no(device.name, f'{stash.path} names image {image}, and the '
+                  f'device is of volume {device.cookie}')
+
+
+def _before(device: model.Device, settings: Settings) -> int:
+    """The timer that an unmap gives back: ours was set by whoever mapped the
+    volume with this software, and lost the journal."""
+    before = device.timer_ms
+    return before if before and before != settings.timer_ms else TIMER_MS
 
 
 def adopter(conf: cfg.ConfigOpts, *, tree: reader.Tree,

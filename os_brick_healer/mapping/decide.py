@@ -81,7 +81,7 @@ def absorb(seen: model.Seen, memory: model.Memory) -> model.Memory:
         return (memory if memory.lost_s is None else
                 dataclasses.replace(memory, lost_s=None))
     return dataclasses.replace(
-        memory, server=server.process,
+        memory, server=server.process, found=known is not None,
         server_s=seen.now_s, lost_s=None, linked_s=None, proven_s=None,
         fenced=None)
 
@@ -252,7 +252,7 @@ def _unproven(seen: model.Seen, memory: model.Memory,
         Phase.HEALING, memory, policy.proof_s,
         f'{server} serves {_name(seen)}: seeing whether it does',
         model.Prove(volume=seen.key, device=_name(seen),
-                    server=server.process))
+                    server=server.process, fence=memory.found))
 
 
 def _silent(seen: model.Seen, memory: model.Memory,

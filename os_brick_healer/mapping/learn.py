@@ -22,6 +22,8 @@ REFUSED = 'refused'
 SENT, UNSENT = 'sent', 'unsent'
 #: Of a heal: between the server and what came of shutting out a dead client.
 SERVES = ' serves; '
+#: Of a read that came back, and before what came of shutting out.
+READ = 'a block was read'
 
 
 def intend(memory: model.Memory, action: model.Action) -> model.Memory:
@@ -47,15 +49,17 @@ def learn(memory: model.Memory, action: model.Action,
             if server is None:
                 return memory
             return dataclasses.replace(
-                memory, server=server, server_s=now_s, lost_s=None,
-                linked_s=now_s, proven_s=None, refused=None,
+                memory, server=server, server_s=now_s, found=False,
+                lost_s=None, linked_s=now_s, proven_s=None, refused=None,
                 fenced=outcome.detail.partition(SERVES)[2] or None,
                 heals=memory.heals + 1)
         case model.Prove() if outcome.error is None:
             return dataclasses.replace(
                 memory, proven_s=begun_s,
                 linked_s=max(memory.linked_s or begun_s, begun_s), tries=0,
-                next_try_s=0.0, last_error=None, refused=None)
+                next_try_s=0.0, last_error=None, refused=None, found=False,
+                fenced=outcome.detail.partition(f'{READ}; ')[2]
+                or memory.fenced)
         case model.Prove() if outcome.detail == SENT:
             # Its storage is slow: that is no reason to kill it.
             return dataclasses.replace(

@@ -72,7 +72,13 @@ def _give_away(path: str, beside: str) -> None:
     """What a command of root's has made is the agent's, as run_path is."""
     owner = os.stat(beside)
     if os.geteuid() == 0 != owner.st_uid:
-        os.chown(path, owner.st_uid, owner.st_gid)
+        # That owner can put a link in its place meanwhile.
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+                     | os.O_CLOEXEC)
+        try:
+            os.fchown(fd, owner.st_uid, owner.st_gid)
+        finally:
+            os.close(fd)
 
 
 class VolumeLocks:
@@ -86,15 +92,28 @@ class VolumeLocks:
         """Hold a volume's lock.
 
         :raises Busy: somebody else holds it for longer than that.
+        :raises HealerError: the file cannot be used.
         """
         path = os.path.join(directory(self._run_path), f'{volume}.lock')
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = _open(path)
         try:
             whose.give_away(fd, os.path.dirname(path))
             _take(fd, volume, time.monotonic() + wait_s)
             yield
         finally:
             os.close(fd)
+
+
+def _open(path: str) -> int:
+    """No link is followed: the directory is the agent's user's, and a
+    command of root's makes the file, and gives it away."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+                       | os.O_NOFOLLOW, 0o600)
+    except OSError as e:
+        raise exception.HealerError(
+            f'cannot lock {path}: because {e.strerror}',
+            hint=whose.of_file(path, '[os_brick_healer] run_path')) from e
 
 
 def _take(fd: int, volume: str, until_s: float) -> None:

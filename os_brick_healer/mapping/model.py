@@ -138,6 +138,8 @@ class Memory:
 
     :ivar server: the process that served last.
     :ivar server_s: since when it is known.
+    :ivar found: another one served before it, and no heal of ours told that
+        it had started this one: who died may not have been shut out.
     :ivar lost_s: since when no process serves, None: one does.
     :ivar linked_s: when the kernel was given a connection to the present
         server, None: nobody knows of one.
@@ -155,6 +157,7 @@ class Memory:
 
     server: Process | None = None
     server_s: float = 0.0
+    found: bool = False
     lost_s: float | None = None
     linked_s: float | None = None
     proven_s: float | None = None
@@ -211,9 +214,13 @@ class Serve(_Act):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Prove(_Act):
-    """Read a block through the new process."""
+    """Read a block through the new process.
+
+    :ivar fence: shut out first who died before it, if that holds the data.
+    """
 
     server: Process
+    fence: bool = False
     risk = Risk.TELL
     law = 'prove'
 

@@ -52,6 +52,7 @@ def load(value: Mapping[str, Any]) -> model.Memory:
         kept['lost_s'] = None if found is None else float(found)
         for name in ('tries', 'heals'):
             kept[name] = int(kept.get(name, 0))
+        kept['found'] = kept.get('found') is True
         for name in ('last_error', 'fenced', 'refused'):
             found = kept.get(name)
             kept[name] = None if found is None else str(found)

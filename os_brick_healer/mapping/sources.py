@@ -17,6 +17,7 @@ that counts.
 """
 
 from collections.abc import Callable, Mapping
+import contextlib
 import dataclasses
 import logging as std_logging
 from typing import Any
@@ -27,7 +28,13 @@ from os_brick_healer import exception
 from os_brick_healer.attachments import base
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.engine import loop, pacing
-from os_brick_healer.mapping import adopt, attachments, compare, model
+from os_brick_healer.mapping import (
+    adopt,
+    attachments,
+    compare,
+    locks,
+    model,
+)
 from os_brick_healer.sysfs import nbd, reader
 
 LOG: std_logging.LoggerAdapter[Any] = logging.getLogger(__name__)
@@ -310,16 +317,29 @@ class Sources:
         A row of a connector is the connector's: only what nobody else will
         take away is, and only when two looks found it gone.
         """
-        gone = {key for key in self._rows.every() if self._has_gone(key)}
+        gone = {key for key in self._rows.every()
+                if self._has_gone(key, self._rows.row(key))}
         for key in gone & self._gone:
+            with contextlib.suppress(locks.Busy):    # the next time, then
+                self._let_one_go(key)
+        self._gone = gone
+
+    def _let_one_go(self, key: str) -> None:
+        """As it is now, with nobody at work on it: a connector may have
+        written a row of its own since.
+
+        :raises Busy: somebody is.
+        """
+        with self._given.adopter.locks.hold(key, 0.0):
+            if not self._has_gone(key, self._journal.attachment(key)):
+                return
             self._journal.detach_done(key)
             self._journal.tell(model.KIND, key, 'let go: who had made the '
                                'mapping has ended it', True)
             self._rows.outdated()
-        self._gone = gone
 
-    def _has_gone(self, key: str) -> bool:
-        row = self._rows.row(key)
+    def _has_gone(self, key: str,
+                  row: journal_lib.AttachRow | None) -> bool:
         if row is None or not row.connection.get(adopt.MARK):
             return False
         name = str(row.connection.get('device'))

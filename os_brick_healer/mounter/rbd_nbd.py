@@ -20,6 +20,11 @@ foreground, so that the process that serves is the one that was started.
 fail. It is said to ``map`` alone: ``attach`` would take the short timer of
 requests from the device that is about to come back.
 
+``--rbd-cache=false``: with its cache librbd acknowledges writes that it has
+not sent to the storage yet, as soon as the guest has flushed once. What a
+killed process had acknowledged would be lost, and the next flush, through
+another process, would succeed all the same.
+
 An image with the feature exclusive-lock belongs to the client that wrote to
 it last. When that is killed, the next one waits until the cluster has
 forgotten it, some 30 s. ``rbd lock rm`` ends the hold of one client, named by
@@ -41,7 +46,10 @@ from os_brick_healer.mounter import base, rbd_words
 
 _CONFIG = '/etc/ceph/'
 _PLAIN = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.:+-]{0,127}')
-_MONITORS = re.compile(r'[A-Za-z0-9_.:,\[\]/-]{1,1000}')
+#: Not the beginning of an option: Ceph looks for those in every word.
+_MONITORS = re.compile(r'[A-Za-z0-9\[][A-Za-z0-9_.:,\[\]/-]{0,999}')
+#: Ceph takes a path for several, with these between them.
+_BETWEEN = re.compile(r'[,;=\s]')
 _CLIENT = re.compile(
     r'monclient: authenticate success, global_id ([0-9]{1,20})')
 _GONE = re.compile(
@@ -80,6 +88,8 @@ class RbdNbdMounter(base.Mounter):
             if name in found and not base.path(found[name], name).startswith(
                     _CONFIG):
                 raise _refused(f'{name} is not below {_CONFIG}')
+            if name in found and _BETWEEN.search(found[name]):
+                raise _refused(f'{name} is more than one path')
         if 'monitors' in found and (
                 _MONITORS.fullmatch(found['monitors']) is None):
             raise _refused('monitors are no addresses')
@@ -101,8 +111,8 @@ class RbdNbdMounter(base.Mounter):
             options.append('--read-only')
         return base.Server(as_root=True, argv=(
             self.program, *verb, '--foreground', *options, *_access(source),
-            '--admin-socket', _admin(order), '--log-to-stderr=true',
-            '--debug-monc=5/10', spec(source)))
+            '--rbd-cache=false', '--admin-socket', _admin(order),
+            '--log-to-stderr=true', '--debug-monc=5/10', spec(source)))
 
     def marks(self, order: base.Order) -> tuple[str, ...]:
         """See :class:`base.Mounter`."""

@@ -33,6 +33,8 @@ _REPLY_ACK, _REPLY_INFO = 1, 3
 _INFO_EXPORT = 0
 _ERROR = 1 << 31
 _UNSUPPORTED = _ERROR | 1
+#: NBD_FLAG_READ_ONLY of the transmission flags.
+_READ_ONLY = 2
 #: Longer words of a server are not ours to read.
 _REPLY_BYTES_MAX = 65536
 _REPLIES_MAX = 64
@@ -45,6 +47,11 @@ class Export:
 
     size_bytes: int
     flags: int
+
+    @property
+    def readonly(self) -> bool:
+        """Whether writes would be refused."""
+        return bool(self.flags & _READ_ONLY)
 
 
 def negotiate(link: socket.socket, name: str, timeout_s: float) -> Export:

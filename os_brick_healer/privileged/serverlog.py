@@ -35,7 +35,8 @@ _OURS = 'os-brick-healer: '
 #: The line before a server is started.
 BEGINS = f'{_OURS}a server is started'
 _KNOWN = re.compile(
-    re.escape(_OURS) + r'it is process ([0-9]{1,7}), since ([0-9]{1,20})')
+    re.escape(_OURS) + r'it is process ([0-9]{1,7}), since ([0-9]{1,20})'
+    r'(?:, in ([0-9]{1,20}))?')
 
 
 #: What a line says of who wrote it, None: nothing.
@@ -70,10 +71,22 @@ def begin(volume: object, directory: str = DIRECTORY) -> str:
     return place
 
 
+def namespace() -> str:
+    """Of the processes that we see; empty: it cannot be told.
+
+    The connector and the agent may be in containers of their own: there a
+    process that the other one started looks as if it had ended.
+    """
+    try:
+        return str(os.stat('/proc/self/ns/pid').st_ino)
+    except OSError:
+        return ''
+
+
 def known(place: str, server: parse.Running) -> None:
     """Write down which process the newest section is of."""
     _append(place, f'{_OURS}it is process {server.pid}, since '
-                   f'{server.start}')
+                   f'{server.start}, in {namespace() or 0}')
 
 
 def _append(place: str, line: str) -> None:
@@ -103,10 +116,14 @@ def only_ours(volume: object, directory: str = DIRECTORY) -> None:
                 hint='chown root and chmod go-w')
 
 
-def sections(lines: Iterable[str], name_in: NameIn) -> Iterator[Section]:
+def sections(lines: Iterable[str], name_in: NameIn,
+             space: str = '') -> Iterator[Section]:
     """Each server's section, the oldest first. Pure.
 
     What stands before the first beginning is nobody's.
+
+    :param space: the namespace of the processes that the reader sees: one of
+        another is known to nobody here. Empty: there is but one.
     """
     names: set[str] | None = None
     server: parse.Process | None = None
@@ -118,7 +135,9 @@ def sections(lines: Iterable[str], name_in: NameIn) -> Iterator[Section]:
         elif names is not None:
             found = _KNOWN.match(line)
             if found is not None:
-                server = parse.Process(pid=int(found[1]), start=found[2])
+                seen = not space or found[3] in (None, space)
+                server = parse.Process(
+                    pid=int(found[1]), start=found[2]) if seen else None
             elif (name := name_in(line)) is not None:
                 names.add(name)
     if names is not None:
@@ -132,11 +151,11 @@ def read(volume: object, name_in: NameIn,
     for name in (f'{place}.old', place):
         with contextlib.suppress(FileNotFoundError), open(
                 name, encoding='utf-8', errors='backslashreplace') as log:
-            yield from sections(log, name_in)
+            yield from sections(log, name_in, namespace())
 
 
 def last_words(volume: object, directory: str = DIRECTORY) -> str:
-    """The end of what a volume's servers said, on one line."""
+    """The end of what a volume's newest server said, on one line."""
     try:
         with open(path(volume, directory), 'rb') as log:
             log.seek(0, os.SEEK_END)
@@ -144,7 +163,7 @@ def last_words(volume: object, directory: str = DIRECTORY) -> str:
             data = log.read()
     except OSError:
         return ''
-    lines = [line.strip() for line in
-             data.decode('utf-8', 'backslashreplace').splitlines()
+    text = data.decode('utf-8', 'backslashreplace').rpartition(BEGINS)[2]
+    lines = [line.strip() for line in text.splitlines()
              if line.strip() and not line.startswith(_OURS)]
     return '; '.join(lines[-WORDS_LINES:])

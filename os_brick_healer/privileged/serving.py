@@ -211,7 +211,7 @@ class Starter:
             f'{server.argv[0]}', hint=f'see {log}')
 
 
-def unit_argv(unit: str, uid: int, gid: int, log: str,
+def unit_argv(name: str, uid: int, gid: int, log: str,
               argv: Sequence[str], end_by: str) -> list[str]:
     """The command that starts a server as a unit.
 
@@ -220,14 +220,14 @@ def unit_argv(unit: str, uid: int, gid: int, log: str,
     OOMScoreAdjust: a guest loses its disk when this dies.
     """
     return ['systemd-run', '--quiet', '--no-block', '--collect',
-            f'--unit={unit}', f'--uid={uid}', f'--gid={gid}',
+            f'--unit={name}', f'--uid={uid}', f'--gid={gid}',
             '--description=serves a volume, kept by os-brick-healer',
             *(f'--property={p}' for p in (
                 'Type=exec', 'OOMScoreAdjust=-900', 'LimitNOFILE=65536',
                 'UMask=0077', 'WorkingDirectory=/', f'KillSignal={end_by}',
                 f'StandardOutput=append:{log}',
                 f'StandardError=append:{log}')),
-            '--', *argv]
+            '--', *unit.literal(argv)]
 
 
 def kill(tree: reader.Tree, wanted: Job, pid: int, start: str,

@@ -60,6 +60,12 @@ def start_transient(*, config_files: tuple[str, ...],
     _run(transient_argv(uid, *paths), timeout_s)
 
 
+def literal(argv: Sequence[str]) -> list[str]:
+    """Words of a unit's command as they are: systemd replaces ``$NAME`` by
+    what its environment has (systemd.service(5), "Command lines")."""
+    return [word.replace('$', '$$') for word in argv]
+
+
 def asking_uid(environ: Mapping[str, str]) -> int:
     """Who asked sudo to run the privileged process; root without sudo."""
     text = environ.get('SUDO_UID', '0')
@@ -92,9 +98,9 @@ def transient_argv(uid: int, config_files: Sequence[str],
                 'StateDirectoryMode=0770')),
             '--', sys.executable, '-P', '-m', 'os_brick_healer.agent.main',
             '--run-mode', 'process']
-    for path in config_files:
+    for path in literal(config_files):
         argv += ['--config-file', path]
-    for path in config_dirs:
+    for path in literal(config_dirs):
         argv += ['--config-dir', path]
     return argv
 

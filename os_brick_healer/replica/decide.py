@@ -40,6 +40,8 @@ IDLE_S = 30.0
 #: How often to look at a volume that is well, seconds. The pulse, the
 #: kernel's events and the provisioner's news name it long before.
 WELL_S = 300.0
+#: On a host with many: not more than one of them in this time, seconds.
+WELL_EACH_S = 2.0
 
 
 def decide(seen: model.Seen, memory: model.Memory, policy: limits.Policy,
@@ -290,6 +292,15 @@ def _healthy(case: case_lib.Case) -> model.Verdict:
     return _say(case, Phase.HEALTHY,
                 f'all {count} legs of {array.name} are in sync', law=None,
                 look_again_s=well_s)
+
+
+def seldom_s(wait_s: float, volumes: int) -> float:
+    """When to look again, seconds, with so many volumes on this host.
+
+    Only who is well can wait longer: the cost of looks that nothing has
+    called for must not grow with the number of volumes.
+    """
+    return wait_s if wait_s < WELL_S else max(wait_s, volumes * WELL_EACH_S)
 
 
 _ROOMS: tuple[Callable[[case_lib.Case], model.Verdict | None], ...] = (

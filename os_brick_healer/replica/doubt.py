@@ -119,7 +119,11 @@ def requests_left(memories: Iterable[model.Memory], now_s: float,
 
 
 def spares(seen: model.Seen, device: str) -> bool:
-    """Whether a volume can do without this leg now."""
+    """Whether a volume can do without this leg now.
+
+    Another leg in sync is proven to answer: the kernel alone calls one live
+    whose target has been silent for a while.
+    """
     if _idle(seen):
         return any(n.device == device and not n.holders
                    for n in seen.namespaces.values())
@@ -128,7 +132,9 @@ def spares(seen: model.Seen, device: str) -> bool:
         if (namespace.device != device and member is not None
                 and member.in_sync
                 and any(p.state is model.PathState.LIVE
-                        and p.portal_answers is not False
+                        and (p.portal_answers or (
+                            p.portal_answers is None
+                            and p.portal.transport != 'tcp'))
                         for p in seen.paths.get(replica, ()))):
             return True
     return False

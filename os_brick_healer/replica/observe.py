@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 import math
 import threading
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from os_brick_healer.replica import model
 from os_brick_healer.replica import pulse as pulse_
@@ -121,9 +121,11 @@ class Observer:
         self._clock = clock
         self._pulse = pulse
         self._ages = _Ages()
-        self._subsystems = _Index(tree, clock, nvme.SUBSYSTEMS,
-                                  nvme.subsystem_nqn)
-        self._arrays = _Index(tree, clock, 'sys/block', _array_uuid)
+        self._controllers: nvme.Known = {}
+        self._subsystems: _Index[nvme.Subsystem] = _Index(
+            tree, clock, nvme.SUBSYSTEMS, nvme.subsystem_nqn)
+        self._arrays: _Index[md.Array] = _Index(
+            tree, clock, 'sys/block', _array_uuid)
 
     def host(self) -> Host:
         """Everything, in one pass: at the start, or to start over."""
@@ -198,24 +200,33 @@ class Observer:
     def _of_nqn(self, nqn: str | None) -> tuple[nvme.Subsystem, ...]:
         if nqn is None:
             return ()
-        names = self._subsystems.find(nqn)
-        found = (nvme.subsystem(self._tree, name) for name in names)
-        return tuple(s for s in found if s is not None and s.nqn == nqn)
+
+        def _read(name: str) -> nvme.Subsystem | None:
+            found = nvme.subsystem(self._tree, name, self._controllers)
+            return found if found is not None and found.nqn == nqn else None
+
+        return self._subsystems.find(nqn, _read)
 
     def _find_array(self, array_uuid: str | None, candidates: Iterable[str],
                     matching: '_Matching') -> md.Array | None:
         if array_uuid is not None:
-            wanted = parse.uuid(array_uuid, 'remembered array uuid')
-            names = () if wanted is None else self._arrays.find(wanted)
-            read = (md.array(self._tree, name) for name in names)
-            found = [a for a in read if a is not None and a.uuid == wanted]
+            found = self._arrays_of(
+                parse.uuid(array_uuid, 'remembered array uuid'))
         else:
             read = (md.array(self._tree, name) for name in candidates)
-            found = [a for a in read if a is not None and a.uuid is not None
-                     and _has_leg(a, matching)]
-        started = [a for a in found if a.state not in ('clear', 'inactive')]
+            found = tuple(a for a in read if a is not None and
+                          a.uuid is not None and _has_leg(a, matching))
+        started = tuple(a for a in found
+                        if a.state not in ('clear', 'inactive'))
         found = started or found
         return found[0] if len(found) == 1 else None
+
+    def _arrays_of(self, uuid: str | None) -> tuple[md.Array, ...]:
+        def _read(name: str) -> md.Array | None:
+            found = md.array(self._tree, name)
+            return found if found is not None and found.uuid == uuid else None
+
+        return () if uuid is None else self._arrays.find(uuid, _read)
 
     def _array(self, array: md.Array,
                key: model.VolumeId | None) -> model.Array:
@@ -375,8 +386,8 @@ def _sync(array: md.Array) -> model.Sync | None:
                       total_sectors=total, speed_kib_s=array.speed_kib_s)
 
 
-class _Index:
-    """Which kernel names say a given identity, without reading them all.
+class _Index(Generic[_T]):
+    """Which kernel objects say a given identity, without reading them all.
 
     The names of one identity are remembered and asked again each time. All
     names are listed only when none answers to it (any more), and of those
@@ -396,16 +407,21 @@ class _Index:
         self._listed_s = -math.inf
         self._read_s = -math.inf
 
-    def find(self, identity: str) -> tuple[str, ...]:
-        """Names that say this identity now."""
+    def find(self, identity: str,
+             read: Callable[[str], _T | None]) -> tuple[_T, ...]:
+        """Those that say this identity now.
+
+        :param read: reads the object of a name; None when there is none of
+            this identity (any more).
+        """
         with self._lock:
             names = self._by_identity.get(identity, ())
-            if names and all(self._identity(self._tree, n) == identity
-                             for n in names):
-                return names
-            self._list(stale=bool(names))
-            return tuple(n for n in self._by_identity.get(identity, ())
-                         if self._identity(self._tree, n) == identity)
+            found = [read(name) for name in names]
+            if not names or None in found:
+                self._list(stale=bool(names))
+                found = [read(name) for name
+                         in self._by_identity.get(identity, ())]
+            return tuple(one for one in found if one is not None)
 
     def _list(self, *, stale: bool) -> None:
         now_s = self._clock()

@@ -46,9 +46,9 @@ _MD_VISITS = 5
 #: With more volumes than _BATCH_MIN: the same; and of a volume that nobody
 #: reads or writes, and for which nobody waits, the counters and the
 #: controllers.
-_MD_VISITS_MANY = 30
+_MD_VISITS_MANY = 60
 _REST_VISITS = 2
-_REST_VISITS_CONTROLLERS = 4
+_REST_VISITS_CONTROLLERS = 8
 
 #: A stall is named when it is stuck_s old, then each time it has doubled,
 #: at least this often.
@@ -132,7 +132,7 @@ class Pulse:
     :param period_s: each volume is read at least once in this time, however
         often sample() is called (or in turns, 2,000 in a second); one in
         trouble is read in every sample. Where there are many, one at rest
-        is read every second time, its controllers every fourth time.
+        is read every second time, its controllers every eighth time.
     :param fds_max: how many files stay open; further ones are opened each
         time. Default: half of what this process may have.
     """

@@ -272,7 +272,8 @@ class ReplicaWing:
             self._prober.ask(wanted)
         elif again_s == math.inf:
             self._asked_s.pop(seen.key, None)
-        return min(found.look_again_s, again_s)
+        return min(again_s, decide_lib.seldom_s(found.look_again_s,
+                                                len(self._seen)))
 
     # The host as a whole -----------
 

@@ -53,6 +53,10 @@ class Controller:
     birth: int | None
 
 
+#: Controllers read before, by name.
+Known = dict[str, Controller]
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Namespace:
     """A block device; ``controllers`` are those that lead to it.
@@ -90,15 +94,20 @@ def subsystem_nqn(tree: reader.Tree, name: str) -> str | None:
     return tree.read(f'{SUBSYSTEMS}/{name}/subsysnqn')
 
 
-def subsystem(tree: reader.Tree, name: str) -> Subsystem | None:
-    """One subsystem, None when it is not there (any more)."""
+def subsystem(tree: reader.Tree, name: str,
+              known: Known | None = None) -> Subsystem | None:
+    """One subsystem, None when it is not there (any more).
+
+    :param known: see :func:`controller`.
+    """
     nqn = subsystem_nqn(tree, name)
     if nqn is None:
         return None
     at = f'{SUBSYSTEMS}/{name}'
     entries = [e for e in tree.listdir(at) if e.startswith('nvme')]
     # nvme_init_subsystem() links each controller, native multipath or not.
-    found = [controller(tree, e) for e in entries if _CONTROLLER.fullmatch(e)]
+    found = [controller(tree, e, known) for e in entries
+             if _CONTROLLER.fullmatch(e)]
     controllers = tuple(c for c in found if c is not None and c.nqn == nqn)
     heads = {e for e in entries if _BLOCK.fullmatch(e)}
     heads.update(d for c in controllers for d in c.leads_to)
@@ -127,10 +136,30 @@ def namespaces(tree: reader.Tree) -> tuple[Namespace, ...]:
     return tuple(n for s in subsystems(tree) for n in s.namespaces)
 
 
-def controller(tree: reader.Tree, name: str) -> Controller | None:
-    """One controller, None when it is not there (any more)."""
+def controller(tree: reader.Tree, name: str,
+               known: Known | None = None) -> Controller | None:
+    """One controller, None when it is not there (any more).
+
+    :param known: controllers read before, by name; this one is added. Of
+        the very same one only what can change is read again: the kernel
+        sets the rest when it makes the controller, and offers no way to
+        write it.
+    """
     at = f'{CONTROLLERS}/{name}/'
     birth = tree.birth(at)
+    same = None if known is None else known.get(name)
+    if same is None or same.birth != birth or birth is None:
+        found = _controller(tree, name, at, birth)
+        if known is not None and found is not None and found.state == 'live':
+            known[name] = found
+        return found
+    state = tree.read(at + 'state')
+    return None if state is None else dataclasses.replace(
+        same, state=state, leads_to=_leads_to(tree, at))
+
+
+def _controller(tree: reader.Tree, name: str, at: str,
+                birth: int | None) -> Controller | None:
     nqn = tree.read(at + 'subsysnqn')
     state = tree.read(at + 'state')
     if nqn is None or state is None:

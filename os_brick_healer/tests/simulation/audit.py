@@ -126,7 +126,8 @@ class Audit:
         world.tell(f'the provisioner makes a new replica in place of '
                    f'{replica}')
         asked = volume.asked[replica]
-        if len(asked) > 1 and not self.journal_lost:
+        if (len(asked) > 1 and not self.journal_lost
+                and not self._used_up(volume, replica, asked[-2])):
             self.broke('8.twice', f'{request_id}: {replica} was asked for '
                                   f'{now_s - asked[-2]:.0f} s ago')
         pending = len(volume.requests)
@@ -142,6 +143,20 @@ class Audit:
         self._brake(now_s)
         if world.two_hosts_for_s(volume.key) > 30.0:
             self.broke('5.two-hosts', f'a request for {replica}')
+
+    def _used_up(self, volume: 'cloud_lib.Volume', replica: str,
+                 asked_s: float) -> bool:
+        """Whether another is needed: the lost one was back since.
+
+        What came in its place serves in another one's by now, and nothing
+        more is on its way.
+        """
+        array = self._world.arrays[volume.key]
+        in_sync = {m.disk.id for m in array.in_sync}
+        return (self._synced_s.get(replica, -1e9) > asked_s
+                and volume.coming == 0
+                and all(name in in_sync for name in volume.made_for
+                        if name in volume.replicas))
 
     def _grace(self, replica: str, now_s: float) -> None:
         disk = self._world.disks[replica]

@@ -316,6 +316,9 @@ MENDED = (
     _bug('idle-volume-keeps-a-dead-leg', '7.stall', (
         'replica.doubt:spares', 'if _idle(seen):', 'if False:'),
         family='shared'),
+    _bug('unproven-leg-is-counted-on-for-another', '7.break', (
+        'replica.doubt:spares', '(p.portal_answers or (',
+        '(p.portal_answers is not False or ('), family='storms'),
     _bug('accepted-request-is-not-answered-first', '9.converge', (
         'replica.recall:_arrivals',
         'm.request.state is not model.RequestState.ACCEPTED', 'True'),

@@ -43,6 +43,7 @@ class Volume:
 
     :ivar asked: by lost replica: when a replacement was begun for it.
     :ivar made_for: by new replica: in whose place it was made.
+    :ivar coming: new replicas that are on their way.
     """
 
     key: str
@@ -54,6 +55,7 @@ class Volume:
     asked: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     made_for: dict[str, str] = dataclasses.field(default_factory=dict)
     requests: set[str] = dataclasses.field(default_factory=set)
+    coming: int = 0
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -159,11 +161,13 @@ class Cloud:
             if hook(volume, replica):
                 self.on_request.remove(hook)
         self.pending += 1
+        volume.coming += 1
         self.time.after(self.rng.uniform(*self.arrival_s),
                         lambda: self._made(volume, replica))
 
     def _made(self, volume: Volume, lost: str) -> None:
         self.pending -= 1
+        volume.coming -= 1
         self.arrive(volume, lost)
 
     def arrive(self, volume: Volume, lost: str = '') -> None:

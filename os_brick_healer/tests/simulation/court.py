@@ -18,6 +18,7 @@ of them are for: the data.
 import collections
 from typing import TYPE_CHECKING
 
+from os_brick_healer.replica import model
 from os_brick_healer.tests.simulation import audit, parts
 from os_brick_healer.tests.simulation.lawbook import (
     BLINK_S,
@@ -43,7 +44,8 @@ class Court(audit.Audit):
         super().__init__(world)
         self._versions: dict[str, int] = {}
         self._up: dict[str, float] = {}
-        self._served_s: dict[str, float] = {}
+        self._serving: dict[str, set[str]] = {}      # array -> disks
+        self._served_s: dict[str, float] = {}        # disk -> until when
         self._stale_s: dict[str, float] = {}
         self._commands: dict[str, collections.deque[float]] = {}
         self._serves_s: dict[str, float] = {}
@@ -59,6 +61,7 @@ class Court(audit.Audit):
             if self._versions.get(array.uuid) != array.version:
                 self._versions[array.uuid] = array.version
                 self._data(array)
+                self._flows(array)
         if self._world.time.now_s >= self._next_watch_s:
             self._next_watch_s = self._world.time.now_s + 0.5
             self._watch()
@@ -71,6 +74,15 @@ class Court(audit.Audit):
                         f'block {block} of {array.name} has version {acked} '
                         f'and {member.device} would serve version '
                         f'{member.disk.blocks[block]}'))
+
+    def _flows(self, array: parts.Array) -> None:
+        """Whose I/O flows, and until when another's did."""
+        before = self._serving.get(array.uuid, set())
+        now = {m.disk.id for m in array.members
+               if self._carries(m)}
+        for name in before - now:
+            self._served_s[name] = self._world.time.now_s
+        self._serving[array.uuid] = now
 
     def _watch(self) -> None:
         world, now_s = self._world, self._world.time.now_s
@@ -85,8 +97,6 @@ class Court(audit.Audit):
                     self._inside_s[member.disk.id] = now_s
                 if member.in_sync:
                     self._synced_s[member.disk.id] = now_s
-                if world.md.flow(member) == parts.OK:
-                    self._served_s[member.disk.id] = now_s
         for portal in world.every_portal():
             if world.fabric.portal_reach(portal) == parts.UP:
                 self._lost_s.pop(portal.address, None)
@@ -204,8 +214,10 @@ class Court(audit.Audit):
             self.broke('4.foreign', f'{what} on {array.name}, which is '
                                     'not ours')
             return
-        alive = world.agent_since_s is not None
-        if alive and array.key in world.busy:
+        alive = not world.orphan     # a command outlives who began it
+        # Without the lock, another's may be over while a command hangs.
+        before = not locked and world.begun_s < world.busy_s
+        if alive and array.key in world.busy and not before:
             self.broke('5.nova', f'{what} on {array.name} while nova '
                                  f'{world.busy[array.key]} it')
         elif alive and locked and world.lock == 'nova':
@@ -276,7 +288,21 @@ class Court(audit.Audit):
             self.broke('4.foreign', f'{names} of {array.name} is taken')
 
     def _serves(self, member: parts.Member) -> bool:
-        """Its I/O flows, or did a moment ago."""
+        """Its I/O flows, or is about to, or a moment ago it did."""
         served_s = self._served_s.get(member.disk.id, -1e9)
-        return (self._world.md.flow(member) == parts.OK
+        return (self._carries(member)
                 or self._world.time.now_s - served_s < SERVED_S)
+
+    def _carries(self, member: parts.Member) -> bool:
+        """Its I/O flows, or is about to.
+
+        Of several paths the kernel may wait for one that is silent, until
+        that is cut: another that answers carries the I/O then. That a disk
+        is sick is known to nobody before it is asked, and MD throws it out.
+        """
+        fabric = self._world.fabric
+        return (self._world.md.flow(member) == parts.OK
+                or (member.present and any(
+                    c.state is model.PathState.LIVE and not c.delete_begun
+                    and fabric.reach(c) == parts.UP
+                    for c in fabric.of_nqn(member.disk.nqn))))

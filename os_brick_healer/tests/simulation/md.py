@@ -161,6 +161,7 @@ class Md:
             if member.works:
                 member.disk.events = array.events
                 member.disk.whole = member.in_sync or not member.full
+                member.disk.filling = not member.in_sync
         self.touched(array)
 
     # Devices come and go -----------
@@ -233,7 +234,7 @@ class Md:
             array.write.done.add(id(member))
             if array.write.block not in member.to_copy:
                 member.to_copy.append(array.write.block)
-        disk.events = array.events
+        disk.events, disk.filling = array.events, True
         self.touched(array)
         self._sync_later(array)
 

@@ -11,6 +11,7 @@
 #    under the License.
 """Makes the faults of a plan happen, and takes them back in the end."""
 
+from os_brick_healer.provisioner import base
 from os_brick_healer.tests.simulation import (
     ambush,
     outages,
@@ -85,6 +86,7 @@ class Misfortune(outages.Outages, weather.Weather, ambush.Ambush,
         for volume in self.world.cloud.volumes.values():
             self._operate(volume)
             self._make_room(volume)
+            self._vouch(volume)
             if volume.key in self.operated:
                 self._tidy(volume)
             elif self.world.court.journal_lost:
@@ -108,6 +110,20 @@ class Misfortune(outages.Outages, weather.Weather, ambush.Ambush,
                 and len(volume.replicas) > volume.count):
             for name in [n for n in volume.replicas if n not in inside]:
                 self._take(volume, name)
+
+    def _vouch(self, volume: cloud_lib.Volume) -> None:
+        """Do what the connector says when its newest leg is not offered.
+
+        Detached while nobody could be told that a leg is good again, a
+        volume has none that may be read from.
+        """
+        array = self.world.arrays[volume.key]
+        newest = [r for r in volume.replicas.values()
+                  if nova_lib.is_newest(self.world, array, r.disk)]
+        if array.stopped and all(r.state in base.BAD_STATES for r in newest):
+            for replica in newest:
+                self.world.tell(f'the operator calls {replica.disk.id} good')
+                replica.state = base.ReplicaState.AVAILABLE
 
     def _make_room(self, volume: cloud_lib.Volume) -> None:
         """Do what the agent says that only a person can do."""

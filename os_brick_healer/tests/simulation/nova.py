@@ -117,6 +117,7 @@ class Nova:
             self.world.time.sleep(LOCK_POLL_S)
         self.world.lock = 'nova'
         self.world.busy[key] = what
+        self.world.busy_s = self.world.time.now_s
         try:
             yield
         finally:
@@ -192,8 +193,7 @@ class Nova:
                                      world.setup.keep_alive_s)
             legs.append(replica.disk)
         good = [d for d in legs if world.fabric.flow(d) == parts.OK
-                and d.array_uuid == array.uuid and d.whole
-                and d.events == array.events][:array.raid_disks]
+                and is_newest(world, array, d)][:array.raid_disks]
         if not good:
             raise Refused('its newest leg is not there')
         world.md.start(array, good)
@@ -219,3 +219,15 @@ class Nova:
         finally:
             self._write(lambda j: j.extend_done(key))
             self.world.recorded.add(key)
+
+
+def is_newest(world: world_lib.World, array: parts.Array,
+              disk: parts.Disk) -> bool:
+    """Whether a leg that can be reached has all that was written.
+
+    Its superblock says so; one to which a copy was under way has the newest
+    event count, too, but does not call itself in sync.
+    """
+    return (world.reachable(disk) and disk.array_uuid == array.uuid
+            and disk.whole and not disk.filling
+            and disk.events == array.events)

@@ -29,6 +29,7 @@ class Disk:
     :ivar blocks: the version of each block of data.
     :ivar array_uuid: of its MD superblock, None without one.
     :ivar whole: its superblock says that every block has been copied.
+    :ivar filling: its superblock says that a copy to it is under way.
     :ivar foreign: data of somebody else, None when there is none.
     """
 
@@ -42,6 +43,7 @@ class Disk:
     array_uuid: str | None = None
     events: int = 0
     whole: bool = True
+    filling: bool = False
     failfast: bool = False
     foreign: str | None = None
     sick: bool = False          # reads and writes fail, the path is fine

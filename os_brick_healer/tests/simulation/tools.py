@@ -57,15 +57,20 @@ class Tools:
         hangs = commands.hang > 0
         box: list[T | Exception] = []
 
-        boots = self.world.boots
+        boots, life_s = self.world.boots, self.world.agent_since_s
+        begun_s = time.now_s
 
         def _effect() -> None:
             if self.world.boots != boots:
                 return      # no process outlives its host
+            self.world.orphan = self.world.agent_since_s != life_s
+            self.world.begun_s = begun_s
             try:
                 box.append(effect())
             except (exception.HealerError, md_lib.Refused) as e:
                 box.append(e)
+            finally:
+                self.world.orphan = False
 
         if hangs:
             commands.hang -= 1
@@ -249,7 +254,7 @@ class Tools:
         def _connect() -> str:
             target = self.world.fabric.targets[nqn]
             owners = {d.key for d in target.disks} & set(self.world.busy)
-            if owners and self.world.agent_since_s is not None:
+            if owners and not self.world.orphan:
                 self.world.court.broke('5.nova', f'connect of {nqn}')
             made = self.world.fabric.connect(nqn, portal, keep_alive_s)
             if made is None:

@@ -98,6 +98,9 @@ class World:
     :ivar boots: how often the host has been rebooted.
     :ivar booted_s: when that was the last time.
     :ivar kicked_s: when something went wrong the last time.
+    :ivar busy_s: since when nova works on what it works on.
+    :ivar orphan: what is done now was begun by an agent that has died.
+    :ivar begun_s: when it was begun.
     """
 
     def __init__(self, seed: str, setup: Setup) -> None:
@@ -127,6 +130,8 @@ class World:
         self.arrays: dict[str, parts.Array] = {}     # by volume
         self.disks: dict[str, parts.Disk] = {}
         self.agent_since_s: float | None = None
+        self.orphan = False
+        self.begun_s = self.busy_s = 0.0
         self.events_lost = False
         self.boots = 0
         self.booted_s = -setup.uptime_s

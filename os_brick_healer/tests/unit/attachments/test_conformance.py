@@ -175,6 +175,20 @@ class CinderConformanceTest(attachments.SourceConformance, base.TestCase):
             self.world.conf(cinder_allow_http=True), HERE)
         self.assertNotIn('TLS', str(self.fails(allowed.probe)))
 
+    def test_no_password_goes_where_nobody_is_verified(self) -> None:
+        self.world.conf()
+        text = (self.world.directory / 'nova.conf').read_text()
+        for unsafe in (text.replace('auth_url = https', 'auth_url = http'),
+                       f'{text}insecure = true\n'):
+            path = self.write_file(self.world.directory / 'n.conf', unsafe)
+            error = self.assertRaises(
+                exception.ConfigError, cinder.CinderSource,
+                worlds.new_conf(path), HERE)
+            self.assertIn('cinder_allow_http',
+                          str(getattr(error, 'hint', None)))
+            cinder.CinderSource(worlds.new_conf(
+                path, cinder_allow_http=True), HERE)
+
     def test_a_section_that_does_not_tell_who_asks_is_said(self) -> None:
         conf = self.world.conf(cinder_auth_section='nobody')
         error = self.assertRaises(exception.ConfigError,

@@ -139,6 +139,8 @@ class MappedTest(test_check.CheckTestCase):
         place = self.root / 'var/log/os-brick-healer'
         place.chmod(0o777)
         self.assertIn('by anybody', self.the(Level.FAIL).sentence)
+        place.chmod(0o770)
+        self.assertIn('not believed', self.the(Level.FAIL).sentence)
         (place / 'x').unlink()
         place.rmdir()
         self.assertEqual([], self.found(Level.FAIL))

@@ -21,6 +21,7 @@ from os_brick_healer.connector import mapper, records
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.mapping import act, locks, model, remember
 from os_brick_healer.mounter import loader
+from os_brick_healer.sysfs import reader
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.mapping import ground as ground_lib
 from os_brick_healer.tests.unit.mapping import world
@@ -28,10 +29,39 @@ from os_brick_healer.tests.unit.mapping import world
 SOURCE = {'file': '/srv/a.img'}
 
 
+class Full(records.Records):
+    """The disk is full once an attach has begun."""
+
+    def attach_note(self, key: str, connection: Mapping[str, Any]) -> bool:
+        del key, connection
+        return False
+
+    def attach_undo(self, key: str) -> None:
+        """It cannot be written either."""
+
+    attach_done = attach_undo
+
+
+class Deaf(Full):
+    """It is full before."""
+
+    def attach_begin(self, key: str, alias: str,
+                     connection: Mapping[str, Any]) -> bool:
+        del key, alias, connection
+        return False
+
+
+class Hiding(reader.Tree):
+    """No node appears for any device."""
+
+    def exists(self, path: str) -> bool:
+        return not path.startswith('/dev/') and super().exists(path)
+
+
 class Mortal(records.Records):
     """Who writes is killed before the device is written down."""
 
-    def attach_note(self, key: str, connection: Mapping[str, Any]) -> None:
+    def attach_note(self, key: str, connection: Mapping[str, Any]) -> bool:
         del key, connection
         raise ground_lib.Killed
 
@@ -110,6 +140,38 @@ class MapperTest(base.TestCase):
             self.assertIsNone(self.row())
             self.assertEqual({}, self.root.servers)
 
+    def nothing_is_left(self) -> None:
+        """Neither a device nor a process."""
+        self.assertIsNone(self.mapper.path(world.KEY))
+        self.assertEqual({}, self.root.servers)
+
+    def test_a_device_that_does_not_appear_is_not_left_either(self) -> None:
+        hidden = dataclasses.replace(
+            self.mapper, tree=Hiding(str(self.ground.root)), device_s=0.05)
+        error = self.assertRaises(exception.HealerError, hidden.map,
+                                  world.KEY, 'vol', 'nbd', SOURCE)
+        self.assertIn('does not appear', str(error))
+        self.nothing_is_left()
+        self.assertIsNone(self.row())
+
+    def test_who_has_a_device_never_has_a_row_without_it(self) -> None:
+        """The next attach would take the device for nobody's."""
+        full = dataclasses.replace(self.mapper,
+                                   records=Full(lambda: self.journal))
+        self.assertRaises(exception.HealerError, full.map, world.KEY, 'vol',
+                          'nbd', SOURCE)
+        self.nothing_is_left()
+        self.map()
+
+    def test_an_old_row_without_a_device_is_not_left_beside_one(
+            self) -> None:
+        self.end_in_the_middle()
+        full = dataclasses.replace(self.mapper,
+                                   records=Deaf(lambda: self.journal))
+        self.assertRaises(exception.HealerError, full.map, world.KEY, 'vol',
+                          'nbd', SOURCE)
+        self.nothing_is_left()
+
     def test_mapped_again_it_is_the_same_device(self) -> None:
         self.map()
         self.assertEqual('/dev/nbd3', self.map())
@@ -131,13 +193,18 @@ class MapperTest(base.TestCase):
     def test_a_name_that_another_volume_has_by_now_is_left_to_it(
             self) -> None:
         """As after an unmap that ended in the middle."""
-        self.map()
-        self.ground.connected('nbd3', world.OTHER)
-        self.root.did.clear()
-        self.unmap()
-        self.assertNotIn('disconnect', self.root.did)
-        self.assertIsNone(self.row())
-        self.assertEqual({}, self.root.servers)
+        for cookie in (world.OTHER, None):     # or it was made by ioctl
+            self.map()
+            (self.ground.root / 'sys/block/nbd3/backend').unlink()
+            self.ground.connected('nbd3', cookie)
+            self.root.did.clear()
+            self.root.refuses['disconnect'] = exception.NotOurs('no cookie')
+            self.unmap()
+            self.assertNotIn('disconnect', self.root.did)
+            self.assertIsNone(self.row())
+            self.assertEqual({}, self.root.servers)
+            self.root.refuses.clear()
+            (self.ground.root / 'sys/block/nbd3/pid').unlink()
 
     def test_a_server_that_an_attach_left_is_cleared_away(self) -> None:
         self.root.mute = True

@@ -90,7 +90,7 @@ class Mapper:
 
     def unmap(self, volume: str, mounter: str,
               source: Mapping[str, object]) -> None:
-        assert (mounter, source) == ('rbd-nbd', SOURCE)
+        assert mounter == 'rbd-nbd' and source in (SOURCE, {})
         if self.refuses:
             raise self.refuses
         del self.mapped[volume]
@@ -99,6 +99,8 @@ class Mapper:
         return volume in self.mapped
 
     def size_bytes(self, volume: str) -> int:
+        if self.refuses:
+            raise self.refuses
         return 1 << 30 if volume in self.mapped else 0
 
 
@@ -162,10 +164,16 @@ class ConnectorTest(base.TestCase):
         self.one.disconnect_volume(PROPERTIES)
         self.assertEqual({}, self.mapper.mapped)
 
+    def test_what_it_could_not_be_mapped_with_does_not_keep_it(self) -> None:
+        self.one.connect_volume(PROPERTIES)
+        self.one.disconnect_volume({**PROPERTIES, 'keyring': 'key = AQ=='})
+        self.assertEqual({}, self.mapper.mapped)
+
     def test_what_cannot_be_done_is_an_error_of_os_bricks(self) -> None:
         self.mapper.mapped[KEY] = SOURCE
         self.mapper.refuses = exception.HealerError('cannot: because')
-        for call in (self.one.connect_volume, self.one.disconnect_volume):
+        for call in (self.one.connect_volume, self.one.disconnect_volume,
+                     self.one.extend_volume):
             error = self.assertRaises(brick.BrickException, call, PROPERTIES)
             self.assertIn('cannot: because', str(error))
         self.one.disconnect_volume(PROPERTIES, ignore_errors=True)

@@ -97,6 +97,9 @@ class Root:
     :ivar linked: to whom the kernel's connection leads.
     :ivar mute: the server that it starts does not listen.
     :ivar dies: it ends at once, with these last words.
+    :ivar readonly: what it starts refuses writes.
+    :ivar late: a device is made, and whoever wants it hears nothing of it.
+    :ivar errors: so many more reads fail.
     """
 
     def __init__(self, ground: Ground) -> None:
@@ -106,12 +109,14 @@ class Root:
         self.refuses: dict[str, exception.HealerError] = {}
         self.mute = False
         self.dies: str | None = None
+        self.late = self.readonly = False
         self.size_bytes = world.SIZE
         self.fenced = self.gone = ''
         self.answer = 'read'
         self.next_pid = 200
         self.left: int | None = None
         self.linked = 100
+        self.errors = 0
 
     def _asked(self, name: str) -> None:
         if self.left is not None:
@@ -137,7 +142,10 @@ class Root:
             self.ground.process(pid)
             self.servers[pid] = None if self.mute or itself else (
                 server_lib.Server(self.ground.socket, self.size_bytes))
-            if itself and not self.mute:
+            server = self.servers[pid]
+            if self.readonly and server is not None:
+                server.flags |= 2
+            if itself and not (self.mute or self.late):
                 self.linked = pid
                 self.ground.connected('nbd3', world.KEY)
                 self.ground.write('sys/block/nbd3/size',
@@ -153,6 +161,8 @@ class Root:
         server = self.servers.pop(pid, None)
         if server is not None:
             server.close()
+        elif self.late:
+            self.ground.connected('nbd3', world.KEY)
         with contextlib.suppress(FileNotFoundError):
             self.ground.ended(pid)
         return True
@@ -183,6 +193,8 @@ class Root:
         self.ground.connected('nbd3', volume)
         self.ground.write('sys/block/nbd3/queue/io_timeout', f'{timer_ms}\n')
         self.ground.write('dev/nbd3', '')
+        if self.late:
+            raise exception.CommandError('no answer')
         return 'nbd3', 30000
 
     def reconnect(self, *, device: str, volume: str, handover: str,
@@ -215,6 +227,9 @@ class Root:
     def flows(self, *, device: str, volume: str, timeout_s: float) -> str:
         del device, volume, timeout_s
         self._asked('flows')
+        if self.errors:
+            self.errors -= 1
+            raise exception.CommandError('Input/output error')
         there = (self.ground.root / f'proc/{self.linked}').exists()
         return self.answer if there else 'unsent'
 

@@ -95,6 +95,16 @@ class HandsTest(base.TestCase):
         self.assertEqual(learn.REFUSED, outcome.detail)
         self.assertEqual(['start', 'kill'], self.root.did)
 
+    def test_what_can_only_be_read_is_not_given_to_who_writes(self) -> None:
+        self.root.readonly = True
+        self.ground.write('sys/block/nbd3/ro', '0\n')
+        outcome = self.do(self.serve)
+        self.assertIn('can only be read', str(outcome.error))
+        self.assertTrue(outcome.transient)
+        self.assertEqual(['start', 'kill'], self.root.did)
+        self.ground.write('sys/block/nbd3/ro', '1\n')
+        self.assertIsNone(self.do(self.serve).error)
+
     def test_what_has_grown_is(self) -> None:
         self.root.size_bytes = world.SIZE * 2
         self.assertIsNone(self.do(self.serve).error)
@@ -169,13 +179,36 @@ class HandsTest(base.TestCase):
         self.assertIn('disconnecting', str(self.do(self.serve, busy).error))
         self.assertEqual([], self.root.did)
 
+    def not_connected(self) -> None:
+        for name in ('pid', 'backend'):
+            (self.ground.root / 'sys/block/nbd3' / name).unlink()
+
+    def test_what_is_connected_is_not_mapped_a_second_time(self) -> None:
+        error = self.assertRaises(exception.NotOurs, self.hands.map,
+                                  self.ground.mapping)
+        self.assertIn('connected with it already', str(error))
+        self.assertEqual([], self.root.did)
+
+    def test_a_map_that_fails_late_leaves_no_device(self) -> None:
+        """The kernel has made it, and nobody was told."""
+        self.not_connected()
+        self.policy = QUICK
+        self.root.late = True
+        self.assertRaises(exception.HealerError, self.hands.map,
+                          self.ground.mapping)
+        self.assertEqual('disconnect', self.root.did[-1])
+        self.assertIsNone(self.ground.tree.read('/sys/block/nbd3/backend'))
+        self.assertEqual({}, self.root.servers)
+
     def test_a_map_that_fails_leaves_no_process(self) -> None:
+        self.not_connected()
         self.root.refuses['connect'] = exception.CommandError('no driver')
         self.assertRaises(exception.CommandError, self.hands.map,
                           self.ground.mapping)
         self.assertEqual(['start', 'connect', 'kill'], self.root.did)
 
     def test_a_map_brings_the_device_and_its_timer(self) -> None:
+        self.not_connected()
         found = self.hands.map(dataclasses.replace(
             self.ground.mapping, size_bytes=0, timer_before_ms=0,
             order=dataclasses.replace(self.ground.order, device=None)))
@@ -238,6 +271,30 @@ class ItselfTest(HandsTest):
         self.assertIsNone(self.do(self.serve).error)
         self.assertNotIn('kill', self.root.did)
 
+    def test_requests_that_fail_already_are_brought_back(self) -> None:
+        self.root.errors = 3
+        self.assertIsNone(self.do(self.serve).error)
+        self.assertNotIn('kill', self.root.did)
+
+    def test_requests_that_go_on_failing_show_no_server(self) -> None:
+        self.root.errors = 1_000_000
+        self.policy = QUICK
+        outcome = self.do(self.serve)
+        self.assertIn('not come to serve in time', str(outcome.error))
+        self.assertEqual('kill', self.root.did[-1])
+
+    def test_who_finds_a_server_shuts_out_the_one_before_it(self) -> None:
+        self.root.linked, self.root.fenced = 100, 'client.7 was shut out'
+        self.ground.process(100)
+        prove = model.Prove(volume=world.KEY, device='nbd3', fence=True,
+                            server=world.server().process)
+        at = dataclasses.replace(self.at, server=world.server())
+        self.assertEqual(f'{learn.READ}; client.7 was shut out',
+                         self.do(prove, at).detail)
+        self.assertEqual(['fence', 'flows'], self.root.did)
+        self.root.refuses['fence'] = exception.CommandError('no rbd')
+        self.assertIn('no rbd', self.do(prove, at).detail)
+
     def test_who_was_shut_out_is_told(self) -> None:
         self.root.fenced = 'client.7 was shut out'
         self.assertEqual('process 200 serves; client.7 was shut out',
@@ -275,8 +332,7 @@ class ItselfTest(HandsTest):
 
     def test_a_map_finds_the_device_by_its_cookie(self) -> None:
         self.ground.connected('nbd1', world.OTHER)
-        for name in ('pid', 'backend'):
-            (self.ground.root / 'sys/block/nbd3' / name).unlink()
+        self.not_connected()
         self.ground.write('sys/block/nbd3/queue/io_timeout', '30000\n')
         found = self.hands.map(dataclasses.replace(
             self.ground.mapping, size_bytes=0, timer_before_ms=0,
@@ -288,8 +344,7 @@ class ItselfTest(HandsTest):
             '/sys/block/nbd3/queue/io_timeout'))
 
     def test_a_map_that_fails_leaves_no_process(self) -> None:
-        for name in ('pid', 'backend'):
-            (self.ground.root / 'sys/block/nbd3' / name).unlink()
+        self.not_connected()
         self.root.refuses['set_timer'] = exception.CommandError('no')
         self.assertRaises(exception.CommandError, self.hands.map,
                           self.ground.mapping)
@@ -305,5 +360,6 @@ class ItselfTest(HandsTest):
 
     test_what_became_smaller_is_not_given_to_the_guest = skip_for_socket
     test_a_kernel_that_refuses_leaves_no_process = skip_for_socket
+    test_what_can_only_be_read_is_not_given_to_who_writes = skip_for_socket
     test_a_map_brings_the_device_and_its_timer = skip_for_socket
     test_who_answers_is_told_from_who_does_not = skip_for_socket

@@ -141,6 +141,11 @@ class AdoptTest(base.TestCase):
             self.assertEqual(order, found.mapping.order)
             self.ground.ended(60)
 
+    def test_a_timer_of_ours_is_not_what_an_unmap_gives_back(self) -> None:
+        self.host.csi()
+        self.ground.write('sys/block/nbd3/queue/io_timeout', '200\n')
+        self.assertEqual(30000, self.examine().mapping.timer_before_ms)
+
     def test_a_dead_one_is_taken_over_by_its_stash(self) -> None:
         self.refused('--stash')
         stash = self.host.stash(radosNamespace='ns')
@@ -158,6 +163,13 @@ class AdoptTest(base.TestCase):
         self.host.csi()
         self.refused('names another image', stash=self.host.stash(image='x'))
         self.examine(stash=self.host.stash())
+
+    def test_a_stash_of_the_last_boot_is_not_believed(self) -> None:
+        """Another volume has the device's name by now, and has died."""
+        mine = HANDLE[-36:]
+        self.examine(stash=self.host.stash(image=f'csi-vol-{mine}'))
+        self.refused('is of volume', stash=self.host.stash(
+            image=f'csi-vol-{world.OTHER}'))
 
     def test_what_is_no_stash_is_refused(self) -> None:
         for changes in ({'accessType': False}, {'device': ''}, {'pool': 7},
@@ -243,6 +255,32 @@ class AdoptTest(base.TestCase):
         self.assertRaises(adopt.Refused, self.host.adopter.enter, found,
                           alias='v')
         self.assertEqual((), self.host.journal.attachments())
+
+    def test_a_row_that_came_meanwhile_is_never_written_over(self) -> None:
+        self.host.csi()
+        found, book, asked = self.examine(), self.host.journal, list[int]()
+
+        def journal() -> journal_lib.Journal:
+            asked.append(1)
+            if len(asked) == 2:      # it was examined again by then
+                book.attach_begin(HANDLE, 'v', {'kind': 'x'}, 1, '1')
+            return book
+
+        adopter = dataclasses.replace(self.host.adopter, journal=journal)
+        self.assertRaises(adopt.Refused, adopter.enter, found, alias='v')
+        self.assertEqual(['x'], [row.kind for row in book.attachments()])
+
+    def test_nobody_sees_a_half_of_it(self) -> None:
+        self.host.csi()
+        found, book = self.examine(), self.host.journal
+
+        def fails(volume: str) -> None:
+            raise exception.JournalError(f'the disk is full: {volume}')
+
+        book.attach_done = fails    # type: ignore[method-assign]
+        self.host.adopter.enter(found, alias='v')
+        self.assertEqual(['attached'],
+                         [row.state for row in book.attachments()])
 
     def test_who_is_at_work_on_the_volume_is_not_disturbed(self) -> None:
         self.host.csi()

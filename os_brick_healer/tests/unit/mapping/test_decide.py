@@ -63,6 +63,17 @@ class LookTest(base.TestCase):
                          and found.memory.server.pid)
         self.assertIsNone(found.memory.proven_s)
 
+    def test_who_died_before_a_server_that_is_found_may_have_to_be_shut_out(
+            self) -> None:
+        for memory, fence in (
+                (model.Memory(), False),        # a connector's first one
+                (world.known(proven_s=None), False),
+                (world.known(server=world.server(7).process), True)):
+            action = decide.decide(world.seen(), memory,
+                                   world.POLICY).action
+            assert isinstance(action, model.Prove)
+            self.assertIs(fence, action.fence)
+
     def test_a_number_that_was_given_again_is_another_process(self) -> None:
         reused = dataclasses.replace(world.server(), start='9')
         self.assertIsInstance(judge(world.seen(server=reused)).action,

@@ -322,6 +322,16 @@ class LocksTest(base.TestCase):
         for name in ('mappings', 'mappings/a.lock'):
             self.assertEqual(65533, (run_path / name).stat().st_uid)
 
+    def test_a_link_in_the_place_of_a_lock_is_not_followed(self) -> None:
+        run_path, victim = self.temp_dir(), self.temp_dir() / 'made'
+        (run_path / 'mappings').mkdir()
+        (run_path / 'mappings/a.lock').symlink_to(victim)
+        error = self.assertRaises(
+            exception.HealerError,
+            locks.VolumeLocks(str(run_path)).hold('a', 0.0).__enter__)
+        self.assertIn('cannot lock', str(error))
+        self.assertFalse(victim.exists())
+
     def test_a_socket_has_a_short_path(self) -> None:
         self.assertTrue(locks.socket_path('/run/x', world.KEY).endswith(
             f'/{world.KEY}.sock'))

@@ -29,7 +29,7 @@ class RememberTest(base.TestCase):
         lost_s=st.none() | st.floats(0, 9), tries=st.integers(0, 9),
         deaths_s=st.tuples(st.floats(0, 9)), heals=st.integers(0, 9),
         last_error=st.none() | st.text(max_size=5),
-        fenced=st.none() | st.text(max_size=5)))
+        fenced=st.none() | st.text(max_size=5), found=st.booleans()))
     def test_what_is_written_is_read_again(self,
                                            memory: model.Memory) -> None:
         self.assertEqual(memory, remember.load(remember.dump(memory)))
@@ -110,6 +110,18 @@ class LearnTest(base.TestCase):
             dataclasses.replace(self.memory, linked_s=None), PROVE,
             verdict.Outcome(changed=False), 1000.0, world.POLICY)
         self.assertEqual(1000.0, unlinked.linked_s)
+
+    def test_after_a_proof_nobody_is_left_to_be_shut_out(self) -> None:
+        self.memory = dataclasses.replace(self.memory, found=True,
+                                          fenced='before')
+        for detail, told in ((learn.READ, 'before'),
+                             (f'{learn.READ}; x was shut out',
+                              'x was shut out')):
+            found = self.learned(PROVE, detail=detail)
+            self.assertEqual((False, told), (found.found, found.fenced))
+        self.assertIs(True, self.learned(PROVE, 'slow', learn.SENT).found)
+        self.assertIs(False, self.learned(SERVE, server=model.Process(
+            pid=7, start='8')).found)
 
     def test_a_read_that_was_sent_shows_a_connection(self) -> None:
         self.memory = dataclasses.replace(self.memory, linked_s=None)

@@ -16,6 +16,8 @@ from typing import Any
 from os_brick_healer import exception
 from os_brick_healer.attachments import base as source_base
 from os_brick_healer.attachments import journal as journal_source
+from os_brick_healer.engine import journal as journal_lib
+from os_brick_healer.mapping import adopt, locks, model
 from os_brick_healer.testing.attachments import HERE
 from os_brick_healer.tests.unit.attachments import worlds
 from os_brick_healer.tests.unit.mapping import (
@@ -140,6 +142,42 @@ class SourcesTest(test_sources.ChainTest):
         agent.run(60.0, story)
         self.assertEqual(1, len(agent.journal_rows()))
         self.assertEqual('broken', agent.phase())
+
+    def adopted(self) -> test_wing.Agent:
+        """An adopted mapping whose device has gone."""
+        agent = self.scripted()
+        agent.journal.attach_note(world.KEY, {
+            **agent.journal_rows()[0].connection, adopt.MARK: True})
+        for name in ('pid', 'backend'):
+            (self.ground.root / 'sys/block/nbd3' / name).unlink()
+        return agent
+
+    def test_what_somebody_is_at_work_on_is_not_let_go(self) -> None:
+        agent = self.adopted()
+        with locks.VolumeLocks(self.home).hold(world.KEY, 0.0):
+            agent.run(30.0)
+            rows = agent.journal_rows()
+        self.assertEqual([world.KEY], [row.volume for row in rows])
+
+    def test_a_row_that_was_written_since_is_not_let_go(self) -> None:
+        agent = self.adopted()
+        looked = agent.journal.attachment
+
+        def attached_meanwhile(volume: str) -> journal_lib.AttachRow | None:
+            if agent.time.now_s > 1004.0:     # it was found gone once
+                book = journal_lib.Journal(self.path, boot_id='boot')
+                book.attach_begin(volume, 'v', {'kind': model.KIND}, 1, '1')
+                book.close()
+            return looked(volume)
+
+        agent.journal.attachment = (    # type: ignore[method-assign]
+            attached_meanwhile)
+        agent.run(30.0)
+        book = journal_lib.Journal(self.path, boot_id='boot')
+        self.addCleanup(book.close)
+        self.assertEqual('connecting', book.attachments()[0].state)
+        self.assertEqual([], [row.text for row in book.history()
+                              if row.text.startswith('let go')])
 
     def test_after_a_reload_it_is_made_anew(self) -> None:
         made: list[int] = []

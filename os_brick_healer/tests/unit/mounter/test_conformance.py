@@ -81,6 +81,10 @@ class RbdNbdConformanceTest(mounters.MounterConformance, base.TestCase):
     def test_an_attach_leaves_the_timer_of_requests_alone(self) -> None:
         self.assertNotIn('--io-timeout', self.words('nbd3'))
 
+    def test_nothing_is_acknowledged_before_the_storage_has_it(self) -> None:
+        for device in (None, 'nbd3'):
+            self.assertIn(' --rbd-cache=false ', self.words(device))
+
     def test_an_image_is_written_as_rbd_writes_it(self) -> None:
         for written, more in (
                 ('p/i', {}), ('p/n/i', {'namespace': 'n'}),
@@ -98,7 +102,10 @@ class RbdNbdConformanceTest(mounters.MounterConformance, base.TestCase):
                      {'pool': '--conf'}, {'user': 'a b'},
                      {'conf': '/tmp/ceph.conf'},
                      {'conf': '/etc/ceph/../x'}, {'keyring': '/root/x'},
-                     {'monitors': 'a b'}, {'exclusive': 'yes'}):
+                     {'keyring': '/etc/ceph/a,/tmp/b'},
+                     {'keyring': '/etc/ceph/a;/tmp/b'},
+                     {'monitors': 'a b'}, {'monitors': '--conf'},
+                     {'exclusive': 'yes'}):
             self.assertRaises(exception.MounterRefused, self.words, **more)
 
     def test_an_image_that_is_gone_is_told_from_other_trouble(self) -> None:

@@ -29,6 +29,7 @@ class Server:
     :ivar old: it does not know NBD_OPT_GO.
     :ivar refusal: what it answers to every option, None: it agrees.
     :ivar silent: it accepts, and says nothing.
+    :ivar flags: what it can do, in NBD's flags.
     """
 
     def __init__(self, path: pathlib.Path, size_bytes: int = 1 << 20) -> None:
@@ -39,6 +40,7 @@ class Server:
         self.refusal: str | None = None
         self.answer: bytes | None = None
         self.silent = False
+        self.flags = FLAGS
         self.exports: list[bytes] = []
         self._door = socket.socket(socket.AF_UNIX)
         self._door.bind(str(path))
@@ -75,7 +77,8 @@ class Server:
                 data = self._take(link, size)
                 if kind == 1:
                     self.exports.append(data)
-                    link.sendall(struct.pack('>QH', self.size_bytes, FLAGS))
+                    link.sendall(struct.pack('>QH', self.size_bytes,
+                                             self.flags))
                     if not flags & 2:
                         link.sendall(bytes(124))
                     return
@@ -96,7 +99,7 @@ class Server:
             return False
         size = struct.unpack_from('>I', data)[0]
         self.exports.append(data[4:4 + size])
-        info = struct.pack('>HQH', 0, self.size_bytes, FLAGS)
+        info = struct.pack('>HQH', 0, self.size_bytes, self.flags)
         link.sendall(struct.pack('>QIII', REPLY, kind, 3, 6) + b'\0\1desc')
         link.sendall(struct.pack('>QIII', REPLY, kind, 3, len(info)) + info)
         link.sendall(struct.pack('>QIII', REPLY, kind, 1, 0))

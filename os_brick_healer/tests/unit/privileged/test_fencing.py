@@ -14,6 +14,7 @@
 from collections.abc import Mapping, Sequence
 import json
 import os
+import pathlib
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,6 +121,16 @@ class FencingTest(base.TestCase):
     def test_a_server_that_nobody_knows_may_be_alive(self) -> None:
         self.served(5, 4110)
         self.served(None, 4112)
+        self.locks = [lock(4112)]
+        self.assertIn('lives', self.fence())
+        self.assertEqual([], self.shut_out())
+
+    def test_one_of_another_container_may_be_alive(self) -> None:
+        self.served(5, 4112)
+        path = pathlib.Path(serverlog.path(KEY, self.logs))
+        path.write_text(path.read_text().replace(
+            f'in {serverlog.namespace()}', 'in 77'))
+        self.served(6, 4110)
         self.locks = [lock(4112)]
         self.assertIn('lives', self.fence())
         self.assertEqual([], self.shut_out())

@@ -12,6 +12,7 @@
 """Who said what in a log that many servers wrote."""
 
 import os
+import pathlib
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,6 +70,14 @@ class ServerLogTest(base.TestCase):
         self.serve(6, 'b\n')
         self.assertEqual([(None, 'a'), (6, 'b')], self.said())
 
+    def test_who_was_started_in_another_container_is_nobody(self) -> None:
+        self.serve(5, 'a\n')
+        path = pathlib.Path(serverlog.path(KEY, self.place))
+        mine = f'since 35, in {serverlog.namespace()}'
+        self.assertIn(mine, path.read_text())
+        path.write_text(path.read_text().replace(mine, 'since 35, in 77'))
+        self.assertEqual([(None, 'a')], self.said())
+
     def test_what_an_older_version_left_is_nobodys(self) -> None:
         path = serverlog.begin(KEY, self.place)
         with open(path, 'w', encoding='utf-8') as log:
@@ -95,6 +104,11 @@ class ServerLogTest(base.TestCase):
         self.serve(5, 'first\nno such image\n')
         self.assertEqual('first; no such image',
                          serverlog.last_words(KEY, self.place))
+
+    def test_last_words_are_not_those_of_the_one_before(self) -> None:
+        self.serve(5, 'No such file or directory\n')
+        self.serve(6, '')
+        self.assertEqual('', serverlog.last_words(KEY, self.place))
 
     @given(st.lists(st.text()))
     def test_whatever_is_written_is_read(self, lines: list[str]) -> None:

@@ -205,3 +205,8 @@ class ServingTest(base.TestCase):
                      '--property=KillSignal=SIGKILL',
                      '--property=StandardOutput=append:/log'):
             self.assertIn(word, argv)
+
+    def test_a_unit_serves_what_was_named_to_the_letter(self) -> None:
+        argv = serving.unit_argv('u.service', 0, 0, '/log', [
+            'x', 'file=/srv/$HOME-${A}$.img'], 'SIGTERM')
+        self.assertEqual('file=/srv/$$HOME-$${A}$$.img', argv[-1])

@@ -254,7 +254,7 @@ class CostTest(PulseTest):
         for _ in range(3):
             lost = random.randrange(140)
             self.host.lose(lost, 0)
-            seen = [self.sample(0.25) for _ in range(4)]
+            seen = [self.sample(0.25) for _ in range(8 * 4)]
             self.assertIn(self.named(lost), seen)
             # One that is in trouble is read every time.
             self.host.lose(lost, 0, 'live')
@@ -265,7 +265,7 @@ class CostTest(PulseTest):
         self.new_host(volumes=140)
         self.host.lose(3, 0)
         named: set[provisioner.VolumeId] = set()
-        for _ in range(4):
+        for _ in range(8):
             named |= self.sample()
         self.assertEqual(self.named(3), named)
         for _ in range(3):

@@ -162,6 +162,13 @@ class RoomsTest(base.TestCase):
         self.assertEqual('all 2 legs of md127 are in sync', found.sentence)
         self.assertEqual((30.0, 300.0), (decide.IDLE_S, decide.WELL_S))
 
+    def test_among_many_who_is_well_is_looked_at_less_often(self) -> None:
+        self.assertEqual(300.0, decide.seldom_s(300.0, 150))
+        self.assertEqual(302.0, decide.seldom_s(300.0, 151))
+        # Who has a reason to be looked at is.
+        self.assertEqual(299.0, decide.seldom_s(299.0, 10000))
+        self.assertEqual(700.0, decide.seldom_s(700.0, 10))
+
     def test_a_leg_that_nobody_may_give_up_yet_is_not_well(self) -> None:
         found = self.said(
             world.leg('a', path='connecting', for_s=9.0, answers=None),

@@ -41,6 +41,17 @@ class SparesTest(base.TestCase):
         alone = world.seen(world.leg('a'), world.leg('b', 'faulty'))
         self.assertFalse(doubt.spares(alone, 'nvme-a'))
 
+    def test_a_leg_that_is_called_live_alone_is_not_counted_on(self) -> None:
+        # An agent that has just been started has not probed it yet.
+        for transport, spared in (('tcp', False), ('rdma', True)):
+            seen = world.seen(world.leg('a'), world.leg('b', answers=None))
+            path, = seen.paths[model.ReplicaId('b')]
+            path = dataclasses.replace(path, portal=dataclasses.replace(
+                path.portal, transport=transport))
+            seen = dataclasses.replace(
+                seen, paths={**seen.paths, model.ReplicaId('b'): (path,)})
+            self.assertEqual(spared, doubt.spares(seen, 'nvme-a'))
+
     def test_a_volume_that_is_not_attached_spares_any_leg(self) -> None:
         self.assertTrue(doubt.spares(self.gone, 'nvme-a'))
         self.assertFalse(doubt.spares(self.gone, 'nvme-of-another'))

@@ -308,6 +308,14 @@ class WingTest(base.TestCase):
         self.assertTrue(self.run_until(
             lambda: 'BreakLeg' in self.kinds(), 200.0), str(self.volume()))
 
+    def test_among_many_who_is_well_is_looked_at_less_often(self) -> None:
+        self.run_until(lambda: False, 3.0)
+        key = str(self.host.volume(0).id)
+        seen = self.wing._seen[key]
+        self.assertEqual(300.0, self.wing.look(key).look_again_s)
+        self.wing._seen.update((f'vol-{n}', seen) for n in range(1, 500))
+        self.assertEqual(1000.0, self.wing.look(key).look_again_s)
+
     def test_without_the_provisioner_the_dead_leg_is_given_up_and_no_more(
             self) -> None:
         self.run_until(lambda: False, 3.0)

@@ -11,6 +11,7 @@
 #    under the License.
 
 import dataclasses
+import shutil
 
 from os_brick_healer.sysfs import nvme, parse, reader
 from os_brick_healer.testing import synthetic
@@ -143,6 +144,47 @@ class OddTest(base.TestCase):
         self.assertEqual(['nvme0', 'nvme2', 'nvme3'],
                          [c.name for c in nvme.controllers(self.tree)])
         self.assertEqual(4, len(nvme.subsystems(self.tree)))
+
+    def test_what_a_controller_is_is_read_once_and_its_state_each_time(
+            self) -> None:
+        at = self.host.root / 'sys/class/nvme/nvme1'
+        known: nvme.Known = {}
+        (at / 'state').write_text('connecting\n')
+        self.assertEqual('connecting', self.state(known))
+        self.assertEqual({}, known)     # maybe it is still being made
+        (at / 'state').write_text('live\n')
+        found = nvme.controller(self.tree, 'nvme1', known)
+        self.assertEqual({'nvme1': found}, known)
+        self.assertEqual(nvme.controller(self.tree, 'nvme1'), found)
+        (at / 'state').write_text('deleting\n')
+        (at / 'hostnqn').unlink()
+        for entry in at.glob('nvme*'):
+            entry.rename(at / 'gone')
+        again = nvme.controller(self.tree, 'nvme1', known)
+        assert found is not None
+        assert again is not None
+        self.assertEqual(('deleting', (), found.host_nqn), (
+            again.state, again.leads_to, again.host_nqn))
+        (at / 'state').unlink()
+        self.assertIsNone(nvme.controller(self.tree, 'nvme1', known))
+
+    def test_another_controller_of_the_same_name_is_read_anew(self) -> None:
+        known: nvme.Known = {}
+        before = nvme.controller(self.tree, 'nvme1', known)
+        at = self.host.root / 'sys/class/nvme/nvme1'
+        shutil.copytree(at, at.with_name('new'), symlinks=True)
+        at.rename(at.with_name('old'))
+        at.with_name('new').rename(at)
+        (at / 'hostnqn').write_text('nqn.other\n')
+        found = nvme.controller(self.tree, 'nvme1', known)
+        assert before is not None
+        assert found is not None
+        self.assertNotEqual('nqn.other', before.host_nqn)
+        self.assertEqual('nqn.other', found.host_nqn)
+
+    def state(self, known: nvme.Known) -> str | None:
+        found = nvme.controller(self.tree, 'nvme1', known)
+        return None if found is None else found.state
 
     def test_a_name_that_only_begins_alike_is_another_device(self) -> None:
         backend = self.host.add_subsystem('nqn.other')
