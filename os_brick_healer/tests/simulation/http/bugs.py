@@ -30,15 +30,14 @@ GUARDS = (
         f'{_PLUGIN}._add_replica', 'once=True', 'once=False')),
     _bug('a-500-has-done-nothing', '8.twice', (
         f'{_CLIENT}._body', 'sent=True', 'sent=False')),
-    _bug('denied-is-no-such-thing', '9.converge', (
-        f'{_CLIENT}._judge',
-        'if status in (401, 403):\n        raise exception.'
-        'ProvisionerRefused(', 'if status in (401, 403):\n        raise '
-        'NoSuchThing(')),
-    _bug('garbage-is-an-empty-list', '5.two-hosts 9.converge', (
-        f'{_CLIENT}._read', 'return None\n        raise',
-        'return None\n        return reading.Cursor(value=[], '
-        'source=what)')),
+    _bug('empty-list-means-no-replicas', '9.converge', (
+        f'{_PLUGIN}._stored', 'raise kumoscale_client.NoSuchThing(',
+        "return ks.Stored(id=volume, alias='', size_bytes=None, "
+        "replica_count=0, grace_s=None, locations=())\n        raise "
+        'kumoscale_client.NoSuchThing('), (
+        f'{_PLUGIN}._request_once', 'if (asked.arrived(there)',
+        'if asked.known is None:\n        asked.known = frozenset(there)\n'
+        '    if (asked.arrived(there)')),
     _bug('marked-replica-is-never-removed', '9.converge', (
         f'{_PLUGIN}.confirm_removal', 'if doomed is None:',
         'if doomed in (None, base.ReplicaState.TERMINATING):')),
@@ -53,5 +52,10 @@ MENDED = (
         'return (len(good) >= stored.replica_count',
         'return (len(stored.locations) > stored.replica_count\n'
         '            or len(good) >= stored.replica_count')),
+    _bug('hosts-that-leave-us-out-are-believed', '5.two-hosts', (
+        f'{_PLUGIN}._check_listed', 'elif self._listed:', 'elif False:')),
+    _bug('what-was-accepted-is-never-sent-again', '9.converge', (
+        f'{_PLUGIN}._awaited', 'return (asked.accepted and ',
+        'return asked.accepted or (asked.accepted and ')),
 )
 BUGS = GUARDS + MENDED

@@ -15,7 +15,7 @@ from os_brick_healer.tests.simulation import fate
 from os_brick_healer.tests.simulation import plan as plan_lib
 from os_brick_healer.tests.simulation.http import wire
 
-_AIMS = ('request', 'confirm', 'request', 'mark', 'volume', 'report')
+_AIMS = ('request', 'confirm', 'request', 'mark', 'volume', 'hosts')
 _DOWN = ('silent', 'refused', '503', '502', 'reset', '401')
 
 
@@ -41,7 +41,7 @@ class HttpWeather(fate.Fate):
     def _aimed(self, fault: plan_lib.Fault) -> None:
         """It happens to one kind of request, whenever that comes."""
         which = _AIMS[fault.arg('backend') % len(_AIMS)]
-        every = wire.MISHAPS if which == 'volume' else (
+        every = wire.MISHAPS if which in ('volume', 'hosts') else (
             *wire.OF_CHANGES, *wire.OF_CHANGES, *wire.MISHAPS)
         self._peer.trouble.mishaps.append(
             (which, every[int(fault.arg('pick') * len(every))]))

@@ -157,6 +157,9 @@ class Wire(adapters.HTTPAdapter):
         self._peer = peer
         self._crash = crash
 
+    def cert_verify(self, *_: Any, **_more: Any) -> None:
+        """There is no TLS here."""
+
     def get_connection_with_tls_context(
             self, request: requests.PreparedRequest, *_: Any,
             **_more: Any) -> Any:
