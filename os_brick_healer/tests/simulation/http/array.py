@@ -19,7 +19,6 @@ replica carries no id and does not say which one is lost.
 
 import copy
 import dataclasses
-import json
 import threading
 from typing import Any
 import urllib.parse
