@@ -11,8 +11,6 @@
 #    under the License.
 """The simulator's host keeps the terms of a real one."""
 
-from collections.abc import Callable
-
 from bed.guest import lab as lab_lib
 from bed.guest import terms
 from os_brick_healer.replica import model, observe

@@ -188,6 +188,14 @@ class FencingTest(base.TestCase):
         self.fence({**IMAGE, 'readonly': 'true'})
         self.assertEqual([], self.asked)
 
+    def test_a_list_without_an_end_is_an_error(self) -> None:
+        self.served(5, 4112)
+        odd = [lock(4112, address='10.0.0.1\x1b[2J')]
+        for self.locks in ('[' * 100000, '[' * 900 + ']' * 900, odd):
+            error = self.assertRaises(exception.CommandError, self.fence)
+            self.assertTrue(str(error).isprintable())
+        self.assertEqual([], self.shut_out())
+
     def test_what_cannot_be_asked_or_done_is_said(self) -> None:
         self.served(5, 4112)
         self.locks = [lock(4112)]

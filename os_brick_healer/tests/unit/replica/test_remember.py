@@ -46,8 +46,8 @@ WRITTEN: dict[str, Any] = {
                 'state': 'arrived', 'arrived': 'b'},
             'belongs': True, 'superblock': 'foreign', 'readd_refused': True,
             'published': True, 'publish_next_s': 15.0, 'let_go': True,
-            'flow_tries': 11, 'flow_next_s': 12.0, 'cut_next_s': 13.0, 'unnamed_s': 14.0,
-            'nqn': 'nqn.a', 'namespace_uuid': 'v'},
+            'flow_tries': 11, 'flow_next_s': 12.0, 'cut_next_s': 13.0,
+            'unnamed_s': 14.0, 'nqn': 'nqn.a', 'namespace_uuid': 'v'},
         'b': {
             'lost_s': None, 'unreachable_s': None, 'in_sync_s': None,
             'reported': None, 'report_next_s': 0.0, 'losses_s': [],
