@@ -24,6 +24,8 @@ _IN_FLIGHT = 8
 #: States of /proc/PID/stat (proc(5)): it has ended, it is stopped.
 _ENDED = frozenset('ZXx')
 _STOPPED = frozenset('Tt')
+#: Of 2**64.
+_DIGITS_MAX = 20
 #: After the command's name: the state first, the start 19 words later.
 _START = 19
 
@@ -92,11 +94,15 @@ class Running:
         return Process(pid=self.pid, start=self.start)
 
 
+def is_number(text: str) -> bool:
+    """Whether it is a number as the kernel prints one, of 64 bits."""
+    return text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX
+
+
 def requests(text: str) -> Requests | None:
     """Parse ``/sys/block/X/stat``; None: it is nothing of that kind."""
     words = text.split()
-    if len(words) <= _IN_FLIGHT or not all(
-            w.isascii() and w.isdigit() for w in words):
+    if len(words) <= _IN_FLIGHT or not all(map(is_number, words)):
         return None
     return Requests(
         completed=sum(int(words[i]) for i in _COMPLETED if i < len(words)),
@@ -113,7 +119,7 @@ def running(pid: int, stat: str, cmdline: str,
     """
     # The command's name may hold spaces and brackets: count after the last.
     words = stat.rpartition(')')[2].split()
-    if len(words) <= _START:
+    if len(words) <= _START or not is_number(words[_START]):
         return None
     if words[0] in _ENDED:
         return None if threads < 2 else Running(

@@ -93,7 +93,9 @@ def job(name: object, volume: object, source: object, socket: object,
     return Job(mounter=chosen, order=base.Order(
         volume=owner, source=chosen.normalize(source),
         socket=check.socket_of(socket, owner),
-        device=None if device is None else check.nbd(device),
+        device=None if device is None else (
+            check.place(device) if chosen.style is base.Style.MOUNT
+            else check.nbd(device)),
         reattach_s=check.number(reattach_s, 1, REATTACH_S_MAX, 'seconds')))
 
 
@@ -134,7 +136,8 @@ class Starter:
             for path in wanted.mounter.obeyed(wanted.order):
                 unit.only_roots(path)
             os.makedirs(self.sockets, mode=0o700, exist_ok=True)
-        log = serverlog.begin(wanted.order.volume, self.log_directory)
+        log = serverlog.begin(wanted.order.volume, self.log_directory,
+                              serverlog.about(wanted.order.source))
         until_s = time.monotonic() + timeout_s
         started = self._by_systemd if self.systemd else self._by_hand
         found = started(wanted, server, argv, log, until_s)

@@ -198,6 +198,28 @@ class PulseTest(base.TestCase):
             self.run_for(60.0)
             self.assertEqual(['k'] * burst, self.silent)
 
+    def test_an_idle_device_is_read_and_not_taken_apart(self) -> None:
+        class Motion(observe.Motion):
+            samples = 0
+
+            def sample(self, key: str, device: str,
+                       requests: parse.Requests) -> float:
+                self.samples += 1
+                return super().sample(key, device, requests)
+
+        motion = Motion(self.clock)
+        self.pulse = pulse_lib.Pulse(self.ground.tree, self.clock, motion)
+        self.addCleanup(self.pulse.close)
+        self.ground.requests('nbd3', 5, 0)
+        self.pulse.watch('k', 'nbd3')
+        self.run_for(60.0)
+        self.assertEqual(1, motion.samples)
+        self.ground.requests('nbd3', 6, 0)
+        self.run_for(60.0)
+        self.assertEqual(['k'], self.silent)
+        self.ground.requests('nbd3', 6, 1)
+        self.assertEqual({'k'}, self.run_for(6.5))
+
     def test_what_is_forgotten_is_closed(self) -> None:
         before = len(os.listdir('/proc/self/fd'))
         self.pulse.forget('k')
