@@ -12,6 +12,7 @@
 """The simulated wire tells the plugin what a real network would."""
 
 from collections.abc import Callable
+import functools
 from typing import Any
 
 from os_brick_healer import exception
@@ -108,10 +109,11 @@ class DialectTest(WireTestCase):
                 new = list(self.volume.replicas.values())[-1]
                 self.assertFalse(new.published)
                 volume = provisioner.VolumeId(self.key)
-                self.ask(lambda v=volume: self.plugin.publish(v))
+                self.ask(functools.partial(self.plugin.publish, volume))
                 self.assertTrue(new.published)
-                self.ask(lambda v=volume, n=new: self.plugin.report(
-                    v, provisioner.ReplicaId(n.disk.uuid), State.AVAILABLE))
+                self.ask(functools.partial(
+                    self.plugin.report, volume,
+                    provisioner.ReplicaId(new.disk.uuid), State.AVAILABLE))
                 self.assertIs(State.AVAILABLE, new.state)
 
 

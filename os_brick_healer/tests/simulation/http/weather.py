@@ -84,7 +84,11 @@ class HttpWeather(fate.Fate):
         dead = self._peer.trouble.dead
         self.world.fault(f'KumoScale at {address} is dead ({how})')
         dead[address] = how
-        self.for_a_while(fault, lambda: dead.pop(address, None))
+
+        def _back() -> None:
+            dead.pop(address, None)
+
+        self.for_a_while(fault, _back)
 
     def _two_minds(self, fault: plan_lib.Fault) -> None:
         """One of the addresses tells old news, and the other is dead."""

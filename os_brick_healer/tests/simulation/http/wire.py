@@ -188,15 +188,17 @@ class Line:
         change = CHANGES.get(kind)
         if change is not None:
             self._crash(f'before {change}')
-        self._connect(url, float(timeout.connect_timeout or 0.0))
+        connect_s: Any = timeout.connect_timeout
+        read_s: Any = timeout.read_timeout
+        self._connect(url, float(connect_s))
         asked = Request(
             method=method, target=url, body=json.loads(body or b'{}'),
             token=headers.get('Authorization', '').removeprefix('Bearer '),
             change=change, mishap=self._peer.mishap(kind, change))
-        self._send(asked, url, float(timeout.read_timeout or 0.0))
+        self._send(asked, url, float(read_s))
         if change is not None:
             self._crash(f'after {change}')
-        return self._answer(asked, url, float(timeout.read_timeout or 0.0))
+        return self._answer(asked, url, float(read_s))
 
     def _connect(self, url: str, connect_s: float) -> None:
         time, way = self._peer.time, self._peer.way(self._address)
