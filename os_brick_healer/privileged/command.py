@@ -9,7 +9,7 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""Running mdadm, nvme, wipefs, modprobe and systemd's tools.
+"""Running mdadm, nvme, wipefs, modprobe, nsenter and systemd's tools.
 
 No shell, a fixed path, a deadline.
 """
@@ -25,7 +25,8 @@ import subprocess
 from os_brick_healer import exception, privileged
 
 PROGRAMS = frozenset(
-    ('mdadm', 'modprobe', 'nvme', 'systemctl', 'systemd-run', 'wipefs'))
+    ('mdadm', 'modprobe', 'nsenter', 'nvme', 'systemctl', 'systemd-run',
+     'wipefs'))
 #: A killed process in uninterruptible sleep is waited for no longer.
 KILLED_S = 1.0
 

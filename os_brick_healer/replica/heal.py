@@ -167,6 +167,8 @@ def _connect(case: case_lib.Case,
         return None                      # the kernel is reconnecting
     unasked = not leg.memory.belongs and not leg.memory.published
     if unasked or leg.replica.nqn is None or not leg.replica.portals:
+        if leg.memory.publish_next_s > case.now_s:
+            return None                  # the provisioner's words are to come
         return saying.say(
             case, Phase.HEALING,
             f'{leg.name} is new: have it published to this host',

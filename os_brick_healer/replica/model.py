@@ -298,7 +298,8 @@ class ReplicaMemory:
     :ivar superblock: what the device was seen to carry; None: not looked
         at since it was last connected.
     :ivar readd_refused: MD cannot catch up by the bitmap: copy it all.
-    :ivar published: we have asked for it to be published to this host.
+    :ivar published: we have asked for it to be published to this host, and
+    :ivar publish_next_s: do not ask again before this time.
     :ivar let_go: its controllers were disconnected for good.
     :ivar flow_tries: failed tries in a row to keep I/O flowing past it.
     :ivar flow_next_s: not tried again before this time. Apart from
@@ -327,6 +328,7 @@ class ReplicaMemory:
     superblock: Superblock | None = None
     readd_refused: bool = False
     published: bool = False
+    publish_next_s: float = 0.0
     let_go: bool = False
     flow_tries: int = 0
     flow_next_s: float = 0.0

@@ -303,7 +303,8 @@ def rebase(memory: model.Memory, now_s: float) -> model.Memory:
             lost_s=None if one.lost_s is None else now_s,
             unreachable_s=None if one.unreachable_s is None else now_s,
             in_sync_s=None, losses_s=(), tries=0, next_try_s=0.0,
-            superblock=None, published=False, let_go=False,
+            superblock=None, published=False, publish_next_s=0.0,
+            let_go=False,
             request=(None if one.request is None else
                      dataclasses.replace(one.request, asked_s=now_s)),
             late=tuple(dataclasses.replace(x, asked_s=now_s)

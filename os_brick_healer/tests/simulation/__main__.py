@@ -162,7 +162,8 @@ def _seed(args: argparse.Namespace) -> int:
             plan = bugs.fitted(bugs.named(args.bug), plan)
         report = run_lib.play(plan)
         if report.broken and args.shrink:
-            report = shrink_lib.shrink(report, args.law or report.laws[0])
+            report = shrink_lib.shrink(report, args.law or report.laws[0],
+                                       run_lib.play)
     _say(run_lib.story(report))
     if args.freeze:
         frozen.write(args.freeze, report.plan)

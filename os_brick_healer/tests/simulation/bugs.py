@@ -30,6 +30,7 @@ from typing import Any
 from os_brick_healer.tests.simulation import catalogue, frozen, lawbook
 from os_brick_healer.tests.simulation import plan as plan_lib
 from os_brick_healer.tests.simulation import run as run_lib
+from os_brick_healer.tests.simulation.http import bugs as http_bugs
 
 #: A bug must be caught within so many seeds of its family.
 SEEDS_MAX = 12
@@ -39,7 +40,7 @@ RECORD = HERE / 'caught.json'
 DOCS = HERE.parents[2] / 'doc/source/contributor'
 TABLE, LAW_TABLE = DOCS / 'seeded-bugs.inc', DOCS / 'watched-laws.inc'
 
-BUGS = catalogue.BUGS
+BUGS = catalogue.BUGS + http_bugs.BUGS
 Bug = catalogue.Bug
 Patch = catalogue.Patch
 

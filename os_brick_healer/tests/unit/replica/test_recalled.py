@@ -318,7 +318,8 @@ class RequestTest(RecallCase):
                 flow_next_s=1.0, cut_next_s=1.0, lost_s=1.0,
                 unreachable_s=1.0, in_sync_s=1.0, losses_s=(1.0,), tries=1,
                 next_try_s=1.0, superblock=model.Superblock.OURS,
-                published=True, let_go=True, belongs=True, nqn='nqn.a',
+                published=True, publish_next_s=1.0, let_go=True,
+                belongs=True, nqn='nqn.a',
                 readd_refused=True, request=a_request(asked_s=1.0)),
                 B: One()})
         self.assertEqual(
