@@ -314,7 +314,7 @@ MENDED = (
         'engine.loop:Engine._look', 'limits.LOOK_REST_LAST_S', '900.0'),
         family='host'),
     _bug('idle-volume-keeps-a-dead-leg', '7.stall', (
-        'replica.doubt:spares', 'if _idle(seen):', 'if False:'),
+        'replica.doubt:spares', 'if _idle(seen) or (', 'if ('),
         family='shared'),
     _bug('unproven-leg-is-counted-on-for-another', '7.break', (
         'replica.doubt:spares', '(p.portal_answers or (',
