@@ -43,7 +43,8 @@ OLD_MAX = 60
 class Dialect:
     """How one KumoScale differs from another.
 
-    :ivar told: targets name their volume and host.
+    :ivar told: targets name their volume; their host they all do: where
+        they do not, nobody can know of a second one, and that is declared.
     :ivar everybody: the targets of all hosts are told in one answer.
     :ivar wanted: ``numReplicas`` is how many there should be, else how many
         there are.
@@ -152,8 +153,7 @@ class Books(rules.Provisioner):
         if self.dialect.told:
             return found
         silent = [{key: value for key, value in entry.items()
-                   if key not in ('hostId', 'volId', 'hostNqn')}
-                  for entry in found]
+                   if key != 'volId'} for entry in found]
         return [entry for at, entry in enumerate(silent)
                 if entry not in silent[:at]]
 
