@@ -322,7 +322,7 @@ class Hands:
               server: model.Process | None) -> None:
         """End a device and its server, whether it lives or not.
 
-        :raises HealerError: the device could not be ended.
+        :raises HealerError: the device or the server could not be ended.
         """
         order = mapping.order
         if order.device is not None:
@@ -330,8 +330,12 @@ class Hands:
                 device=order.device, volume=order.volume,
                 timer_ms=mapping.timer_before_ms or TIMER_MS,
                 timeout_s=CONNECT_S)
-        if server is not None:
-            self.servers.end(mapping, server, self._grace_s(mapping))
+        if server is not None and not self.servers.end(
+                mapping, server, self._grace_s(mapping)):
+            raise exception.HealerError(
+                f'cannot unmap {order.volume}: because {server} was sent '
+                'SIGKILL, and the kernel does not let it go: it may be at '
+                'work on a write', hint='when it has ended, detach again')
         with contextlib.suppress(FileNotFoundError):
             os.unlink(order.socket)
 

@@ -43,6 +43,7 @@ TIMER_MS = 30000
 WORDS = ('user', 'keyring', 'conf', 'monitors')
 LOCK_S = 5.0
 _STASH_BYTES_MAX = 65536
+_STASH_WORD_MAX = 1024
 _STASH_MOUNTER = 'rbd-nbd'
 #: The kernel cuts a process's name there (TASK_COMM_LEN).
 _COMM_MAX = 15
@@ -379,7 +380,8 @@ def read_stash(path: str) -> Stash:
 
 def _word(told: Mapping[str, Any], name: str, path: str) -> str:
     value = told.get(name)
-    if not isinstance(value, str) or not value:
+    if (not isinstance(value, str) or not value.isprintable()
+            or not 0 < len(value) <= _STASH_WORD_MAX):
         raise Refused(f'cannot use {path}: because it names no {name}')
     return value
 

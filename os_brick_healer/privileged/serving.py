@@ -136,7 +136,8 @@ class Starter:
             for path in wanted.mounter.obeyed(wanted.order):
                 unit.only_roots(path)
             os.makedirs(self.sockets, mode=0o700, exist_ok=True)
-        log = serverlog.begin(wanted.order.volume, self.log_directory)
+        log = serverlog.begin(wanted.order.volume, self.log_directory,
+                              serverlog.about(wanted.order.source))
         until_s = time.monotonic() + timeout_s
         started = self._by_systemd if self.systemd else self._by_hand
         found = started(wanted, server, argv, log, until_s)
@@ -257,6 +258,8 @@ def kill(tree: reader.Tree, wanted: Job, pid: int, start: str,
         found = process.same(tree, parse.Process(pid=pid, start=start))
         if found is None:
             return True
+        if found.dying:     # nothing proves any more whose it was: no signal
+            return _ended(fd, timeout_s)
         if not wanted.of_ours(found):
             raise exception.NotOurs(
                 f'cannot kill {found}: it does not serve '
@@ -269,12 +272,17 @@ def kill(tree: reader.Tree, wanted: Job, pid: int, start: str,
 
 
 def _signal(fd: int, number: signal.Signals, wait_s: float) -> bool:
-    """Send a signal; whether the process has ended in time.
+    """Send a signal; whether the process has ended in time."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(fd, number)
+    return _ended(fd, wait_s)
+
+
+def _ended(fd: int, wait_s: float) -> bool:
+    """Whether a process has ended in time.
 
     poll(2): select(2) knows no descriptor above 1023.
     """
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(fd, number)
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(wait_s * 1000.0))

@@ -102,6 +102,15 @@ class ObserverTest(base.TestCase):
         shutil.rmtree(self.ground.root / 'proc/12/task/13')
         self.assertIsNone(self.look(known).server)
 
+    def test_one_that_is_about_to_be_a_zombie_is_the_server(self) -> None:
+        """Its memory has gone, and its command line with that."""
+        self.ground.process(12, state='R')
+        self.ground.write('proc/12/cmdline', '')
+        found = self.look(model.Process(pid=12, start='84')).server
+        assert found is not None
+        self.assertTrue(found.dying)
+        self.assertIsNone(self.look().server)
+
     def test_many_deaths_share_one_list_and_hands_take_a_new_one(
             self) -> None:
         self.assertIsNone(self.look().server)
