@@ -57,6 +57,12 @@ class Sleeper(mounter_base.Mounter):
         return (order.socket,)
 
 
+class Mounts(Sleeper):
+    """Mounts nothing, by the same script."""
+
+    style = mounter_base.Style.MOUNT
+
+
 class ServingTest(base.TestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -108,7 +114,7 @@ class ServingTest(base.TestCase):
 
     def test_who_mounts_does_so_in_the_hosts_table_of_mounts(self) -> None:
         """Not in that of the service whose helper starts it."""
-        self.mounter.style = mounter_base.Style.MOUNT
+        self.mounter = Mounts()
         script = self.write_file(
             self.place / 'bin/nsenter',
             f'#!/bin/sh\necho "$@" > {self.place}/entered\n'
