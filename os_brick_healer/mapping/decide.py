@@ -35,7 +35,7 @@ _DYING_S = 0.1
 #: Between two looks at requests that wait for slow storage, seconds.
 _SLOW_S = 2.0
 #: On a host with many: not more than one that is well in this time, seconds.
-WELL_EACH_S = 0.5
+WELL_EACH_S = 1.0
 #: First pause after a heal that failed, seconds.
 RETRY_FIRST_S = 0.25
 #: A server that refuses for good is tried again after this, seconds: what

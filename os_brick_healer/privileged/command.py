@@ -27,6 +27,10 @@ from os_brick_healer import exception, privileged
 PROGRAMS = frozenset(
     ('mdadm', 'modprobe', 'nsenter', 'nvme', 'systemctl', 'systemd-run',
      'wipefs'))
+#: Runs what follows where the first process's mounts are, seen as it does:
+#: the agent's service has a table of its own (ProtectSystem=), out of which
+#: no mount reaches the host.
+IN_HOST = ('nsenter', '--target', '1', '--mount', '--root', '--')
 #: A killed process in uninterruptible sleep is waited for no longer.
 KILLED_S = 1.0
 

@@ -30,8 +30,6 @@ from os_brick_healer.mounter import base
 from os_brick_healer.privileged import command, serving, unit
 from os_brick_healer.sysfs import mounts, reader
 
-#: Runs what follows where the first process's mounts are, seen as it does.
-HOST = ('nsenter', '--target', '1', '--mount', '--root', '--')
 #: Always so, whatever is ordered: libfuse's default.
 ALWAYS = frozenset(('nosuid', 'nodev'))
 
@@ -108,7 +106,7 @@ class Places:
     def _ask(self, wanted: serving.Job, timeout_s: float,
              *words: str) -> str:
         result = self.run(
-            (*HOST, sys.executable, '-P', '-m', dead.__name__,
+            (*command.IN_HOST, sys.executable, '-P', '-m', dead.__name__,
              wanted.mounter.file_system, _place(wanted), *words), timeout_s)
         if result.code != 0:
             raise exception.CommandError(result.said)

@@ -145,15 +145,20 @@ class Starter:
         return found
 
     def _argv(self, server: base.Server) -> list[str]:
-        program = shutil.which(server.argv[0], path=self.path)
-        if program is None or '/' in server.argv[0]:
-            raise exception.CommandError(
-                f'cannot run {server.argv[0]}: not found in {self.path}',
-                hint='install it')
+        program = self._found(server.argv[0])
         # A signal that is blocked stays so across execve(2), whatever
         # handler the program installs (env(1) of coreutils 8.31).
         ears = [ENV, f'--block-signal={",".join(ASKED_TO_END)}', '--']
         return [*(ears if server.deaf else ()), program, *server.argv[1:]]
+
+    def _found(self, name: str) -> str:
+        """Where a program is. :raises CommandError: nowhere."""
+        program = shutil.which(name, path=self.path)
+        if program is None or '/' in name:
+            raise exception.CommandError(
+                f'cannot run {name}: not found in {self.path}',
+                hint='install it')
+        return program
 
     def _identity(self, server: base.Server) -> tuple[int, int]:
         if server.as_root or self.uid == 0:
@@ -164,6 +169,9 @@ class Starter:
                  log: str, until_s: float) -> parse.Running:
         """In a session of its own: it outlives us and who asked us."""
         uid, gid = self._identity(server)
+        if wanted.mounter.style is base.Style.MOUNT:
+            argv = [self._found(command.IN_HOST[0]), *command.IN_HOST[1:],
+                    *argv]
         if uid:
             # setpriv is executed by uid 0 and so has the capabilities that
             # we gave up; it gives all of them up for good.

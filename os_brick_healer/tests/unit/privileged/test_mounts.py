@@ -81,7 +81,7 @@ class PlacesTest(base.TestCase):
         self.assertEqual(f'{self.place}\n',
                          (self.notes / self.key).read_text())
         (argv,) = self.ran
-        self.assertEqual(mounts.HOST, argv[:len(mounts.HOST)])
+        self.assertEqual(command.IN_HOST, argv[:len(command.IN_HOST)])
         self.assertEqual(('fuse.ceph-fuse', self.place, 'take',
                           'nodev,nosuid'), argv[-4:])
 

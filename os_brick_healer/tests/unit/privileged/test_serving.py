@@ -57,6 +57,12 @@ class Sleeper(mounter_base.Mounter):
         return (order.socket,)
 
 
+class Mounts(Sleeper):
+    """Mounts nothing, by the same script."""
+
+    style = mounter_base.Style.MOUNT
+
+
 class ServingTest(base.TestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -105,6 +111,20 @@ class ServingTest(base.TestCase):
         while 'serving' not in log.read_text():
             pass
         self.assertIn('serving', serverlog.last_words(KEY, str(log.parent)))
+
+    def test_who_mounts_does_so_in_the_hosts_table_of_mounts(self) -> None:
+        """Not in that of the service whose helper starts it."""
+        self.mounter = Mounts()
+        script = self.write_file(
+            self.place / 'bin/nsenter',
+            f'#!/bin/sh\necho "$@" > {self.place}/entered\n'
+            'while [ "$1" != -- ]; do shift; done\nshift\nexec "$@"\n')
+        script.chmod(0o755)
+        one = self.start(self.job())
+        self.assertIn(f'{self.place}/{KEY}.sock', one.argv)
+        entered = (self.place / 'entered').read_text()
+        self.assertTrue(entered.startswith(
+            '--target 1 --mount --root -- '), entered)
 
     def test_what_each_server_said_is_told_apart(self) -> None:
         wanted = self.job()
