@@ -13,15 +13,17 @@
 """Do the tests of a pure room notice when it is changed?
 
 cosmic-ray makes the changes, one at a time. They are not written to disk: a
-process that has everything imported forks for each of them, imports our own
-code anew with the change in it, and runs the room's own tests up to the first
-that fails. That is some twenty times quicker than a process of its
+process that has everything imported forks for each of them, imports anew what
+needs the room, with the change in it, and runs the room's own tests up to the
+first that fails. That is some twenty times quicker than a process of its
 own for each, and nobody else who works in this tree notices.
 
     python -m os_brick_healer.tests.mutation engine.pacing engine.slots
 """
 
-from collections.abc import Iterator, Sequence
+import ast
+from collections.abc import Collection, Iterator, Sequence
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -41,6 +43,9 @@ from os_brick_healer.tests import pure
 #: unchanged (or so many seconds) hangs, and that is noticed.
 SLOW_SHARE, SLOW_S = 10.0, 20.0
 REPORT = pathlib.Path('build/mutation')
+
+#: What becomes of a change.
+SURVIVES, NOTICED, HANGS = 'survives', 'is noticed', 'hangs'
 
 #: What is changed into what. cosmic-ray would replace every operator by
 #: every other: only those that a person could have meant tell anything.
@@ -92,10 +97,10 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 def changes(source: str) -> Iterator[tuple[str, str]]:
     """Each change of a source: its name, and the changed source."""
-    ast = importlib.import_module('cosmic_ray.ast')
+    trees = importlib.import_module('cosmic_ray.ast')
     plugins = importlib.import_module('cosmic_ray.plugins')
     mutating = importlib.import_module('cosmic_ray.mutating')
-    nodes = list(ast.ast_nodes(ast.get_ast(source)))
+    nodes = list(trees.ast_nodes(trees.get_ast(source)))
     for name in OPERATORS:
         operator = plugins.get_operator(f'core/{name}')()
         places = sum(len(list(operator.mutation_positions(n))) for n in nodes)
@@ -117,29 +122,73 @@ def difference(old: str, new: str) -> tuple[int, str, str]:
 
 def survives(room: str, source: str, limit_s: float) -> bool:
     """Whether the room's tests pass with this source in its place."""
+    return fate(room, source, limit_s) == SURVIVES
+
+
+def fate(room: str, source: str, limit_s: float) -> str:
+    """What becomes of a source in the room's place.
+
+    :returns: that its tests pass, that one fails, or that they hang.
+    """
+    anew = needing(f'{pure.PACKAGE}.{room}')
     pid = os.fork()
     if pid == 0:
-        _child(room, source)
+        _child(room, source, anew)
     give_up_s = time.monotonic() + limit_s
     while time.monotonic() < give_up_s:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
-            return status == 0
+            return NOTICED if status else SURVIVES
         time.sleep(0.005)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    return False
+    return HANGS
 
 
-def _child(room: str, source: str) -> None:
+@functools.cache
+def needing(name: str) -> frozenset[str]:
+    """The module, and those of ours that need it and are imported."""
+    needs = {n: _needs(pathlib.Path(m.__file__ or ''))
+             for n, m in list(sys.modules.items())
+             if n.startswith(pure.PACKAGE)}
+    found = {name}
+    while more := {n for n, needed in needs.items()
+                   if n not in found and needed & found}:
+        found |= more
+    return frozenset(found)
+
+
+def _needs(path: pathlib.Path) -> set[str]:
+    """What a module imports, anywhere in it, and the packages of that."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [one.name for one in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f'{node.module}.{one.name}' for one in node.names]
+        for name in names:
+            parts = name.split('.')
+            found |= {'.'.join(parts[:i + 1]) for i in range(len(parts))}
+    return found
+
+
+def _forget(name: str) -> None:
+    """Let a module be imported anew."""
+    package, _, last = name.rpartition('.')
+    sys.modules.pop(name, None)
+    vars(sys.modules.get(package, sys)).pop(last, None)
+
+
+def _child(room: str, source: str, anew: Collection[str]) -> None:
     """Never returns; 0 when no test has failed."""
     code = 1
     try:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
         os.dup2(null, 2)
-        for loaded in [n for n in sys.modules if n.startswith(pure.PACKAGE)]:
-            del sys.modules[loaded]
+        for loaded in anew:
+            _forget(loaded)
         name = f'{pure.PACKAGE}.{room}'
         sys.meta_path.insert(0, _Finder(name, pure.path(room), source))
         suite = unittest.defaultTestLoader.loadTestsFromNames(
@@ -159,17 +208,18 @@ def judge(room: str, out: Any) -> tuple[int, int]:
     if not survives(room, source, 600.0):
         raise SystemExit(f'the tests of {room} fail as it is')
     limit_s = max(SLOW_S, SLOW_SHARE * (time.monotonic() - begin_s))
-    made = noticed = 0
+    made = noticed = hung = 0
     for name, changed in changes(source):
         made += 1
-        if not survives(room, changed, limit_s):
-            noticed += 1
-            continue
-        line, was, now = difference(source, changed)
-        print(f'{pure.path(room)}:{line} {name}\n    {was}\n    {now}',
-              file=out, flush=True)
+        found = fate(room, changed, limit_s)
+        noticed += found != SURVIVES
+        hung += found == HANGS
+        if found != NOTICED:
+            line, was, now = difference(source, changed)
+            print(f'{pure.path(room)}:{line} {name} {found}\n    {was}\n'
+                  f'    {now}', file=out, flush=True)
     print(f'{room:28} {made:5} changes, {made - noticed} not noticed, '
-          f'{time.monotonic() - begin_s:.0f} s', flush=True)
+          f'{hung} hang, {time.monotonic() - begin_s:.0f} s', flush=True)
     return made, noticed
 
 

@@ -67,6 +67,8 @@ class PartsTest(base.TestCase):
                          parse.image('p/n/i'))
         for name in ('i', '/i', 'p/', 'a/b/c/d', ''):
             self.assertRaises(NONSENSE, parse.image, name)
+        error = self.assertRaises(NONSENSE, parse.image, 'x' * 99)
+        self.assertIn(f"'{'x' * 80}' is no pool and image", str(error))
 
     def test_a_volumes_id_is_one_plain_word(self) -> None:
         self.assertEqual(HANDLE, source_base.volume_id(HANDLE))

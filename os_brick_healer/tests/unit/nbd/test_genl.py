@@ -13,6 +13,7 @@
 
 import socket
 import struct
+import sys
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +38,56 @@ class MessageTest(base.TestCase):
         self.assertEqual((31, 7, 3), (found.kind, found.sequence,
                                       found.command))
         self.assertEqual({1: genl.u32(5), 10: b'abc\0'}, found.attributes)
+
+    def test_a_request_is_what_the_kernel_s_headers_say(self) -> None:
+        """linux/netlink.h and linux/genetlink.h, Linux 6.1."""
+        self.assertEqual(
+            (1, 4, 0x300, 2, 3, 0x8000, 16, 3),
+            (genl.REQUEST, genl.ACK, genl.DUMP, genl.ERROR, genl.DONE,
+             genl.NESTED, genl.CONTROL, genl.CONTROL_GET_FAMILY))
+        self.assertEqual(
+            HEADER.pack(28, 31, 1 | 4, 7, 0) + b'\5\1\0\0'
+            + struct.pack('=HH', 7, 9) + b'abc\0',
+            genl.request(31, 5, 7, [(9, b'abc')]))
+        self.assertEqual(
+            HEADER.pack(20, 31, 1 | 0x300, 7, 0) + b'\5\2\0\0',
+            genl.request(31, 5, 7, [], flags=genl.DUMP, version=2))
+        self.assertEqual(
+            HEADER.pack(28, 16, 1 | 4, 9, 0) + b'\3\1\0\0'
+            + struct.pack('=HH', 8, 2) + b'nbd\0',
+            genl.ask_family('nbd', 9))
+
+    def test_each_length_is_aligned_and_comes_apart_again(self) -> None:
+        for size in range(9):
+            pairs = {1: b'x' * size, 2: b'end'}
+            self.assertEqual(pairs, genl.attributes(
+                genl.nest(*pairs.items())), str(size))
+            first = message(16, b'y' * size)
+            first = first.ljust(len(first) + -size % 4, b'\0')
+            self.assertEqual(
+                [b'y' * size, b''],
+                [m.body for m in genl.messages(first + message(17, b''))])
+        self.assertEqual({3: b''}, genl.attributes(genl.nest((3, b''))))
+
+    def test_what_is_too_short_says_nothing(self) -> None:
+        for size, command in ((0, -1), (3, -1), (4, 5)):
+            (told,) = genl.messages(message(16, b'\5\1\0\0'[:size]))
+            self.assertEqual(command, told.command)
+        for size, error in ((0, None), (3, None), (4, 0)):
+            (told,) = genl.messages(message(genl.ERROR, bytes(size)))
+            self.assertEqual(error, told.error)
+        (other,) = genl.messages(message(genl.DONE, bytes(4)))
+        self.assertIsNone(other.error)
+
+    def test_a_number_has_a_width_of_a_number(self) -> None:
+        for width in range(10):
+            value = (7).to_bytes(width or 1, sys.byteorder)[:width]
+            self.assertEqual(7 if width in {1, 2, 4, 8} else None,
+                             genl.number(value))
+
+    def test_the_kernel_s_no_has_its_name(self) -> None:
+        error = genl.refused(22, 'no')
+        self.assertEqual((22, 'no: EINVAL'), (error.errno, error.strerror))
 
     def test_attributes_are_aligned(self) -> None:
         self.assertEqual(0, len(genl.nest((1, b'a'), (2, b'bcdef'))) % 4)

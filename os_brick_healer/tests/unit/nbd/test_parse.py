@@ -36,6 +36,12 @@ class RequestsTest(base.TestCase):
         self.assertEqual(parse.Requests(completed=834, in_flight=2),
                          parse.requests(' '.join(STAT.split()[:11])))
 
+    def test_without_what_is_under_way_it_is_nothing(self) -> None:
+        words = STAT.split()
+        self.assertIsNone(parse.requests(' '.join(words[:8])))
+        self.assertEqual(parse.Requests(completed=834, in_flight=2),
+                         parse.requests(' '.join(words[:9])))
+
     @given(st.text(max_size=80))
     def test_hostile_text_is_requests_or_nothing(self, text: str) -> None:
         found = parse.requests(text)
@@ -63,6 +69,16 @@ class RunningTest(base.TestCase):
                                   'x')
             self.assertEqual(alive, found is not None)
             self.assertEqual(stopped, bool(found and found.stopped))
+
+    def test_a_line_that_is_torn_before_the_start_is_none(self) -> None:
+        head, words = PROCESS.rsplit(') ', 1)[0], PROCESS.rsplit(') ', 1)[1]
+        for count, whole in ((19, False), (20, True)):
+            line = f'{head}) {" ".join(words.split()[:count])}'
+            found = parse.running(1, line, 'x')
+            self.assertIs(whole, found is not None)
+            if found is not None:
+                self.assertEqual(('98765', False),
+                                 (found.start, found.dying))
 
     def test_threads_that_are_left_keep_a_zombie_alive(self) -> None:
         zombie = PROCESS.replace(') S', ') Z')
@@ -95,3 +111,5 @@ class RunningTest(base.TestCase):
                              parse.carries(argv, 'nbdkit', marks),
                              str(argv))
         self.assertFalse(parse.carries(('nbdkit',), 'nbdkit', ()))
+        # The program's own name is no mark.
+        self.assertFalse(parse.carries(('nbdkit',), 'nbdkit', ('nbdkit',)))

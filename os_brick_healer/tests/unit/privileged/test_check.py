@@ -147,6 +147,7 @@ class TestValues(base.TestCase):
                 lambda v: check.number(v, 1, 9, 'x'), value))
         self.assertEqual([1, 65535], [check.port(p) for p in (1, 65535)])
         most = check.TIMEOUT_S_MAX
+        self.assertEqual(3600.0, most)
         self.assertEqual([0.1, most],
                          [check.timeout(t) for t in (0.1, most)])
         self.assertTrue(refused(check.timeout, most + 0.1))

@@ -74,3 +74,15 @@ class ServingTest(base.TestCase):
                     f'/{"x" * check.SOCKET_BYTES_MAX}/{VOLUME}.sock'):
             self.assertRaises(exception.NotOurs, check.socket_of, bad,
                               VOLUME)
+
+    def test_a_socket_s_path_has_107_bytes_at_most(self) -> None:
+        """sun_path of unix(7) has 108, its end among them."""
+        for size, taken in ((107, True), (108, False)):
+            name = f'/{VOLUME}.sock'
+            path = '/' + 'x' * (size - 1 - len(name)) + name
+            self.assertEqual(size, len(path))
+            if taken:
+                self.assertEqual(path, check.socket_of(path, VOLUME))
+            else:
+                self.assertRaises(exception.NotOurs, check.socket_of, path,
+                                  VOLUME)

@@ -329,6 +329,17 @@ class BringInTest(healing.HealCase):
             gone, published=True, publish_next_s=now_s + 0.1),
             model.ConnectReplica)
 
+    def test_a_successor_that_is_the_only_copy_keeps_nobody_out(
+            self) -> None:
+        for others, back in (('', True), ('d', False), ('de', False)):
+            found = heal.bring_in(self.case(
+                world.leg('b', None), world.leg('c'),
+                *map(world.leg, others), raid_disks=5, ones={
+                    B: One(belongs=True, lost_s=900.0,
+                           request=a_request())}))
+            self.assertIs(back, found is not None and isinstance(
+                found.action, model.Examine))
+
     def test_one_whose_successor_is_here_stays_out(self) -> None:
         out = world.leg('b', None)
         for heir, fit in (

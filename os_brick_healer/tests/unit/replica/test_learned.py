@@ -267,3 +267,11 @@ class FactsTest(base.TestCase):
             sync = model.Sync(action='recover', done_sectors=done,
                               total_sectors=total, speed_kib_s=speed)
             self.assertEqual((percent, eta_s), (sync.percent, sync.eta_s))
+
+    def test_what_is_not_said_is_at_rest(self) -> None:
+        array = model.Array(
+            name='md1', uuid=UUID, level='raid1', state='active',
+            raid_disks=2, degraded=0, component_bytes=1, size_bytes=1,
+            members=(), sync=None)
+        self.assertEqual((0.0, False), (array.stuck_s, array.frozen))
+        self.assertIs(False, ADD.former)
