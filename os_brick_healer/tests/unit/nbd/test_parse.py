@@ -87,6 +87,11 @@ class RunningTest(base.TestCase):
             parse.Running(pid=1, start='98765', stopped=False, argv=(),
                           dying=True), parse.running(1, zombie, '', 2))
 
+    def test_one_that_has_given_its_memory_back_is_ending(self) -> None:
+        self.assertEqual(
+            parse.Running(pid=1, start='98765', stopped=False, argv=(),
+                          dying=True), parse.running(1, PROCESS, ''))
+
     def test_without_a_start_it_is_nobody(self) -> None:
         self.assertIsNone(parse.running(
             1, PROCESS.replace(' 98765 ', ' soon '), 'x'))
