@@ -322,11 +322,6 @@ MENDED = (
     _bug('two-hosts-volume-is-robbed-for-another', '5.two-hosts', (
         'replica.doubt:spares', 'if seen.peers_hold:', 'if False:'),
         setup={'shared': True}, family='truth'),
-    _bug('accepted-request-is-not-answered-first', '9.converge', (
-        'replica.recall:_arrivals',
-        'm.request.state is not model.RequestState.ACCEPTED', 'True'),
-        setup={'legs': 3},
-        family='requests'),
     _bug('request-is-put-off-for-ever', '9.converge', (
         'replica.asking:_settles_s', 'return min(latest_s, max(',
         'return max(1.0, max('), family='requests'),
