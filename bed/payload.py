@@ -36,7 +36,6 @@ from bed import image
 
 VENV = pathlib.PurePosixPath('venv')
 SITE = VENV / 'lib' / 'python3.11' / 'site-packages'
-ROOTFS = pathlib.Path(__file__).parent / 'guest' / 'rootfs'
 # What git would list is what goes into a wheel; these are never part of it
 # in a tree without git (an unpacked release).
 NOT_SOURCE = {'build', 'dist', '.git', '.tox', '.venv', '__pycache__',

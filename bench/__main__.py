@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 import functools
 import sys
 
-from bench import dead, figures, fleet, hook, passes
+from bench import dead, figures, fleet, hook, mapped, passes
 
 IDLE_S = 60.0
 
@@ -28,12 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run what is named, or all; the exit status does not judge."""
     parser = argparse.ArgumentParser(prog='python -m bench')
     parser.add_argument('names', nargs='*', metavar='NAME',
-                        help='fleet, passes, hook, dead (default: all)')
+                        help='fleet, passes, hook, dead, mapped (default: '
+                        'all)')
     parser.add_argument('--idle-s', type=float, default=IDLE_S,
                         help='how long an idle agent is watched')
     options = parser.parse_args(argv)
     known: dict[str, Callable[[], Iterator[figures.Figure]]] = {
         'passes': passes.run, 'hook': hook.run, 'dead': dead.run,
+        'mapped': functools.partial(mapped.run, options.idle_s),
         'fleet': functools.partial(fleet.run, options.idle_s)}
     unknown = set(options.names) - set(known)
     if unknown:

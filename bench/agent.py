@@ -42,8 +42,7 @@ class Agent:
 
     def cpu_s(self) -> float:
         """CPU time of all its threads so far, user and system."""
-        text = self._proc('stat').rpartition(')')[2].split()
-        return (int(text[11]) + int(text[12])) / _TICKS
+        return cpu_s(self.process.pid)
 
     def resident_mb(self, field: str = 'VmHWM') -> float:
         """Memory: the peak so far, or as VmRSS what it has now."""
@@ -58,6 +57,13 @@ class Agent:
 
     def _proc(self, name: str) -> str:
         return pathlib.Path(f'/proc/{self.process.pid}/{name}').read_text()
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time of all threads of a process so far, user and system."""
+    text = pathlib.Path(f'/proc/{pid}/stat').read_text()
+    words = text.rpartition(')')[2].split()
+    return (int(words[11]) + int(words[12])) / _TICKS
 
 
 @contextlib.contextmanager

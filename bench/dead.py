@@ -22,21 +22,19 @@ import contextlib
 import json
 import pathlib
 import pickle
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from typing import Any
-import uuid
 
 # As the console script does, see os_brick_healer.agent.main.
 sys.modules.setdefault('eventlet', None)  # type: ignore[arg-type]
 
 from oslo_config import cfg  # noqa: E402
 
-from bench import child  # noqa: E402
+from bench import child, mapped  # noqa: E402
 from bench.figures import Figure  # noqa: E402
 from os_brick_healer import assembly  # noqa: E402
 from os_brick_healer.agent import (  # noqa: E402
@@ -45,7 +43,7 @@ from os_brick_healer.agent import (  # noqa: E402
     process,
     service,
 )
-from os_brick_healer.engine import journal, verdict, wake  # noqa: E402
+from os_brick_healer.engine import verdict, wake  # noqa: E402
 from os_brick_healer.mapping import wing as wing_lib  # noqa: E402
 from os_brick_healer.sysfs import reader  # noqa: E402
 
@@ -60,7 +58,9 @@ def run() -> Iterator[Figure]:
     """Start an agent over them, wait until each was healed once."""
     with tempfile.TemporaryDirectory(prefix='obh-dead-') as directory:
         home = pathlib.Path(directory)
-        _prepare(home)
+        mapped.prepare(home, home / 'tree', VOLUMES, alive=False,
+                       in_flight=1,
+                       options=f'mapping_heals_max = {BOUND}\n')
         began_s = child.now_s()
         agent = subprocess.Popen(
             [sys.executable, '-m', 'bench.dead', directory],
@@ -78,36 +78,6 @@ def run() -> Iterator[Figure]:
                  goal=float(BOUND), value=float(told['at_once']))
     yield Figure(name=f'dead_{VOLUMES}_all', unit='s',
                  value=float(told['last_s']) - float(told['first_s']))
-
-
-def _prepare(home: pathlib.Path) -> None:
-    """Files as the kernel shows them, and rows as connectors write them."""
-    (home / 'tree/proc').mkdir(parents=True)
-    rows = []
-    for number in range(VOLUMES):
-        volume, device = str(uuid.uuid4()), f'nbd{number}'
-        for name, text in (
-                ('size', '2097152'), ('pid', '99'), ('backend', volume),
-                ('stat', '5 0 0 0 0 0 0 0 1 0 0 0 0 0 0 0 0'),
-                ('queue/io_timeout', '200')):
-            path = home / 'tree/sys/block' / device / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f'{text}\n')
-        rows.append((volume, device, 'attached', 1, '1', json.dumps({
-            'kind': 'mapping', 'mounter': 'nbd', 'device': device,
-            'source': {'file': f'/srv/{volume}.img'},
-            'socket': f'{home}/mappings/{volume}.sock', 'reattach_s': 600,
-            'size_bytes': 1 << 30, 'timer_ms': 200,
-            'timer_before_ms': 30000}), 0.0))
-    journal.Journal(str(home / assembly.JOURNAL)).close()
-    with contextlib.closing(sqlite3.connect(
-            home / assembly.JOURNAL)) as db, db:
-        db.executemany(
-            'INSERT INTO attachment VALUES (?,?,?,NULL,?,?,?,?)', rows)
-    (home / 'agent.conf').write_text(
-        '[DEFAULT]\nhost = here\n[os_brick_healer]\nlaunch = none\n'
-        f'state_path = {home}\nrun_path = {home}\n'
-        f'mapping_heals_max = {BOUND}\n')
 
 
 def _wait(path: pathlib.Path, agent: 'subprocess.Popen[bytes]',

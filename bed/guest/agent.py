@@ -89,7 +89,7 @@ class Agent:
         Without the command: its imports take seconds on an emulated CPU.
         """
         with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(20)
+            sock.settimeout(20 * self.world.stage.patience)
             sock.connect(str(SOCKET))
             sock.sendall(json.dumps({'verb': verb, **more}).encode() + b'\n')
             text = b''

@@ -14,27 +14,21 @@
 Imports the product, so it is for the guest only.
 """
 
-from collections.abc import Callable
 import time
-from typing import TypeVar
 
-from bed.guest import host, terms
+from bed.guest import host, real_time, terms
 from bed.guest import lab as lab_lib
 from bed.guest.host import Attachment
 from bed.guest.provisioner import MIB
 from bed.guest.scenario import Failed
 from bed.guest.world import World
-from bed.guest.writer import Writer
 from os_brick_healer.privileged import md as privileged_md
 from os_brick_healer.privileged import nvme as privileged_nvme
 from os_brick_healer.provisioner import base
 from os_brick_healer.replica import observe, tools
 from os_brick_healer.sysfs import reader
 
-T = TypeVar('T')
 SIZE_MIB = 16
-#: So many new writes are no remainder of what was under way.
-NEW_WRITES = 3
 
 
 def play(world: World) -> None:
@@ -51,7 +45,7 @@ def play(world: World) -> None:
         world.stage.check(sentence, True)
 
 
-class Lab:
+class Lab(real_time.Lab):
     """A new volume on this guest. See ``lab_lib.Lab``."""
 
     keep_alive_s = 3
@@ -63,7 +57,7 @@ class Lab:
         self.stage = world.stage
         self.host_nqn = str(world.host.properties['nqn'])
         self.attachment: Attachment = world.attach(alias, SIZE_MIB)
-        self.writer: Writer = world.write_to(self.attachment)
+        self.writer = world.write_to(self.attachment)
         self._observer = observe.Observer(reader.Tree(), time.monotonic)
         self._away: set[str] = set()
         array = self._look(None).array
@@ -97,16 +91,6 @@ class Lab:
         volume = self.volume
         return self._observer.look(volume.id, volume, uuid, {})
 
-    def do(self, call: Callable[[], T]) -> T:
-        return call()
-
-    def until(self, sentence: str, holds: Callable[[], bool],
-              within_s: float) -> None:
-        self.stage.wait_until(sentence, holds, within_s)
-
-    def rest(self, seconds: float) -> None:
-        time.sleep(seconds)
-
     def cut(self, replica: base.ReplicaId, how: str) -> None:
         self._away.add(replica)
         self.world.array.cut(replica, how)
@@ -126,15 +110,6 @@ class Lab:
         me = self.world.host.properties
         self.world.host.cinder.initialize_connection(volume, me)
         return base.ReplicaId(new)
-
-    def flows(self, within_s: float) -> bool:
-        before = self.writer.writes
-        end_s = self.stage.now_s() + within_s
-        while self.stage.now_s() < end_s:
-            if self.writer.writes >= before + NEW_WRITES:
-                return True
-            time.sleep(0.05)
-        return False
 
     def close(self) -> None:
         """Every leg in sync holds every acknowledged write; then all goes."""

@@ -20,23 +20,17 @@ import pathlib
 import signal
 import socket
 import subprocess
-import time
-from typing import TypeVar
 
 from bed.guest import lab as lab_lib
-from bed.guest import nbd_terms
+from bed.guest import nbd_terms, real_time
 from bed.guest.mapped import DIRECTORY, MappedHost, Served
 from bed.guest.scenario import Failed
-from bed.guest.writer import Writer
 from os_brick_healer.connector import mapper
 from os_brick_healer.mapping import act, model
 from os_brick_healer.nbd import handshake, kernel
 from os_brick_healer.sysfs import process, reader
 
-T = TypeVar('T')
 SIZE_MIB = 16
-#: So many new writes are no remainder of what was under way.
-NEW_WRITES = 3
 SIGNALS = {nbd_terms.KILL: signal.SIGKILL, nbd_terms.STOP: signal.SIGSTOP,
            nbd_terms.GO_ON: signal.SIGCONT}
 
@@ -55,7 +49,7 @@ def play(mapped: MappedHost) -> None:
         mapped.stage.check(sentence, True)
 
 
-class RealLab:
+class RealLab(real_time.Lab):
     """See ``nbd_terms.NbdLab``."""
 
     def __init__(self, mapped: MappedHost, alias: str) -> None:
@@ -66,7 +60,7 @@ class RealLab:
         found = self._mapper._known(self._volume.id)
         assert found is not None
         self.mapping: model.Mapping = found
-        self._writer: Writer = mapped.write_to(self._volume)
+        self.writer = mapped.write_to(self._volume)
         self._deaths = kernel.Deaths()
         self._last = self.server
 
@@ -86,16 +80,6 @@ class RealLab:
             if found is not None:
                 self._last = found.process
         return self._last
-
-    def do(self, call: Callable[[], T]) -> T:
-        return call()
-
-    def until(self, sentence: str, holds: Callable[[], bool],
-              within_s: float) -> None:
-        self.stage.wait_until(sentence, holds, within_s)
-
-    def rest(self, seconds: float) -> None:
-        time.sleep(seconds)
 
     def signal(self, what: str) -> None:
         os.kill(self.server.pid, SIGNALS[what])
@@ -139,17 +123,8 @@ class RealLab:
                 reattach_s=self.mapping.order.reattach_s,
                 timeout_s=nbd_terms.TIMEOUT_S)
 
-    def flows(self, within_s: float) -> bool:
-        before = self._writer.writes
-        end_s = self.stage.now_s() + within_s
-        while self.stage.now_s() < end_s:
-            if self._writer.writes >= before + NEW_WRITES:
-                return True
-            time.sleep(0.05)
-        return False
-
     def close(self) -> None:
         """Every acknowledged write is there, and nothing is left."""
-        self._mapped.prove(self._volume, self._writer)
+        self._mapped.prove(self._volume, self.writer)
         nbd_terms.unmapped(self, lambda: self._mapped.detach(self._volume))
         self._deaths.close()

@@ -16,7 +16,7 @@ NVMe-oF targets in the guest's kernel, and MemoryStorage, for tests on any
 machine.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import dataclasses
 import enum
 from typing import Protocol
@@ -91,10 +91,6 @@ class MemoryStorage:
     @property
     def backends(self) -> Sequence[Backend]:
         return self._backends
-
-    @property
-    def placement(self) -> Mapping[str, str]:
-        return self.homes
 
     def create(self, replica: str, size_bytes: int, backend: str) -> None:
         self.sizes[replica] = size_bytes

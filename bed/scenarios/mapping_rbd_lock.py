@@ -58,16 +58,18 @@ def rbd_locked(stage: Stage) -> None:
         mapped.until_flowing(volume, writer)
         stage.check('another process serves', volume.server != old)
         mapped.until_well(volume)
+        shut_out = blocklist()
         stage.check('the dead client is on the blocklist, nobody else',
-                    blocklist() == dead, (blocklist(), dead))
+                    shut_out == dead, (shut_out, dead))
     stage.check('a client that is not on the blocklist has the lock',
                 holder(name_of(volume)) not in {None, *dead})
     stage.figure('rbd_locked_stall_s', writer.worst_stall_s)
     stage.check(f'the worst stall is below {STALL_S_MAX} s',
                 writer.worst_stall_s < STALL_S_MAX * stage.patience,
                 writer.worst_stall_s)
-    stage.check('it is told who was shut out',
-                'was shut out' in history(mapped), history(mapped)[-500:])
+    told = history(mapped)
+    stage.check('it is told who was shut out', 'was shut out' in told,
+                told[-500:])
     mapped.prove_device(volume, writer)
 
 
@@ -98,11 +100,12 @@ def rbd_locked_elsewhere(stage: Stage) -> None:
     mapped.until_flowing(volume, writer)
     mapped.until_well(volume)
     # Ceph itself shut out the one that had died, for the other's sake.
+    shut_out = blocklist()
     stage.check('the other client was not shut out',
-                theirs not in blocklist(), blocklist())
-    stage.check('it is told who held it',
-                f'({theirs}) holds it' in history(mapped),
-                history(mapped)[-500:])
+                theirs not in shut_out, shut_out)
+    told = history(mapped)
+    stage.check('it is told who held it', f'({theirs}) holds it' in told,
+                told[-500:])
     write_block('/dev/nbd1', 31 << 20)
     mapped.prove_device(volume, writer)
 
@@ -125,8 +128,9 @@ def rbd_many_killed(stage: Stage) -> None:
         stage.check(f'one new process serves {volume.alias}',
                     volume.server != before)
         mapped.until_well(volume)
+    shut_out = blocklist()
     stage.check('half of the dead clients were shut out',
-                len(blocklist()) == MANY // 2, blocklist())
+                len(shut_out) == MANY // 2, shut_out)
     for volume, writer in zip(volumes, writers, strict=True):
         mapped.prove_device(volume, writer)
 
@@ -162,8 +166,9 @@ def rbd_attached_twice(stage: Stage) -> None:
                 served.sysfs('queue/io_timeout') == '30000',
                 served.sysfs('queue/io_timeout'))
     again = mapped.connect(volume)
+    shut_out = blocklist()
     stage.check('the next attach has shut the dead client out',
-                len(blocklist()) == 1, blocklist())
+                len(shut_out) == 1, shut_out)
     writer = mapped.write_to(again)
     mapped.prove_device(again, writer)
     mapped.detach(again)

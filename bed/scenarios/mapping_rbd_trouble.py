@@ -211,8 +211,9 @@ def rbd_cephx(stage: Stage) -> None:
     told = mapped.agent.history()
     stage.check('the profile rbd may shut a dead client out',
                 told.count('was shut out') == 3, told[-900:])
+    shut_out = blocklist()
     stage.check('who was shut out is on the blocklist',
-                len(blocklist()) == 3, blocklist())
+                len(shut_out) == 3, shut_out)
     stage.check('the filesystem is writable', 'rw' in mount_options(place),
                 mount_options(place))
     mapped.unmount(place)

@@ -104,6 +104,8 @@ class AttachmentSource(abc.ABC):
     """
 
     guarantees: ClassVar[Guarantees]
+    #: Each of them may cost a question of its own.
+    attachments_max: int = ATTACHMENTS_MAX
 
     def __init__(self, conf: 'cfg.ConfigOpts', host: str) -> None:
         self.conf = conf
@@ -124,6 +126,16 @@ class AttachmentSource(abc.ABC):
     @abc.abstractmethod
     def concerns(self, volume: str, mounter: str) -> bool:
         """Whether this source would know a volume that is mapped here."""
+
+    def must_be_possible(self, count: int) -> None:
+        """Whether one host can have so many attachments.
+
+        :raises SourceNonsense: it cannot.
+        """
+        if count > self.attachments_max:
+            raise exception.SourceNonsense(
+                f'cannot use this answer: because it has {count} attachments '
+                'of one host')
 
     def close(self) -> None:
         """Give back connections. The default holds none."""

@@ -57,6 +57,7 @@ class CinderSource(base.AttachmentSource):
         places = cinder_parse.places(self._volumes())
         cinder_parse.must_know_hosts(places)
         ours = [one for one in places if one.host == self.host]
+        self.must_be_possible(len(ours))
         here = {one.volume: cinder_parse.attached(one, image)
                 for one in ours
                 if (image := self._image(one.attachment)) is not None}

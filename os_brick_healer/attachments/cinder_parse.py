@@ -44,7 +44,7 @@ def places(volumes: Iterable[parse.Document]) -> list[Place]:
 def _place(volume: parse.Document, one: parse.Document) -> Place:
     key = base.volume_id(volume.get('id'))
     return Place(attachment=parse.text(one, 'attachment_id'), volume=key,
-                 alias=parse.optional(volume, 'name') or key,
+                 alias=parse.shown(volume, 'name') or key,
                  host=parse.optional(one, 'host_name'))
 
 

@@ -29,7 +29,6 @@ from os_brick_healer import exception
 
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 _CHUNK_BYTES = 65536
-_TOLD_CHARACTERS_MAX = 200
 
 
 class NotThere(exception.SourceError):

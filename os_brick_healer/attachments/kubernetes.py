@@ -72,9 +72,10 @@ class KubernetesSource(base.AttachmentSource):
             self._pages(ATTACHMENTS, 'list volumeattachments'),
             self._drivers)
         here: dict[str, base.Attached] = {}
-        for one in every:
-            if kubernetes_parse.node(one) != self.node:
-                continue
+        ours = [one for one in every
+                if kubernetes_parse.node(one) == self.node]
+        self.must_be_possible(len(ours))
+        for one in ours:
             volume = self._volume(kubernetes_parse.volume_name(one))
             found = None if volume is None else kubernetes_parse.attached(
                 one, volume)

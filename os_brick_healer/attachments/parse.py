@@ -18,6 +18,11 @@ from os_brick_healer import exception
 
 Document = Mapping[str, Any]
 
+#: Kubernetes' mark of a next page is the longest word of all.
+TEXT_CHARACTERS_MAX = 8192
+#: What Cinder allows as the name of a volume.
+SHOWN_CHARACTERS_MAX = 255
+
 
 def nonsense(what: str) -> exception.SourceNonsense:
     """The error for an answer that cannot be."""
@@ -48,14 +53,34 @@ def inner(document: Document, *names: str) -> Document:
 
 def text(document: Document, name: str) -> str:
     """Text that must be there. :raises SourceNonsense: it is not."""
-    value = document.get(name)
-    if not isinstance(value, str) or not value:
+    value = optional(document, name)
+    if not value:
         raise nonsense(f'{name} is no text')
     return value
 
 
 def optional(document: Document, name: str) -> str:
-    """Text, empty if it is not there. :raises SourceNonsense: a number."""
+    """Text, empty if it is not there.
+
+    :raises SourceNonsense: a number, or what no plain text is: it goes into
+        URLs, sentences and the journal.
+    """
+    value = _told(document, name)
+    if len(value) > TEXT_CHARACTERS_MAX or not value.isprintable():
+        raise nonsense(f'{name} is no plain text')
+    return value
+
+
+def shown(document: Document, name: str) -> str:
+    """Text of a person's choice, as it can be shown; empty if not there.
+
+    It must not make nonsense of an answer that is about others, too.
+    """
+    value = _told(document, name)[:SHOWN_CHARACTERS_MAX]
+    return ''.join(c if c.isprintable() else ' ' for c in value).strip()
+
+
+def _told(document: Document, name: str) -> str:
     value = document.get(name)
     if value is None:
         return ''

@@ -30,7 +30,8 @@ EXIT_OK, EXIT_REFUSED = 0, 4
 def arguments(one: argparse.ArgumentParser) -> None:
     """The words of the command."""
     one.add_argument('device', nargs='?', metavar='DEVICE',
-                     help='nbd3, or /dev/nbd3; without it: every connected '
+                     help='nbd3, or /dev/nbd3, or where ceph-fuse has '
+                     'mounted something; without it: every connected '
                      'device that the journal lacks')
     one.add_argument('--dry-run', action='store_true',
                      help='say what would be done, and write nothing')
@@ -69,7 +70,8 @@ def work(adopter: adopt.Adopter, args: argparse.Namespace,
          say: Callable[[str], None], complain: Callable[[str], None]) -> int:
     """The same, with an adopter of the caller's."""
     if args.device is not None:
-        say(_one(adopter, args, args.device.removeprefix('/dev/')))
+        name = args.device.removeprefix('/dev/')
+        say(_one(adopter, args, name.rstrip('/') or name))
         return EXIT_OK
     code, found = EXIT_OK, adopter.strangers()
     for name in found:

@@ -11,7 +11,7 @@
 #    under the License.
 """What mapped volumes need: a driver, programs, a place for logs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 import os
 import re
@@ -24,7 +24,7 @@ from os_brick_healer.cli import check_host, finding, offline
 from os_brick_healer.cli.finding import Finding, Host
 from os_brick_healer.conf import opts
 from os_brick_healer.engine import journal
-from os_brick_healer.mounter import loader
+from os_brick_healer.mounter import base, loader
 from os_brick_healer.sysfs import nbd
 
 #: In the journal, the wing's rows (mapping.model.KIND).
@@ -41,17 +41,20 @@ _MINOR_BITS, _MAX_PART_MAX, _NBDS_MAX = 20, 255, 16
 _PARAMETERS = '/sys/module/nbd/parameters'
 _MODPROBE = ('/etc/modprobe.d', '/run/modprobe.d', '/lib/modprobe.d')
 _FULL = 0.9
+Load = Callable[[str], base.Mounter]
 FREE_BYTES_MIN = 16777216
 
 
-def mapped(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:
+def mapped(host: Host, conf: cfg.ConfigOpts,
+           load: Load = loader.load) -> Iterator[Finding]:
     """All of it, where a volume is mapped or is to be."""
     wanted = sorted(_wanted(host, conf))
     if not wanted:
         return
-    yield from _kernel(host)
+    if not all(_mounts(name, load) for name in wanted):
+        yield from _kernel(host)
     for name in wanted:
-        yield from _mounter(host, name)
+        yield from _mounter(host, name, load)
     yield from _logs(host)
 
 
@@ -68,6 +71,14 @@ def _wanted(host: Host, conf: cfg.ConfigOpts) -> set[str]:
         finally:
             book.close()
     return found
+
+
+def _mounts(name: str, load: Load) -> bool:
+    """Whether what it serves is no block device."""
+    try:
+        return load(name).style is base.Style.MOUNT
+    except exception.HealerError:   # said elsewhere
+        return False
 
 
 def _kernel(host: Host) -> Iterator[Finding]:
@@ -117,10 +128,10 @@ def _parameter(host: Host, name: str, default: int) -> int:
     return int(text) if text and text.isdigit() else default
 
 
-def _mounter(host: Host, name: str) -> Iterator[Finding]:
+def _mounter(host: Host, name: str, load: Load) -> Iterator[Finding]:
     subject = f'mounter {name}'
     try:
-        mounter = loader.load(name)
+        mounter = load(name)
     except exception.HealerError as e:
         yield finding.fail(subject, e.sentence, e.hint or 'install it')
         return

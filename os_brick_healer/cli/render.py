@@ -152,7 +152,10 @@ def _source(name: str, told: Mapping[str, Any]) -> list[str]:
         parts += [f'{safe(told.get("attachments"))} attachments',
                   f'answered {duration(told["age_s"])} ago']
     if told.get('error') is not None:
-        parts.append(f'ERROR: {safe(told["error"])}')
+        since_s = told.get('down_s')
+        parts.append(('ERROR' if since_s is None else
+                      f'DOWN for {duration(since_s)}')
+                     + f': {safe(told["error"])}')
     return [f'attachments  {", ".join(parts)}', *(
         f'NOT HEALED   {safe(volume)}: {safe(why)}' for volume, why
         in sorted((told.get('lacking') or {}).items()))]
@@ -191,6 +194,9 @@ def details(volume: Mapping[str, Any], width: int = 100) -> list[str]:
     """What is being done about a volume and why, its legs, its resync."""
     lines = _said('why', volume.get('sentence'), width)
     lines += _said('but', volume.get('doubt'), width)
+    if volume.get('transparent') is False:
+        lines.append(f'{_INDENT}not transparent: a heal loses what is open '
+                     'there')
     if volume.get('action'):
         intent = volume.get('intent')
         lines += _said('now', str(volume['action'])
@@ -270,7 +276,7 @@ def explain(told: Mapping[str, Any], *, width: int = 100,
 
 _SHOWN = frozenset(('kind', 'key', 'alias', 'array', 'device', 'waiting',
                     'phase', 'since_s', 'law', 'sentence', 'action',
-                    'intent', 'sync', 'legs', 'doubt'))
+                    'intent', 'sync', 'legs', 'doubt', 'transparent'))
 
 
 def history(rows: Iterable[Mapping[str, Any]], *, when: When,

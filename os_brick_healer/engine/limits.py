@@ -15,8 +15,6 @@ import dataclasses
 
 #: Memory of past losses of one leg, entries.
 LOSSES_MAX = 32
-#: A leg that has been in sync for so long is stable again, seconds.
-STABLE_S = 60.0
 #: Failed re-adds in a row after which a reachable leg counts as lost.
 READD_TRIES_MAX = 5
 #: Requests for a replacement of one replica before a person is needed.

@@ -66,7 +66,7 @@ class Engine:
         self._sched = sched.scheduler(clock, self._nap)
         self._entries: dict[tuple[str, str], acting.Entry] = {}
         self._stopping = False
-        self._turned_s = clock()
+        self._turned_s = self._began_s = clock()
         self._notes = acting.Notes(journal, count)
         self._start_paused = paused
         self._pause = pausing.Pause(journal, self._notes.attempt)
@@ -222,13 +222,18 @@ class Engine:
               work: Callable[[], None], name: str) -> None:
         """Do something again and again; the interval may change.
 
-        An exception is logged and counted, and the task goes on.
+        An exception is logged and counted, and the task goes on. Tasks keep
+        in step with each other: on an idle host each waking of this process
+        costs more than what it then does.
         """
         def _run() -> None:
             self._guarded(f'the periodic task {name}', work)
-            self._sched.enter(interval(), 1, _run)
+            self._sched.enterabs(self._in_step_s(interval()), 1, _run)
 
         self._sched.enter(0.0, 1, _run)
+
+    def _in_step_s(self, interval_s: float) -> float:
+        return pacing.in_step_s(self._began_s, interval_s, self.clock())
 
     def _guarded(self, what: str, work: Callable[[], None]) -> None:
         """The loop's edge: nothing that goes wrong here ends the loop."""
@@ -270,7 +275,7 @@ class Engine:
                 'in it; what came of it is read from the world', False))
         for wing in self.wings.values():
             wing.start(self)
-        self._sched.enter(FLUSH_S, 2, self._flush)
+        self._sched.enterabs(self._in_step_s(FLUSH_S), 2, self._flush)
         while not self._stopping:
             left_s = self._sched.run(blocking=False)
             if not self._stopping:
@@ -382,4 +387,4 @@ class Engine:
     def _flush(self) -> None:
         self._notes.flush(self.wings)
         self._pause.keep()
-        self._sched.enter(FLUSH_S, 2, self._flush)
+        self._sched.enterabs(self._in_step_s(FLUSH_S), 2, self._flush)

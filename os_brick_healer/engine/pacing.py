@@ -12,12 +12,15 @@
 """How fast and how often: back-off, flap damping, brake, budget. Pure."""
 
 from collections.abc import Collection
+import math
 import zlib
 
 from os_brick_healer.engine import limits
 
 #: A look that can wait so long is in no hurry, seconds.
 SPREAD_FROM_S = 20.0
+#: Periodic tasks of longer intervals need not keep in step, seconds.
+STEP_MAX_S = 1.0
 
 
 def backoff_s(tries: int, *, first_s: float = limits.RETRY_FIRST_S,
@@ -38,6 +41,20 @@ def spread_s(key: str, wait_s: float) -> float:
     if wait_s < SPREAD_FROM_S:
         return wait_s
     return wait_s * (0.5 + zlib.crc32(key.encode()) / 2.0 ** 33)
+
+
+def in_step_s(began_s: float, interval_s: float, now_s: float) -> float:
+    """When a periodic task is due next, monotonic seconds.
+
+    At a multiple of its interval since the start, so that tasks of like
+    intervals are due together; half an interval from now at least, so that
+    one that takes long leaves time for others. Tasks that come once in
+    seconds are due when they are due.
+    """
+    if not 0.0 < interval_s <= STEP_MAX_S:
+        return now_s + interval_s
+    steps = math.floor((now_s - began_s) / interval_s + 1.5)
+    return began_s + steps * interval_s
 
 
 def add_loss(losses_s: tuple[float, ...], now_s: float,

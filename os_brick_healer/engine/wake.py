@@ -80,6 +80,10 @@ class Waker:
         self._mdstat: int | None = None
         self._watch_mdstat()
         self._sources: dict[int, Callable[[], Iterable[str]]] = {}
+        # poll(2) walks all it is given, each time: a thousand descriptors of
+        # processes would cost more than all else that the loop does.
+        self._epoll = select.epoll()
+        self._poll.register(self._epoll.fileno(), select.POLLIN)
         self._uevents = self._open_uevents() if uevents else None
         self.problems: list[str] = []
         if uevents and self._uevents is None:
@@ -126,12 +130,12 @@ class Waker:
             process that has ended) must be taken off the list by it.
         """
         self._sources[fd] = take
-        self._poll.register(fd, select.POLLIN)
+        self._epoll.register(fd, select.EPOLLIN)
 
     def unlisten(self, fd: int) -> None:
         """No longer; before the descriptor is closed."""
         if self._sources.pop(fd, None) is not None:
-            self._poll.unregister(fd)
+            self._epoll.unregister(fd)
 
     def post(self, call: Callable[[], None]) -> None:
         """Have the loop's thread make a call soon. From any thread."""
@@ -158,12 +162,21 @@ class Waker:
             elif fd == self._mdstat:
                 md = True
                 _drain(fd)
-            elif fd in self._sources:
-                devices.update(self._sources[fd]())
+            elif fd == self._epoll.fileno():
+                devices.update(self._take())
             elif self._uevents is not None:
                 lost = self._receive(self._uevents, devices) or lost
         self._call_posted()
         return Woken(devices=frozenset(devices), md=md, lost=lost)
+
+    def _take(self) -> set[str]:
+        """What the wings' own descriptors that are readable concern."""
+        devices: set[str] = set()
+        for fd, _events in self._epoll.poll(0):
+            take = self._sources.get(fd)
+            if take is not None:    # another one may have taken it off
+                devices.update(take())
+        return devices
 
     def _call_posted(self) -> None:
         with self._lock:
@@ -198,6 +211,7 @@ class Waker:
         for fd in (self._pipe_r, self._pipe_w, self._mdstat):
             if fd is not None:
                 os.close(fd)
+        self._epoll.close()
         if self._uevents is not None:
             self._uevents.close()
 

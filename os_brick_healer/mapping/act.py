@@ -25,11 +25,12 @@ from typing import assert_never, Protocol
 
 from os_brick_healer import exception
 from os_brick_healer.engine import verdict
-from os_brick_healer.mapping import laws, learn, model
+from os_brick_healer.mapping import laws, learn, model, places
 from os_brick_healer.mapping import servers as servers_lib
 from os_brick_healer.mounter import asking, base
 from os_brick_healer.privileged import handing
 from os_brick_healer.privileged import logs as privileged_logs
+from os_brick_healer.privileged import mounting as privileged_mounting
 from os_brick_healer.privileged import nbd as privileged_nbd
 from os_brick_healer.sysfs import nbd, reader
 
@@ -72,6 +73,7 @@ class Hands:
     mounter: Callable[[str], base.Mounter | None]
     policy: Callable[[], model.Policy]
     nbd: servers_lib.Nbd = privileged_nbd
+    mounts: servers_lib.Mounts = privileged_mounting
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     dial: servers_lib.Dial = servers_lib.dial
@@ -82,6 +84,11 @@ class Hands:
         return servers_lib.Servers(
             tree=self.tree, mounters=self.mounter, nbd=self.nbd,
             sleep=self.sleep, clock=self.clock, dial=self.dial)
+
+    @property
+    def places(self) -> places.Places:
+        """The mounts of those that make no device."""
+        return places.Places(root=self.mounts, servers=self.servers)
 
     def do(self, action: model.Action, fresh: Fresh,
            started: Callable[[model.Process], None]) -> Outcome:
@@ -122,6 +129,8 @@ class Hands:
         has died may be shut out whatever else is done."""
         mapping = _allowed(action, seen)
         policy, fenced = self.policy(), ''
+        if self._style(mapping) is base.Style.MOUNT:
+            return self.places.prove(mapping, policy.proof_s)
         if action.fence:
             # The agent ended in the middle of the heal that started it.
             fenced = self.servers.fence(mapping,
@@ -147,8 +156,10 @@ class Hands:
     def _serve(self, action: model.Serve, mapping: model.Mapping,
                started: Callable[[model.Process], None]) -> Outcome:
         until_s = self.clock() + self.policy().attach_s
-        fenced = ''
-        if self.servers.mounter(mapping).style is base.Style.ITSELF:
+        fenced, style = '', self._style(mapping)
+        if style is base.Style.MOUNT:
+            return self.places.serve(mapping, until_s, started)
+        if style is base.Style.ITSELF:
             server, fenced = self._comes_back(action, mapping, until_s)
         else:
             server = self._give(action, mapping, until_s)
@@ -156,6 +167,9 @@ class Hands:
         return Outcome(changed=True, detail=(
             f'{server}{learn.SERVES}{fenced}' if fenced
             else f'{server} serves'))
+
+    def _style(self, mapping: model.Mapping) -> base.Style:
+        return self.servers.mounter(mapping).style
 
     def _give(self, action: model.Serve, mapping: model.Mapping,
               until_s: float) -> model.Process:
@@ -223,6 +237,9 @@ class Hands:
 
         :raises HealerError: it failed, and nothing is left of it.
         """
+        style = self._style(mapping)
+        if style is base.Style.MOUNT:
+            raise places.refuse(mapping)
         # The first call starts the privileged helper, which takes a while.
         self.nbd.prepare(mounter=mapping.mounter, timeout_s=CONNECT_S)
         there = nbd.with_cookie(self.tree, mapping.order.volume)
@@ -231,11 +248,10 @@ class Hands:
                 f'cannot map {mapping.order.volume}: {there} is connected '
                 'with it already')
         until_s = self.clock() + self.policy().attach_s
-        itself = (self.servers.mounter(mapping).style
-                  is base.Style.ITSELF)
         try:
-            return (self._map_by_itself(mapping, until_s) if itself
-                    else self._map_by_us(mapping, until_s))
+            if style is base.Style.ITSELF:
+                return self._map_by_itself(mapping, until_s)
+            return self._map_by_us(mapping, until_s)
         except exception.HealerError:
             self._take_back(mapping)
             raise
@@ -306,7 +322,7 @@ class Hands:
               server: model.Process | None) -> None:
         """End a device and its server, whether it lives or not.
 
-        :raises HealerError: the device could not be ended.
+        :raises HealerError: the device or the server could not be ended.
         """
         order = mapping.order
         if order.device is not None:
@@ -314,8 +330,12 @@ class Hands:
                 device=order.device, volume=order.volume,
                 timer_ms=mapping.timer_before_ms or TIMER_MS,
                 timeout_s=CONNECT_S)
-        if server is not None:
-            self.servers.end(mapping, server, self._grace_s(mapping))
+        if server is not None and not self.servers.end(
+                mapping, server, self._grace_s(mapping)):
+            raise exception.HealerError(
+                f'cannot unmap {order.volume}: because {server} was sent '
+                'SIGKILL, and the kernel does not let it go: it may be at '
+                'work on a write', hint='when it has ended, detach again')
         with contextlib.suppress(FileNotFoundError):
             os.unlink(order.socket)
 

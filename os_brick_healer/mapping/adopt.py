@@ -30,7 +30,7 @@ from os_brick_healer import exception, plugins
 from os_brick_healer.conf import opts
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.mapping import locks as locks_lib
-from os_brick_healer.mapping import model, remember
+from os_brick_healer.mapping import model, places, remember
 from os_brick_healer.mounter import base, loader
 from os_brick_healer.nbd import parse
 from os_brick_healer.sysfs import nbd, process, reader
@@ -43,6 +43,7 @@ TIMER_MS = 30000
 WORDS = ('user', 'keyring', 'conf', 'monitors')
 LOCK_S = 5.0
 _STASH_BYTES_MAX = 65536
+_STASH_WORD_MAX = 1024
 _STASH_MOUNTER = 'rbd-nbd'
 #: The kernel cuts a process's name there (TASK_COMM_LEN).
 _COMM_MAX = 15
@@ -195,7 +196,19 @@ class Adopter:
                       f'adopted: {candidate.sentence()}', True)
             book.settle()
 
+    def _mount(self, place: str) -> model.Device:
+        """A mount of a mounter's type, in the words of a device."""
+        kinds = [one.file_system for name in self.names()
+                 if (one := self.mounters.get(name)) is not None
+                 and one.style is base.Style.MOUNT]
+        why = places.unfit(self.tree, place, kinds)
+        if why is not None:
+            raise _no(place, why)
+        return places.device(place, base.place_key(place))
+
     def _device(self, name: str) -> model.Device:
+        if base.is_place(name):
+            return self._mount(name)
         if not nbd.is_name(name):
             raise _no(name, 'it is no network block device')
         device = nbd.device(self.tree, name)
@@ -367,7 +380,8 @@ def read_stash(path: str) -> Stash:
 
 def _word(told: Mapping[str, Any], name: str, path: str) -> str:
     value = told.get(name)
-    if not isinstance(value, str) or not value:
+    if (not isinstance(value, str) or not value.isprintable()
+            or not 0 < len(value) <= _STASH_WORD_MAX):
         raise Refused(f'cannot use {path}: because it names no {name}')
     return value
 

@@ -23,6 +23,7 @@ import dataclasses
 
 from os_brick_healer.engine import pacing, verdict
 from os_brick_healer.mapping import laws, model
+from os_brick_healer.mounter import base
 
 Phase = verdict.Phase
 Verdict = model.Verdict
@@ -33,6 +34,8 @@ _NOVA_S = 1.0
 _DYING_S = 0.1
 #: Between two looks at requests that wait for slow storage, seconds.
 _SLOW_S = 2.0
+#: On a host with many: not more than one that is well in this time, seconds.
+WELL_EACH_S = 1.0
 #: First pause after a heal that failed, seconds.
 RETRY_FIRST_S = 0.25
 #: A server that refuses for good is tried again after this, seconds: what
@@ -55,6 +58,17 @@ def decide(seen: model.Seen, memory: model.Memory,
             return _held(seen, found)
     return _say(Phase.HEALTHY, memory, policy.idle_s,
                 f'{_name(seen)} is served by {seen.server}')
+
+
+def seldom_s(wait_s: float, policy: model.Policy, volumes: int) -> float:
+    """When to look again, seconds, with so many volumes on this host.
+
+    Only who is well can wait longer: the cost of looks that nothing has
+    called for must not grow with the number of volumes. Deaths and hangs
+    are told long before.
+    """
+    return wait_s if wait_s < policy.idle_s else max(
+        wait_s, volumes * WELL_EACH_S)
 
 
 def _held(seen: model.Seen, found: Verdict) -> Verdict:
@@ -119,9 +133,16 @@ def _not_ours(seen: model.Seen, memory: model.Memory,
               _policy: model.Policy) -> Verdict | None:
     name, device = _name(seen), seen.device
     if device is None or not device.connected:
+        state = ('mounted: it was unmounted, and is left so'
+                 if base.is_place(name) else
+                 'connected: nothing can be brought back, the volume must '
+                 'be attached again')
         return _say(Phase.BROKEN, memory, _SLOW_S * 10,
-                    f'{name} is not connected: nothing can be brought back, '
-                    'the volume must be attached again', law='unmapped')
+                    f'{name} is not {state}', law='unmapped')
+    if device.cookie != seen.key and base.is_place(name):
+        return _say(Phase.BROKEN, memory, _SLOW_S * 10,
+                    f'{name} is {device.cookie} now, and is not touched',
+                    law='cookie')
     if device.cookie != seen.key:
         return _say(Phase.BROKEN, memory, _SLOW_S * 10,
                     f'{name} has cookie {device.cookie}: it is another '
@@ -148,9 +169,12 @@ def _no_server(seen: model.Seen, memory: model.Memory,
                     f'{wait_s:.1f} s, the last one failed: '
                     f'{memory.last_error}', law='serve')
     mapping = _mapping(seen)
+    lost = '' if _transparent(mapping) else (
+        ', and it is mounted anew: not transparent, files that are open '
+        'there are lost')
     return _say(
         Phase.HEALING, memory, policy.attach_s,
-        f'no process serves {_name(seen)}: a new one is started',
+        f'no process serves {_name(seen)}: a new one is started{lost}',
         model.Serve(volume=seen.key, device=_name(seen),
                     mounter=mapping.mounter))
 
@@ -336,6 +360,10 @@ def _mapping(seen: model.Seen) -> model.Mapping:
     assert seen.attachment is not None
     assert seen.attachment.mapping is not None
     return seen.attachment.mapping
+
+
+def _transparent(mapping: model.Mapping) -> bool:
+    return mapping.abilities is None or mapping.abilities.transparent
 
 
 def _name(seen: model.Seen) -> str:

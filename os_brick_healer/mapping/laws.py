@@ -21,6 +21,9 @@
 7. Shut out only the client of a server that has ended, by the name that this
    server gave of itself (asked where it is done, in ``privileged/fencing``).
 8. Never serve again what another host has attached, and this one has not.
+9. Take away only a mount that is dead: of the mounter's type, alone where it
+   was mapped, its server ended, its answer ENOTCONN; and mount only where we
+   have taken one away (asked where it is done, in ``privileged/mounts``).
 """
 
 from typing import assert_never

@@ -15,10 +15,10 @@ from collections.abc import Callable
 import dataclasses
 import threading
 
-from os_brick_healer.mapping import model
+from os_brick_healer.mapping import model, places
 from os_brick_healer.mounter import base
 from os_brick_healer.nbd import parse
-from os_brick_healer.sysfs import nbd, process, reader
+from os_brick_healer.sysfs import mounts, nbd, process, reader
 
 #: A list of the host's processes is used for so long; hands take a new one.
 LIST_KEPT_S = 0.25
@@ -61,10 +61,42 @@ class Observer:
         :param fresh: whether an older list of processes will not do.
         :raises ReadError: something is there and cannot be read.
         """
-        name = mapping.order.device
-        return Look(
-            device=None if name is None else nbd.device(self._tree, name),
-            server=self._server(mapping, known, fresh))
+        name, server = mapping.order.device, self._server(
+            mapping, known, fresh)
+        if name is None:
+            return Look(device=None, server=server)
+        mounter = self._mounter(mapping.mounter)
+        if mounter is not None and mounter.style is base.Style.MOUNT:
+            return Look(server=server, device=self._mount(
+                mounter, mapping.order.volume, name, server))
+        return Look(device=nbd.device(self._tree, name), server=server)
+
+    def _mount(self, mounter: base.Mounter, volume: str, place: str,
+               server: model.Running | None) -> model.Device:
+        """A mount, in the words of a device. It is the volume's if it is of
+        the mounter's type, and no process says that it is another's.
+
+        A place that root has made bare, to mount it anew, is as good.
+        """
+        found, whose = mounts.at(self._tree, place), volume
+        if found is not None and found.kind != mounter.file_system:
+            whose = f'a mount of type {found.kind}'
+        elif found is not None and server is None:
+            whose = self._claimed(mounter, place) or volume
+        return places.device(
+            place, whose, connected=found is not None
+            or mounts.taken_away(self._tree, volume, place))
+
+    def _claimed(self, mounter: base.Mounter, place: str) -> str | None:
+        """Who says that it has mounted something else there."""
+        for one in self._running(fresh=False):
+            if mounter.program not in parse.programs(one.argv):
+                continue
+            said = mounter.claim(one.argv)
+            if said is not None and said.device == place and (
+                    process.same(self._tree, one.process) is not None):
+                return f'the mount of {one}'
+        return None
 
     def _server(self, mapping: model.Mapping, known: model.Process | None,
                 fresh: bool) -> model.Running | None:

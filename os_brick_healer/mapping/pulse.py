@@ -41,6 +41,7 @@ class Pulse:
         self._motion = motion
         self._files: dict[str, tuple[str, int]] = {}
         self._uneasy: set[str] = set()
+        self._texts: dict[str, bytes] = {}
         self._turns: tuple[set[str], ...] = tuple(
             set() for _ in range(TURNS))
         self._tick = 0
@@ -63,6 +64,7 @@ class Pulse:
         """Sample it no more."""
         known = self._files.pop(key, None)
         self._uneasy.discard(key)
+        self._texts.pop(key, None)
         self._turns[_turn(key)].discard(key)
         if known is not None:
             os.close(known[1])
@@ -95,6 +97,10 @@ class Pulse:
         return stuck, silent
 
     def _read(self, key: str) -> parse.Requests | None:
+        """None: there is nothing to be learned. Most devices are idle most
+        of the time, and a text that is the same says so by itself: nothing
+        was under way when it was read before, and nothing has been since.
+        """
         device_fd = self._files.get(key)
         if device_fd is None:
             return None
@@ -103,6 +109,9 @@ class Pulse:
         except OSError:     # the device has gone
             self._uneasy.discard(key)
             return None
+        if key not in self._uneasy and self._texts.get(key) == text:
+            return None
+        self._texts[key] = text
         return parse.requests(text.decode('ascii', 'replace'))
 
     def close(self) -> None:

@@ -75,6 +75,19 @@ class Nbd(Protocol):
               ) -> str: ...
 
 
+class Mounts(Protocol):
+    """The same; see :mod:`os_brick_healer.privileged.mounting`."""
+
+    def look(self, *, mounter: str, volume: str, source: dict[str, str],
+             socket: str, place: str, timeout_s: float) -> str: ...
+
+    def take(self, *, mounter: str, volume: str, source: dict[str, str],
+             socket: str, place: str, timeout_s: float) -> bool: ...
+
+    def serves(self, *, mounter: str, volume: str, source: dict[str, str],
+               socket: str, place: str, timeout_s: float) -> bool: ...
+
+
 #: Connects to who listens on a path; OSError: nobody does.
 Dial = Callable[[str], socket.socket]
 
@@ -242,7 +255,23 @@ class Servers:
             return Gone(sentence)
         return NotServed(sentence)
 
-    def _missing(self, mapping: model.Mapping) -> str:
+    def must_be_there(self, mapping: model.Mapping, until_s: float) -> None:
+        """Ask the storage for the data, before anything is given up for it.
+
+        :raises Gone: it is not there. :raises HealerError: nobody answers.
+        """
+        words = self._missing(mapping, max(
+            MISSING_S, (until_s - self.clock()) / 2.0))
+        if not words:
+            return
+        sentence = ('cannot serve: because the storage does not give it; it '
+                    f'said: {words}')
+        if self.mounter(mapping).is_gone(mapping.order, words):
+            raise Gone(sentence)
+        raise NotServed(sentence)
+
+    def _missing(self, mapping: model.Mapping,
+                 timeout_s: float = MISSING_S) -> str:
         """What the storage says of data that is not there, or nothing."""
         order = mapping.order
         if not self.mounter(mapping).ask_data(order):
@@ -251,6 +280,6 @@ class Servers:
             return self.nbd.missing(
                 mounter=mapping.mounter, volume=order.volume,
                 source=dict(order.source), socket=order.socket,
-                timeout_s=MISSING_S)
+                timeout_s=timeout_s)
         except exception.HealerError as error:
             return str(error)

@@ -35,7 +35,8 @@ from os_brick_healer.mapping import (
     locks,
     model,
 )
-from os_brick_healer.sysfs import nbd, reader
+from os_brick_healer.mounter import base as mounter_base
+from os_brick_healer.sysfs import mounts, nbd, reader
 
 LOG: std_logging.LoggerAdapter[Any] = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class _State:
     answered_s: float | None = None
     count: int = 0
     error: str | None = None
+    down_s: float | None = None     # since when it has not answered
     doubts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     elsewhere: Mapping[str, str] = dataclasses.field(default_factory=dict)
     lacking: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -158,6 +160,8 @@ class Sources:
             'age_s': (None if state.answered_s is None
                       else now_s - state.answered_s),
             'attachments': state.count, 'error': state.error,
+            'down_s': (None if state.down_s is None
+                       else now_s - state.down_s),
             'lacking': dict(state.lacking)}
             for name, state in self._states.items()
             if state.answered_s is not None or state.error is not None}
@@ -277,6 +281,8 @@ class Sources:
         if error != state.error:
             LOG.warning('%s', error)
         state.error = error
+        if state.down_s is None:
+            state.down_s = self._given.clock()
         plugin = self._plugins.pop(name, None)
         if plugin is not None:
             plugin.close()
@@ -286,7 +292,7 @@ class Sources:
               told: Answer) -> None:
         if state.error is not None:
             LOG.info('%s answers again', name)
-        state.error, state.count = None, told.count
+        state.error, state.down_s, state.count = None, None, told.count
         state.answered_s = self._given.clock()
         state.lacking = dict(told.lacking)
         before = {*state.doubts, *state.elsewhere}
@@ -342,10 +348,13 @@ class Sources:
                   row: journal_lib.AttachRow | None) -> bool:
         if row is None or not row.connection.get(adopt.MARK):
             return False
-        name = str(row.connection.get('device'))
+        name, tree = str(row.connection.get('device')), self._given.tree
+        if mounter_base.is_place(name):
+            return (mounts.at(tree, name) is None
+                    and not mounts.taken_away(tree, key, name))
         if not nbd.is_name(name):
             return False
-        device = nbd.device(self._given.tree, name)
+        device = nbd.device(tree, name)
         return (device is None or not device.connected
                 or device.cookie != key)
 

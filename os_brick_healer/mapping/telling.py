@@ -33,6 +33,8 @@ def describe(seen: model.Seen | None,
         'mounter': None if mapping is None else mapping.mounter,
         'source': None if mapping is None else dict(mapping.order.source),
         'server': _server(seen, memory),
+        'transparent': None if mapping is None or mapping.abilities is None
+        else mapping.abilities.transparent,
         'waiting': seen.waiting, 'heals': memory.heals,
         'deaths': len(memory.deaths_s)}
     if memory.last_error is not None:

@@ -80,6 +80,7 @@ class MappingWing:
         self._engine: loop.Engine | None = None
         self._memories: dict[str, model.Memory] = {}
         self._seen: dict[str, model.Seen] = {}
+        self._unsettled = True      # who is known may not be who is mapped
         self._keys: dict[str, str] = {}          # device -> volume
         self._answers: dict[str, tuple[model.Process, model.Answer]] = {}
         self._asking: set[str] = set()
@@ -125,10 +126,14 @@ class MappingWing:
             seen = self._see(key, fresh=False)
             self._seen[key] = seen
             found = decide.decide(seen, self._memory(key), self.policy)
-            self._memories[key] = found.memory
+            self.keep(key, found.memory)
             self._watch(key, seen)
             self._question(key, seen)
             self._get_ready(seen)
+            again_s = decide.seldom_s(found.look_again_s, self.policy,
+                                      len(self._seen))
+            if again_s != found.look_again_s:
+                found = dataclasses.replace(found, look_again_s=again_s)
             return self._in_turn(key, found)
         except Exception:
             self._turns.give_back(key)    # who raises keeps nobody waiting
@@ -142,6 +147,8 @@ class MappingWing:
     def keep(self, key: str, memory: model.Memory) -> None:
         """See ``loop.Wing``."""
         self._memories[key] = memory
+        if self._rows.row(key) is None:
+            self._unsettled = True
 
     def act(self, key: str, action: model.Action) -> verdict.Outcome:
         """See ``loop.Wing``."""
@@ -168,7 +175,7 @@ class MappingWing:
         memory = learn.learn(
             self._memory(key), action, outcome, now_s, self.policy,
             self._started.pop(key, None), begun_s)
-        self._memories[key] = memory
+        self.keep(key, memory)
         return memory
 
     def dump(self, memory: model.Memory) -> Mapping[str, Any]:
@@ -224,7 +231,8 @@ class MappingWing:
         device = seen.device
         connected = device is not None and device.cookie == key
         self._pulse.watch(key, device.name if device is not None
-                          and connected else None)
+                          and connected and device.requests is not None
+                          else None)
         if device is None or not connected:
             return
         self._keys[device.name] = key
@@ -322,11 +330,16 @@ class MappingWing:
     def _read_attachments(self) -> None:
         assert self._engine is not None
         moved = self._rows.refresh()
+        if moved:
+            self._unsettled = True
+        if not self._unsettled:
+            return      # four times a second, whatever is mapped here
         wanted = set(self._rows.keys())
         for key in wanted:
             self._engine.watch(self, key)
         for key in {*self._memories, *self._seen} - wanted:
             self._forget(key)
+        self._unsettled = False
         self._engine.touch(self, moved)
 
     def _forget(self, key: str) -> None:

@@ -37,6 +37,13 @@ PROVISIONER_UP = counters.Gauge(
 PROVISIONER_AGE = counters.Gauge(
     f'{PREFIX}_provisioner_age_seconds',
     "Seconds since the provisioner's last good answer.")
+SOURCE_UP = counters.Gauge(
+    f'{PREFIX}_attachment_source_up',
+    'Whether the last question to a source of attachments was answered (1 or '
+    '0).', ('source',))
+SOURCE_AGE = counters.Gauge(
+    f'{PREFIX}_attachment_source_age_seconds',
+    "Seconds since a source of attachments' last good answer.", ('source',))
 LOOP_LAG = counters.Gauge(
     f'{PREFIX}_loop_lag_seconds',
     'Seconds since the loop last turned.')
@@ -67,8 +74,9 @@ INFO = counters.Gauge(
 
 ALL: tuple[counters.Metric, ...] = (
     INFO, VOLUMES, ACTIONS, STALL_SECONDS, STALLED, PROVISIONER_UP,
-    PROVISIONER_AGE, LOOP_LAG, LOOK_ERRORS, TASK_ERRORS, JOURNAL_ERRORS,
-    PAUSED, LACKS, START_FAILURES, RELOAD_FAILURES)
+    PROVISIONER_AGE, SOURCE_UP, SOURCE_AGE, LOOP_LAG, LOOK_ERRORS,
+    TASK_ERRORS, JOURNAL_ERRORS, PAUSED, LACKS, START_FAILURES,
+    RELOAD_FAILURES)
 
 
 _COUNTERS = {m.name: m for m in ALL if isinstance(m, counters.Counter)}
@@ -103,6 +111,7 @@ def from_status(status: Mapping[str, Any], elapsed_s: float = 0.0) -> None:
     PAUSED.set(1.0 if agent.get('paused') is not None else 0.0)
     LACKS.replace({(str(what),): 1.0 for what in agent.get('lacks') or ()})
     _provisioner(agent.get('provisioner') or {})
+    _sources(agent.get('sources') or {})
 
 
 def _provisioner(provisioner: Mapping[str, Any]) -> None:
@@ -115,6 +124,15 @@ def _provisioner(provisioner: Mapping[str, Any]) -> None:
         PROVISIONER_UP.clear()      # not asked yet: neither up nor down
     else:
         PROVISIONER_UP.set(1.0 if provisioner.get('error') is None else 0.0)
+
+
+def _sources(sources: Mapping[str, Mapping[str, Any]]) -> None:
+    """One that was not asked yet is not among them."""
+    SOURCE_UP.replace({(str(name),): 1.0 if one.get('error') is None else 0.0
+                       for name, one in sources.items()})
+    SOURCE_AGE.replace({(str(name),): float(one['age_s'])
+                        for name, one in sources.items()
+                        if one.get('age_s') is not None})
 
 
 def text() -> str:

@@ -52,6 +52,8 @@ class Style(enum.Enum):
     SOCKET = 'socket'
     #: The process itself gives the kernel a connection (rbd-nbd).
     ITSELF = 'itself'
+    #: The process mounts a file system (FUSE): there is no block device.
+    MOUNT = 'mount'
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,8 @@ class Order:
     :ivar volume: its id; also the cookie of its device.
     :ivar source: as :meth:`Mounter.normalize` gave it.
     :ivar socket: where a process of style SOCKET listens.
-    :ivar device: the kernel name of its device; None: it has none yet.
+    :ivar device: the kernel name of its device, for style MOUNT the place
+        where it is mounted; None: it has none yet.
     :ivar reattach_s: how long requests wait for a new process.
     """
 
@@ -127,7 +130,7 @@ class Claim:
     :ivar volume: the cookie of its device.
     :ivar source: the words that name the data, and the way to it; not
         checked yet.
-    :ivar device: the kernel name of its device; None: it does not say.
+    :ivar device: as :class:`Order` has it; None: it does not say.
     :ivar lacks: why no other process could be started with these words:
         one of them is a secret, for example; empty: one could.
     """
@@ -169,6 +172,8 @@ class Mounter(abc.ABC):
     names: ClassVar[tuple[str, ...]] = ()
     #: The command that asks the storage; '': it is not asked.
     tool: ClassVar[str] = ''
+    #: The type that mountinfo shows of what it mounts (style MOUNT).
+    file_system: ClassVar[str] = ''
 
     @abc.abstractmethod
     def normalize(self, given: Mapping[str, object]) -> Source:
@@ -314,6 +319,17 @@ def path(value: str, name: str) -> str:
 def is_key(text: object) -> bool:
     """Whether a text can be a volume's id, and its device's cookie."""
     return isinstance(text, str) and _KEY.fullmatch(text) is not None
+
+
+def place_key(place: str) -> str:
+    """The id of a volume that is known by where it is mounted alone."""
+    return f'mount-{hashlib.sha256(place.encode()).hexdigest()[:24]}'
+
+
+def is_place(name: str) -> bool:
+    """Whether a device's name is the place of a mount, not a kernel name.
+    """
+    return name.startswith('/')
 
 
 def in_path(volume: str) -> str:

@@ -58,6 +58,7 @@ _GONE = re.compile(
 _LOCKER = re.compile(r'client\.[0-9]{1,20}')
 #: How librbd calls the lock of the feature; others are somebody's own.
 _CLAIM = re.compile(r'auto [0-9]{1,20}')
+_ADDRESS_CHARACTERS_MAX = 200
 _OPTIONAL = ('namespace', 'snapshot', 'user', 'conf', 'keyring', 'monitors',
              'readonly', 'exclusive')
 
@@ -158,9 +159,12 @@ class RbdNbdMounter(base.Mounter):
 
     def holders(self, listed: str) -> tuple[base.Holder, ...]:
         """See :class:`base.Mounter`."""
-        told = json.loads(listed)
+        try:
+            told = json.loads(listed)
+        except RecursionError:
+            raise ValueError('a list without an end') from None
         if not isinstance(told, list):
-            raise ValueError(f'{told!r:.200} is no list')
+            raise ValueError(f'{type(told).__name__} is no list')
         every = [_holder(lock) for lock in told]
         return tuple(one for one in every if one is not None)
 
@@ -184,12 +188,13 @@ def _holder(lock: object) -> base.Holder | None:
     :raises ValueError: it is none.
     """
     if not isinstance(lock, dict):
-        raise ValueError(f'{lock!r:.200} is no lock')
+        raise ValueError(f'{type(lock).__name__} is no lock')
     claim, client, address = (
         lock.get(name) for name in ('id', 'locker', 'address'))
     if not (isinstance(claim, str) and isinstance(client, str)
-            and isinstance(address, str)):
-        raise ValueError(f'{lock!r:.200} is no lock')
+            and isinstance(address, str) and address.isprintable()
+            and len(address) <= _ADDRESS_CHARACTERS_MAX):
+        raise ValueError('a lock without a holder')
     if _CLAIM.fullmatch(claim) is None:
         return None
     if _LOCKER.fullmatch(client) is None:

@@ -20,7 +20,6 @@ from collections.abc import Iterator, Sequence
 
 from os_brick_healer.mounter import base
 
-PROGRAM = 'rbd-nbd'
 _VERBS = ('map', 'attach')
 #: Options that take a value, by the name that is used here.
 _VALUED = {

@@ -141,13 +141,18 @@ def _go(talk: _Talk) -> Export | None:
         if kind == _UNSUPPORTED:
             return None
         if kind & _ERROR:
-            said = data.decode('utf-8', 'backslashreplace')[:200]
-            raise _cannot(f'it refuses: {said or hex(kind)}')
+            raise _cannot(f'it refuses: {_printable(data) or hex(kind)}')
         if kind == _REPLY_INFO and data[:2] == struct.pack(
                 '>H', _INFO_EXPORT) and len(data) == 12:
             export = Export(size_bytes=struct.unpack('>Q', data[2:10])[0],
                             flags=struct.unpack('>H', data[10:])[0])
     raise _cannot('it comes to no end')
+
+
+def _printable(data: bytes) -> str:
+    """A server's own words, as far as a terminal may see them."""
+    said = data.decode('utf-8', 'backslashreplace')[:200]
+    return ''.join(c if c.isprintable() else ' ' for c in said).strip()
 
 
 def _cannot(why: str) -> exception.HealerError:

@@ -24,6 +24,8 @@ _IN_FLIGHT = 8
 #: States of /proc/PID/stat (proc(5)): it has ended, it is stopped.
 _ENDED = frozenset('ZXx')
 _STOPPED = frozenset('Tt')
+#: Of 2**64.
+_DIGITS_MAX = 20
 #: After the command's name: the state first, the start 19 words later.
 _START = 19
 
@@ -73,8 +75,8 @@ class Running:
     """A process that is there.
 
     :ivar argv: its command line.
-    :ivar dying: it was killed, and threads of it are still in the kernel:
-        they may be at work on a write.
+    :ivar dying: it is ending, and threads of it are still in the kernel:
+        they may be at work on a write. A thread of the kernel looks so, too.
     """
 
     pid: int
@@ -92,11 +94,15 @@ class Running:
         return Process(pid=self.pid, start=self.start)
 
 
+def is_number(text: str) -> bool:
+    """Whether it is a number as the kernel prints one, of 64 bits."""
+    return text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX
+
+
 def requests(text: str) -> Requests | None:
     """Parse ``/sys/block/X/stat``; None: it is nothing of that kind."""
     words = text.split()
-    if len(words) <= _IN_FLIGHT or not all(
-            w.isascii() and w.isdigit() for w in words):
+    if len(words) <= _IN_FLIGHT or not all(map(is_number, words)):
         return None
     return Requests(
         completed=sum(int(words[i]) for i in _COMPLETED if i < len(words)),
@@ -113,11 +119,14 @@ def running(pid: int, stat: str, cmdline: str,
     """
     # The command's name may hold spaces and brackets: count after the last.
     words = stat.rpartition(')')[2].split()
-    if len(words) <= _START:
+    if len(words) <= _START or not is_number(words[_START]):
         return None
     if words[0] in _ENDED:
         return None if threads < 2 else Running(
             pid=pid, start=words[_START], stopped=False, argv=(), dying=True)
+    if not cmdline:     # exit(2) gives memory back first, then all else
+        return Running(pid=pid, start=words[_START], stopped=False, argv=(),
+                       dying=True)
     return Running(pid=pid, start=words[_START],
                    stopped=words[0] in _STOPPED,
                    argv=tuple(cmdline.rstrip('\0').split('\0')))

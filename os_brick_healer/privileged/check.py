@@ -33,6 +33,7 @@ ATTRIBUTES = {
 NQN_LENGTH_MAX = 223       # NVMe base specification 2.0, 4.7: 223 bytes
 TIMEOUT_S_MAX = 3600.0
 SOCKET_BYTES_MAX = 107     # sun_path of unix(7), without its end
+PLACE_LENGTH_MAX = 1024
 
 _ARRAY = re.compile(r'md(?:\d{1,7}|_[A-Za-z0-9][A-Za-z0-9_.+-]{0,27})',
                     re.ASCII)
@@ -168,6 +169,18 @@ def attribute(name: object, value: object) -> tuple[str, int]:
 def nbd(value: object) -> str:
     """A kernel name of a network block device: nbd0."""
     return _whole(_NBD, value, 'the kernel name of an nbd device')
+
+
+def place(value: object) -> str:
+    """Where something is mounted: an absolute path without detours."""
+    if (not isinstance(value, str) or not value.isascii()
+            or not value.isprintable() or len(value) > PLACE_LENGTH_MAX):
+        raise exception.NotOurs(
+            f'cannot accept {_shown(value)} as the place of a mount')
+    try:
+        return base.path(value, 'the place')
+    except exception.MounterRefused as error:
+        raise exception.NotOurs(str(error)) from error
 
 
 def volume(value: object) -> str:

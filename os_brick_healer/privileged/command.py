@@ -9,7 +9,7 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""Running mdadm, nvme, wipefs, modprobe and systemd's tools.
+"""Running mdadm, nvme, wipefs, modprobe, nsenter and systemd's tools.
 
 No shell, a fixed path, a deadline.
 """
@@ -25,7 +25,12 @@ import subprocess
 from os_brick_healer import exception, privileged
 
 PROGRAMS = frozenset(
-    ('mdadm', 'modprobe', 'nvme', 'systemctl', 'systemd-run', 'wipefs'))
+    ('mdadm', 'modprobe', 'nsenter', 'nvme', 'systemctl', 'systemd-run',
+     'wipefs'))
+#: Runs what follows where the first process's mounts are, seen as it does:
+#: the agent's service has a table of its own (ProtectSystem=), out of which
+#: no mount reaches the host.
+IN_HOST = ('nsenter', '--target', '1', '--mount', '--root', '--')
 #: A killed process in uninterruptible sleep is waited for no longer.
 KILLED_S = 1.0
 

@@ -55,6 +55,13 @@ def clients(sections: Iterable[serverlog.Section],
     return Clients(dead=frozenset(dead - live), live=frozenset(live))
 
 
+def _about(data: str, sections: Iterable[serverlog.Section],
+           ) -> Iterable[serverlog.Section]:
+    """Those of servers of the same data, and by the same way: only there
+    do names mean what they meant to them."""
+    return (one for one in sections if one.about in ('', data))
+
+
 def forbids(holder: base.Holder, known: Clients,
             holders: Iterable[base.Holder]) -> str | None:
     """Why a client must not be shut out, None: it may (law 7). Pure."""
@@ -87,7 +94,8 @@ def fence(tree: reader.Tree, wanted: serving.Job, timeout_s: float,
     if not question:
         return ''
     known = clients(
-        serverlog.read(order.volume, mounter.client, directory),
+        _about(serverlog.about(order.source), serverlog.read(
+            order.volume, mounter.client, directory)),
         lambda one: process.same(tree, one) is not None)
     if not known.dead:
         return ''

@@ -21,6 +21,7 @@ it is known later which client of the storage it was.
 
 from collections.abc import Collection, Iterator
 import contextlib
+import fcntl
 import os
 import stat
 import time
@@ -114,11 +115,21 @@ def _cut(place: int, name: str, old: str, size_bytes: int) -> None:
                      | os.O_EXCL) as copy:
             _write(copy, beginning)
             _write(copy, b'\n')
-            while chunk := os.pread(log, _CHUNK_BYTES, begin):
-                _write(copy, chunk)
-                begin += len(chunk)
+            begin = _copy(log, copy, begin)
+            # A line of ours that comes between the last read and the cut
+            # would be lost, and what follows it would be another server's.
+            fcntl.flock(log, fcntl.LOCK_EX)
+            _copy(log, copy, begin)
         os.replace(fresh, old, src_dir_fd=place, dst_dir_fd=place)
         os.ftruncate(log, 0)
+
+
+def _copy(log: int, copy: int, begin: int) -> int:
+    """Copy from an offset to the end; where that was."""
+    while chunk := os.pread(log, _CHUNK_BYTES, begin):
+        _write(copy, chunk)
+        begin += len(chunk)
+    return begin
 
 
 def _write(fd: int, data: bytes) -> None:

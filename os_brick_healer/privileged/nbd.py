@@ -14,12 +14,13 @@
 import os
 
 from os_brick_healer import exception, privileged
-from os_brick_healer.mounter import asking
+from os_brick_healer.mounter import asking, base
 from os_brick_healer.privileged import (
     blocks,
     check,
     fencing,
     handing,
+    mounts,
     serverlog,
     serving,
     tree,
@@ -31,8 +32,8 @@ from os_brick_healer.privileged import unit as units
 def prepare(*, mounter: str, timeout_s: float = 30.0) -> None:
     """Load what a heal will need: the driver, and the mounter's code."""
     check.timeout(timeout_s)
-    blocks.load_driver()
-    serving.mounter(check.plugin(mounter))
+    if serving.mounter(check.plugin(mounter)).style is not base.Style.MOUNT:
+        blocks.load_driver()
 
 
 @privileged.entrypoint
@@ -41,11 +42,15 @@ def start(*, mounter: str, volume: str, source: dict[str, str], socket: str,
           ) -> tuple[int, str]:
     """Start the server of a volume that has none: its pid, and its start.
 
-    :param device: that a server of style ITSELF is to serve again.
+    :param device: that a server of style ITSELF is to serve again; where
+        one of style MOUNT is to mount.
     """
     job = serving.job(mounter, volume, source, socket, device=device,
                       reattach_s=reattach_s)
-    if device is not None:
+    if job.mounter.style is base.Style.MOUNT:
+        mounts.Places(tree=tree.Tree()).may_mount(
+            job, check.timeout(timeout_s))
+    elif device is not None:
         blocks.verify(tree.Tree(), device, volume)
     starter = serving.Starter(tree=tree.Tree(),
                               uid=units.asking_uid(os.environ))

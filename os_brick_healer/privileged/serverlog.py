@@ -16,9 +16,12 @@ other. Before a server is started and when it is known a line of ours is
 written: what stands between two such beginnings was said by that process.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 import contextlib
 import dataclasses
+import fcntl
+import hashlib
+import json
 import os
 import re
 import stat
@@ -37,7 +40,7 @@ BEGINS = f'{_OURS}a server is started'
 _KNOWN = re.compile(
     re.escape(_OURS) + r'it is process ([0-9]{1,7}), since ([0-9]{1,20})'
     r'(?:, in ([0-9]{1,20}))?')
-
+_ABOUT = re.compile(re.escape(_OURS) + r'it is about ([0-9a-f]{16})$')
 
 #: What a line says of who wrote it, None: nothing.
 NameIn = Callable[[str], str | None]
@@ -49,10 +52,13 @@ class Section:
 
     :ivar server: None: nobody knows which process it was.
     :ivar names: every name that it gave itself.
+    :ivar about: the data that it served, see :func:`about`; empty: nobody
+        wrote it down.
     """
 
     server: parse.Process | None
     names: frozenset[str]
+    about: str = ''
 
 
 def path(volume: object, directory: str = DIRECTORY) -> str:
@@ -60,14 +66,29 @@ def path(volume: object, directory: str = DIRECTORY) -> str:
     return os.path.join(directory, f'{check.volume(volume)}.log')
 
 
-def begin(volume: object, directory: str = DIRECTORY) -> str:
-    """A new section, before a server is started; the path of the log."""
+def about(source: Mapping[str, str]) -> str:
+    """Some data, and the way to it, in one word.
+
+    A volume may move to another cluster, which gives its own names: one that
+    a server said there means somebody else here.
+    """
+    text = json.dumps(dict(source), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def begin(volume: object, directory: str = DIRECTORY,
+          data: str = '') -> str:
+    """A new section, before a server is started; the path of the log.
+
+    :param data: that it is about, see :func:`about`.
+    """
     os.makedirs(directory, mode=0o750, exist_ok=True)
     place = path(volume, directory)
     with contextlib.suppress(FileNotFoundError):
         if os.stat(place).st_size > BYTES_MAX:
             os.replace(place, f'{place}.old')
-    _append(place, BEGINS)
+    _append(place, f'{BEGINS}\n{_OURS}it is about {data}' if data
+            else BEGINS)
     return place
 
 
@@ -95,6 +116,7 @@ def _append(place: str, line: str) -> None:
                  | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
     # Another server may have left half a line.
     with open(fd, 'ab') as log:
+        fcntl.flock(fd, fcntl.LOCK_EX)      # who cuts it is almost done
         log.write(f'\n{line}\n'.encode())
 
 
@@ -127,21 +149,26 @@ def sections(lines: Iterable[str], name_in: NameIn,
     """
     names: set[str] | None = None
     server: parse.Process | None = None
+    data = ''
     for line in lines:
         if line.startswith(BEGINS):
             if names is not None:
-                yield Section(server=server, names=frozenset(names))
-            names, server = set(), None
+                yield Section(server=server, names=frozenset(names),
+                              about=data)
+            names, server, data = set(), None, ''
         elif names is not None:
             found = _KNOWN.match(line)
-            if found is not None:
+            told = _ABOUT.match(line)
+            if told is not None:
+                data = told[1]
+            elif found is not None:
                 seen = not space or found[3] in (None, space)
                 server = parse.Process(
                     pid=int(found[1]), start=found[2]) if seen else None
             elif (name := name_in(line)) is not None:
                 names.add(name)
     if names is not None:
-        yield Section(server=server, names=frozenset(names))
+        yield Section(server=server, names=frozenset(names), about=data)
 
 
 def read(volume: object, name_in: NameIn,

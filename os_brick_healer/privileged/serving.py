@@ -93,7 +93,9 @@ def job(name: object, volume: object, source: object, socket: object,
     return Job(mounter=chosen, order=base.Order(
         volume=owner, source=chosen.normalize(source),
         socket=check.socket_of(socket, owner),
-        device=None if device is None else check.nbd(device),
+        device=None if device is None else (
+            check.place(device) if chosen.style is base.Style.MOUNT
+            else check.nbd(device)),
         reattach_s=check.number(reattach_s, 1, REATTACH_S_MAX, 'seconds')))
 
 
@@ -134,7 +136,8 @@ class Starter:
             for path in wanted.mounter.obeyed(wanted.order):
                 unit.only_roots(path)
             os.makedirs(self.sockets, mode=0o700, exist_ok=True)
-        log = serverlog.begin(wanted.order.volume, self.log_directory)
+        log = serverlog.begin(wanted.order.volume, self.log_directory,
+                              serverlog.about(wanted.order.source))
         until_s = time.monotonic() + timeout_s
         started = self._by_systemd if self.systemd else self._by_hand
         found = started(wanted, server, argv, log, until_s)
@@ -142,15 +145,20 @@ class Starter:
         return found
 
     def _argv(self, server: base.Server) -> list[str]:
-        program = shutil.which(server.argv[0], path=self.path)
-        if program is None or '/' in server.argv[0]:
-            raise exception.CommandError(
-                f'cannot run {server.argv[0]}: not found in {self.path}',
-                hint='install it')
+        program = self._found(server.argv[0])
         # A signal that is blocked stays so across execve(2), whatever
         # handler the program installs (env(1) of coreutils 8.31).
         ears = [ENV, f'--block-signal={",".join(ASKED_TO_END)}', '--']
         return [*(ears if server.deaf else ()), program, *server.argv[1:]]
+
+    def _found(self, name: str) -> str:
+        """Where a program is. :raises CommandError: nowhere."""
+        program = shutil.which(name, path=self.path)
+        if program is None or '/' in name:
+            raise exception.CommandError(
+                f'cannot run {name}: not found in {self.path}',
+                hint='install it')
+        return program
 
     def _identity(self, server: base.Server) -> tuple[int, int]:
         if server.as_root or self.uid == 0:
@@ -161,6 +169,9 @@ class Starter:
                  log: str, until_s: float) -> parse.Running:
         """In a session of its own: it outlives us and who asked us."""
         uid, gid = self._identity(server)
+        if wanted.mounter.style is base.Style.MOUNT:
+            argv = [self._found(command.IN_HOST[0]), *command.IN_HOST[1:],
+                    *argv]
         if uid:
             # setpriv is executed by uid 0 and so has the capabilities that
             # we gave up; it gives all of them up for good.
@@ -247,6 +258,8 @@ def kill(tree: reader.Tree, wanted: Job, pid: int, start: str,
         found = process.same(tree, parse.Process(pid=pid, start=start))
         if found is None:
             return True
+        if found.dying:     # nothing proves any more whose it was: no signal
+            return _ended(fd, timeout_s)
         if not wanted.of_ours(found):
             raise exception.NotOurs(
                 f'cannot kill {found}: it does not serve '
@@ -259,12 +272,17 @@ def kill(tree: reader.Tree, wanted: Job, pid: int, start: str,
 
 
 def _signal(fd: int, number: signal.Signals, wait_s: float) -> bool:
-    """Send a signal; whether the process has ended in time.
+    """Send a signal; whether the process has ended in time."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(fd, number)
+    return _ended(fd, wait_s)
+
+
+def _ended(fd: int, wait_s: float) -> bool:
+    """Whether a process has ended in time.
 
     poll(2): select(2) knows no descriptor above 1023.
     """
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(fd, number)
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(wait_s * 1000.0))

@@ -97,6 +97,7 @@ class KumoScaleProvisioner(base.Provisioner):
         self._host_id = host.uuid
         self._requested: dict[str, _Asked] = {}
         self._unfiltered_next_s = 0.0
+        self._listed = False
         self._not_ours: dict[base.VolumeId, float] = {}
 
     def _new_client(self) -> kumoscale_client.Client:
@@ -155,8 +156,9 @@ class KumoScaleProvisioner(base.Provisioner):
         get, path = self._client.get, self._client.path
         stored = ks.volumes(get(path('volumes'), 'list the volumes'))
         reached = ks.portals(get('backends', 'list the back ends'))
-        names = _names(ks.hosts(get('hosts', 'list the hosts')),
-                       us, self.host.name)
+        known = ks.hosts(get('hosts', 'list the hosts'))
+        self._check_listed(us, known)
+        names = _names(known, us, self.host.name)
         serving = self._serving(us, mine, stored)
         others = names.keys() - {us}
         strangers = self._strangers(us, mine, others, len(serving))
@@ -168,6 +170,18 @@ class KumoScaleProvisioner(base.Provisioner):
                 None if holders is None else frozenset(
                     names.get(holder, holder) for holder in {us, *holders}))
         return found
+
+    def _check_listed(self, us: str, known: Collection[str]) -> None:
+        """A list that leaves us out may leave out who else holds a volume.
+
+        Unless we have never been in it: not everybody may be shown all.
+        """
+        if us in known:
+            self._listed = True
+        elif self._listed:
+            raise exception.ProvisionerNonsense(
+                'cannot list the hosts: because KumoScale contradicts '
+                'itself: this host was among them, and is left out now')
 
     def _targets(self, what: str, **params: str) -> tuple[ks.Target, ...]:
         return ks.targets(self._client.get('targets', what, params))
@@ -271,9 +285,7 @@ class KumoScaleProvisioner(base.Provisioner):
                       what: str, asked: '_Asked') -> None:
         stored = self._stored(volume, what)
         there = {one.replica: one.state for one in stored.locations}
-        if asked.known is None:
-            asked.known = frozenset(there)
-        if (asked.accepted or there.keys() - asked.known
+        if (asked.arrived(there) or self._awaited(asked)
                 or (replica in there and _under_way(stored, replica))):
             LOG.info('Volume %s has a replacement for replica %s already.',
                      volume, replica)
@@ -282,8 +294,16 @@ class KumoScaleProvisioner(base.Provisioner):
         self._check_settled(what, asked)
         if there[replica] not in base.BAD_STATES:
             self.report(volume, replica, base.ReplicaState.MISSING)
-        asked.sent_s = self._clock()
-        self._add_replica(volume, what, asked)
+        self._add_replica(volume, what, asked, frozenset(there))
+
+    def _awaited(self, asked: '_Asked') -> bool:
+        """Whether it was accepted lately.
+
+        Not for ever: what was accepted may be forgotten, and whoever calls
+        again has waited for what it should have brought.
+        """
+        return (asked.accepted and asked.sent_s is not None
+                and self._clock() - asked.sent_s < UNCERTAIN_S)
 
     def _check_settled(self, what: str, asked: '_Asked') -> None:
         if (asked.sent_s is not None
@@ -295,7 +315,10 @@ class KumoScaleProvisioner(base.Provisioner):
                 hint=f'it is sent again {UNCERTAIN_S:g} s after the first')
 
     def _add_replica(self, volume: base.VolumeId, what: str,
-                     asked: '_Asked') -> None:
+                     asked: '_Asked', there: frozenset[str]) -> None:
+        before = asked.known, asked.sent_s
+        asked.known = there if asked.known is None else asked.known
+        asked.sent_s, asked.accepted = self._clock(), False
         try:
             self._client.do(
                 'POST', self._client.path('replica', volume), what,
@@ -305,7 +328,8 @@ class KumoScaleProvisioner(base.Provisioner):
         except exception.ProvisionerError as error:
             if not isinstance(error, kumoscale_client.Uncertain
                               | exception.ProvisionerNonsense):
-                asked.sent_s = None
+                # Clearly refused: as if it had never been sent.
+                asked.known, asked.sent_s = before
             raise
         asked.accepted = True
 
@@ -360,7 +384,7 @@ class _Asked:
     """What this process knows of one request for a replacement.
 
     :ivar lock: held while it is made: two threads are not two requests.
-    :ivar known: the replicas that were there when it was first made.
+    :ivar known: the replicas that were there when it was first sent.
     :ivar sent_s: when it was sent; its answer may have been lost.
     """
 
@@ -368,6 +392,10 @@ class _Asked:
     known: frozenset[str] | None = None
     accepted: bool = False
     sent_s: float | None = None
+
+    def arrived(self, there: Iterable[str]) -> bool:
+        """Whether a replica is there that was not when it was sent."""
+        return self.known is not None and not self.known.issuperset(there)
 
 
 def _check(what: str, volume: base.VolumeId, replica: base.ReplicaId,

@@ -65,17 +65,27 @@ def _in_turn(case: case_lib.Case, leg: case_lib.Leg) -> model.Verdict | None:
     tell whose answer a new replica is. An old one is waited for until it has
     had the time to be repeated.
     """
-    since_s = case.now_s - 2 * case.policy.arrival_s
     for other in case.legs:
         request = other.memory.request
-        if (request is not None and request.asked_s > since_s
-                and request.state is model.RequestState.ASKED):
+        if (request is not None
+                and request.state is model.RequestState.ASKED
+                and _in_doubt_until_s(case, other, request) > case.now_s):
             return saying.say(
                 case, Phase.DEGRADED,
                 f'{leg.name} is lost, too; its replacement is requested once '
                 f'it is known whether the request for {other.name} was heard',
                 law=saying.LAW_BOUNDED, look_again_s=1.0)
     return None
+
+
+def _in_doubt_until_s(case: case_lib.Case, leg: case_lib.Leg,
+                      request: model.Request) -> float:
+    """When it has had the time to be repeated, unless it never will be."""
+    arrival_s = case.policy.arrival_s
+    first_s = request.asked_s + 2 * arrival_s
+    if request.tries >= limits.REQUEST_TRIES_MAX:
+        return first_s
+    return max(first_s, _settles_s(case, leg, request) + arrival_s)
 
 
 def _unprobed(case: case_lib.Case,

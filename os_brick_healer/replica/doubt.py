@@ -122,11 +122,16 @@ def spares(seen: model.Seen, device: str) -> bool:
     """Whether a volume can do without this leg now.
 
     Another leg in sync is proven to answer: the kernel alone calls one live
-    whose target has been silent for a while.
+    whose target has been silent for a while. And no other host has it: that
+    one would not learn which leg is stale from then on. What is out of the
+    array already is no loss.
     """
-    if _idle(seen):
-        return any(n.device == device and not n.holders
-                   for n in seen.namespaces.values())
+    unused = any(n.device == device and not n.holders
+                 for n in seen.namespaces.values())
+    if _idle(seen) or (seen.array is not None and unused):
+        return unused
+    if seen.peers_hold:
+        return False
     for replica, namespace in seen.namespaces.items():
         member = case_lib.member_of(seen, replica)
         if (namespace.device != device and member is not None

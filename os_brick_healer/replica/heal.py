@@ -167,6 +167,8 @@ def _connect(case: case_lib.Case,
         return None                      # the kernel is reconnecting
     unasked = not leg.memory.belongs and not leg.memory.published
     if unasked or leg.replica.nqn is None or not leg.replica.portals:
+        if leg.memory.publish_next_s > case.now_s:
+            return None                  # the provisioner's words are to come
         return saying.say(
             case, Phase.HEALING,
             f'{leg.name} is new: have it published to this host',
@@ -308,9 +310,9 @@ def _displaced(case: case_lib.Case, leg: case_lib.Leg) -> bool:
     in_sync = {x.id for x in case.in_sync}
     return (case.whole and leg.memory.belongs
             and leg.memory.lost_s is not None and any(
-                x.memory.request is not None
-                and x.memory.request.arrived in in_sync
-                for x in case.in_sync))
+                request is not None and request.arrived in in_sync
+                for x in case.in_sync
+                for request in (x.memory.request, *x.memory.late)))
 
 
 def _superfluous(case: case_lib.Case, leg: case_lib.Leg) -> bool:
@@ -320,9 +322,10 @@ def _superfluous(case: case_lib.Case, leg: case_lib.Leg) -> bool:
     in_sync = {x.id for x in case.in_sync}
     named = {x.id for x in case.legs}
     return not leg.memory.belongs and any(
-        one.request is not None and one.request.arrived == leg.id
+        request is not None and request.arrived == leg.id
         and (key in in_sync or key not in named)
-        for key, one in case.memory.replicas.items())
+        for key, one in case.memory.replicas.items()
+        for request in (one.request, *one.late))
 
 
 def withdrawn(case: case_lib.Case) -> model.Verdict | None:

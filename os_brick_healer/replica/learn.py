@@ -112,7 +112,7 @@ def _learn(one: One, action: model.Action, outcome: Outcome, now_s: float,
             wait_s = pacing.backoff_s(one.tries + 1, first_s=WORDS_S)
             return dataclasses.replace(
                 one, published=True, tries=one.tries + 1,
-                next_try_s=now_s + wait_s)
+                publish_next_s=now_s + wait_s)
         case model.DisconnectPaths():
             return dataclasses.replace(recall.succeeded(one), let_go=True)
         case model.ConfirmRemoval():

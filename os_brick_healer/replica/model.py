@@ -291,12 +291,15 @@ class ReplicaMemory:
     :ivar tries: failed tries of the next action in a row.
     :ivar next_try_s: no action on it before this time.
     :ivar last_error: of the last failed action, for status.
+    :ivar late: requests that were not answered until its leg was in sync
+        again: what still comes of them is superfluous. Oldest first, bounded.
     :ivar belongs: it was named when the volume was first seen, or has been
         a member: data was written to it. False: a new replica.
     :ivar superblock: what the device was seen to carry; None: not looked
         at since it was last connected.
     :ivar readd_refused: MD cannot catch up by the bitmap: copy it all.
-    :ivar published: we have asked for it to be published to this host.
+    :ivar published: we have asked for it to be published to this host, and
+    :ivar publish_next_s: do not ask again before this time.
     :ivar let_go: its controllers were disconnected for good.
     :ivar flow_tries: failed tries in a row to keep I/O flowing past it.
     :ivar flow_next_s: not tried again before this time. Apart from
@@ -320,10 +323,12 @@ class ReplicaMemory:
     next_try_s: float = 0.0
     last_error: str | None = None
     request: Request | None = None
+    late: tuple[Request, ...] = ()
     belongs: bool = False
     superblock: Superblock | None = None
     readd_refused: bool = False
     published: bool = False
+    publish_next_s: float = 0.0
     let_go: bool = False
     flow_tries: int = 0
     flow_next_s: float = 0.0

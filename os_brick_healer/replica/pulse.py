@@ -43,12 +43,11 @@ _VISITS_PER_S_MAX = 2000
 #: What md announces is read without an announcement every so many visits.
 _MD_VISITS = 5
 
-#: With more volumes than _BATCH_MIN: the same; and of a volume that nobody
-#: reads or writes, and for which nobody waits, the counters and the
-#: controllers.
-_MD_VISITS_MANY = 60
-_REST_VISITS = 2
-_REST_VISITS_CONTROLLERS = 8
+#: With more volumes than _BATCH_MIN: the same; and the controllers of one
+#: that nobody reads or writes, and for which nobody waits. Each second visit
+#: of such a one is left out.
+_MD_VISITS_MANY = 30
+_REST_VISITS = 4
 
 #: A stall is named when it is stuck_s old, then each time it has doubled,
 #: at least this often.
@@ -97,10 +96,11 @@ class _Watch:
     :ivar alarm_s: the age of the stall at which it is named next.
     :ivar hot: something is wrong with it: read it in every sample.
     :ivar rests: nobody read or wrote when it was read last.
+    :ivar skip: for that, its next visit is left out.
     """
 
     __slots__ = ('alarm_s', 'array', 'completed', 'controllers', 'degraded',
-                 'hot', 'in_flight', 'key', 'rests', 'stat', 'state',
+                 'hot', 'in_flight', 'key', 'rests', 'skip', 'stat', 'state',
                  'sync', 'visited_s', 'visits', 'waiting_s')
 
     def __init__(self, key: base.VolumeId, alarm_s: float) -> None:
@@ -114,7 +114,7 @@ class _Watch:
         self.visits = 0
         self.visited_s = -math.inf
         self.hot = True
-        self.rests = False
+        self.rests = self.skip = False
         self.completed = -1
         self.in_flight = 0
         self.waiting_s: float | None = None
@@ -199,7 +199,10 @@ class Pulse:
             self.uneasy = False
             named: set[base.VolumeId] = set()
             for watch in self._due(now_s):
-                self._visit(watch, now_s, named)
+                if watch.skip and not watch.hot:
+                    watch.skip = False
+                else:
+                    self._visit(watch, now_s, named)
             for watch in self._ring:
                 if watch.hot and watch.visited_s != now_s:
                     self._visit(watch, now_s, named)
@@ -259,14 +262,13 @@ class Pulse:
         turn, watch.visits = watch.visits, watch.visits + 1
         many = len(self._ring) > _BATCH_MIN
         rests = many and watch.rests and not watch.hot
-        if rests and turn % _REST_VISITS:
-            return
         watch.visited_s = now_s
         moved = self._visit_stat(watch, now_s, named)
         still = watch.in_flight > 0 and not moved
         self.uneasy = self.uneasy or still
         watch.rests = not (moved or still)
-        if not (rests and watch.rests and turn % _REST_VISITS_CONTROLLERS):
+        watch.skip = many and watch.rests
+        if not (rests and watch.rests and turn % _REST_VISITS):
             watch.hot = still
             for controller in watch.controllers:
                 if controller.tick != self._tick:

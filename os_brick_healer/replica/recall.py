@@ -23,6 +23,11 @@ from os_brick_healer.replica import model
 #: A replacement that has not been named for so many times the time that its
 #: arrival may take is gone.
 ARRIVED_GONE_SHARE = 4
+#: What was asked for may still come so long (seconds) after that, though it
+#: is not needed any more.
+LATE_S = 3600.0
+#: So many requests of one leg may still be late.
+LATE_MAX = 4
 #: A kernel that has reconnected in vain for so long to a portal that answers
 #: is refused there: the server lives, the replica on it does not. Seconds.
 REFUSED_S = 30.0
@@ -127,7 +132,7 @@ def _one(case: case_lib.Case, leg: case_lib.Leg,
         last_error=None if anew else old.last_error,
         published=old.published or inside,
         let_go=old.let_go and not leg.paths,
-        request=_over(case, leg))
+        request=_over(case, leg), late=_late(case, leg))
 
 
 def _since(old_s: float | None, now_s: float) -> float:
@@ -171,6 +176,26 @@ def _over(case: case_lib.Case, leg: case_lib.Leg) -> model.Request | None:
     return request if waited_s < 2 * case.policy.arrival_s else None
 
 
+def _late(case: case_lib.Case,
+          leg: case_lib.Leg) -> tuple[model.Request, ...]:
+    """What may still come of requests that are over, for a while.
+
+    Of one of which nobody knows whether it was heard it may, too.
+    """
+    late, request = leg.memory.late, leg.memory.request
+    if (request is not None and request.arrived is None
+            and _over(case, leg) is None):
+        late = (*late, request)[-LATE_MAX:]
+    return tuple(x for x in late if _may_come(case, x))
+
+
+def _may_come(case: case_lib.Case, late: model.Request) -> bool:
+    """Whether anything may still come of it, or has and is still here."""
+    if late.arrived is None:
+        return case.now_s - late.asked_s < LATE_S
+    return not case.fresh or any(x.id == late.arrived for x in case.legs)
+
+
 def _arrived_in_vain(case: case_lib.Case, request: model.Request) -> bool:
     """What arrived has been taken away again: another may be asked for.
 
@@ -196,8 +221,8 @@ def _arrivals(
     a leg (what it came for may be forgotten by now) is no news.
     """
     answered = dict(replicas)
-    taken = {m.request.arrived for m in replicas.values()
-             if m.request is not None}
+    taken = {request.arrived for m in replicas.values()
+             for request in (m.request, *m.late) if request is not None}
     # One that was accepted before one of which nobody knows if it was heard.
     waiting = [((m.request.state is not model.RequestState.ACCEPTED,
                  m.request.asked_s), key, m.request)
@@ -213,7 +238,39 @@ def _arrivals(
                 answered[key], request=dataclasses.replace(
                     request, state=model.RequestState.ARRIVED,
                     arrived=new[0]))
+    return _too_late(case, answered, taken)
+
+
+def _too_late(case: case_lib.Case,
+              replicas: dict[model.ReplicaId, model.ReplicaMemory],
+              taken: set[model.ReplicaId | None],
+              ) -> dict[model.ReplicaId, model.ReplicaMemory]:
+    """What no request waits for may be what came of one that is over.
+
+    It is welcome if the leg has been lost again meanwhile.
+    """
+    answered = dict(replicas)
+    for key in sorted(replicas):
+        for late in replicas[key].late:
+            new = [] if late.arrived is not None else [
+                leg.id for leg in case.legs
+                if leg.id not in late.known and leg.id not in taken
+                and not leg.memory.belongs]
+            if new:
+                taken.add(new[0])
+                answered[key] = _came(answered[key], late, new[0])
     return answered
+
+
+def _came(one: model.ReplicaMemory, late: model.Request,
+          name: model.ReplicaId) -> model.ReplicaMemory:
+    came = dataclasses.replace(
+        late, state=model.RequestState.ARRIVED, arrived=name)
+    if one.lost_s is not None and one.request is None:
+        return dataclasses.replace(one, request=came, late=tuple(
+            x for x in one.late if x is not late))
+    return dataclasses.replace(one, late=tuple(
+        came if x is late else x for x in one.late))
 
 
 def failed(memory: model.ReplicaMemory, now_s: float, error: str,
@@ -246,7 +303,10 @@ def rebase(memory: model.Memory, now_s: float) -> model.Memory:
             lost_s=None if one.lost_s is None else now_s,
             unreachable_s=None if one.unreachable_s is None else now_s,
             in_sync_s=None, losses_s=(), tries=0, next_try_s=0.0,
-            superblock=None, published=False, let_go=False,
+            superblock=None, published=False, publish_next_s=0.0,
+            let_go=False,
             request=(None if one.request is None else
-                     dataclasses.replace(one.request, asked_s=now_s)))
+                     dataclasses.replace(one.request, asked_s=now_s)),
+            late=tuple(dataclasses.replace(x, asked_s=now_s)
+                       for x in one.late))
         for key, one in memory.replicas.items()})

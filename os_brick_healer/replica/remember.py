@@ -31,13 +31,18 @@ def _dump_one(one: model.ReplicaMemory) -> dict[str, Any]:
     values['reported'] = one.reported and one.reported.value
     values['superblock'] = one.superblock and one.superblock.value
     values['losses_s'] = list(one.losses_s)
-    if one.request is not None:
-        request = {f.name: getattr(one.request, f.name)
-                   for f in dataclasses.fields(one.request)}
-        request['state'] = one.request.state.value
-        request['known'] = sorted(one.request.known)
-        values['request'] = request
+    values['request'] = one.request and _dump_request(one.request)
+    values['late'] = [_dump_request(late) for late in one.late]
+    if not one.late:
+        del values['late']      # as it was written before there was any
     return values
+
+
+def _dump_request(request: model.Request) -> dict[str, Any]:
+    values = {f.name: getattr(request, f.name)
+              for f in dataclasses.fields(request)}
+    return {**values, 'state': request.state.value,
+            'known': sorted(request.known)}
 
 
 def load(value: Mapping[str, Any]) -> model.Memory:
@@ -77,7 +82,8 @@ _KINDS: tuple[tuple[object, Callable[[Any], Any]], ...] = (
     (model.ReplicaState | None,
      lambda v: plain.maybe(v, model.ReplicaState)),
     (model.Superblock | None, lambda v: plain.maybe(v, model.Superblock)),
-    (model.Request | None, lambda v: plain.maybe(v, _request)))
+    (model.Request | None, lambda v: plain.maybe(v, _request)),
+    (tuple[model.Request, ...], lambda v: plain.each(v, _request)))
 
 
 def _load_one(value: Mapping[str, Any]) -> model.ReplicaMemory:

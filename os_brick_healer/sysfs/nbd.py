@@ -67,4 +67,4 @@ def with_cookie(tree: reader.Tree, cookie: str) -> str | None:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() else None
+    return int(text) if text and parse.is_number(text) else None

@@ -14,7 +14,6 @@
 from collections.abc import Callable
 import errno
 import random
-from typing import TypeVar
 
 from bed.guest import lab as lab_lib
 from bed.guest import nbd_terms
@@ -22,23 +21,21 @@ from os_brick_healer.connector import mapper
 from os_brick_healer.mapping import act, model
 from os_brick_healer.sysfs import reader
 from os_brick_healer.tests import base
-from os_brick_healer.tests.simulation import timeline as timeline_lib
+from os_brick_healer.tests.contract import virtual
 from os_brick_healer.tests.simulation.mapping import (
     nova,
     parts,
     world,
 )
 
-T = TypeVar('T')
-STEP_S = 0.05
 SEEDS = 3
 
 
-class Simulated:
+class Simulated(virtual.Lab):
     """A lab in virtual time. See ``nbd_terms.NbdLab``."""
 
     def __init__(self, seed: str, kind: str, directory: str) -> None:
-        self.world = world.World(
+        self.world: world.World = world.World(
             seed, world.Setup(volumes=1, kinds=(kind,)), directory)
         self.key = next(iter(self.world.volumes))
         self._nova = nova.Nova(self.world, f'{directory}/journal')
@@ -51,6 +48,9 @@ class Simulated:
         assert found is not None
         self.mapping: model.Mapping = found
         self._last = self.server
+
+    def describe(self) -> str:
+        return self.world.describe(self.key)
 
     @property
     def hands(self) -> act.Hands:
@@ -67,27 +67,6 @@ class Simulated:
             self._last = model.Process(pid=found[0].pid,
                                        start=found[0].start)
         return self._last
-
-    def do(self, call: Callable[[], T]) -> T:
-        ended: list[T | BaseException] = []
-        timeline_lib.Task(self.world.time, call, ended.append)
-        self.world.time.advance(self.world.time.now_s + 120.0,
-                                lambda: bool(ended))
-        if isinstance(ended[0], BaseException):
-            raise ended[0]
-        return ended[0]
-
-    def until(self, sentence: str, holds: Callable[[], bool],
-              within_s: float) -> None:
-        end_s = self.world.time.now_s + within_s
-        while not holds():
-            if self.world.time.now_s >= end_s:
-                raise lab_lib.Broken(
-                    f'{sentence} ({self.world.describe(self.key)})')
-            self.rest(STEP_S)
-
-    def rest(self, seconds: float) -> None:
-        self.world.time.advance(self.world.time.now_s + seconds)
 
     def signal(self, what: str) -> None:
         processes = self.world.processes
@@ -137,7 +116,7 @@ class Simulated:
         while not _new():
             if self.world.time.now_s >= begun_s + within_s:
                 return False
-            self.rest(STEP_S)
+            self.rest(virtual.STEP_S)
         return not guest.errors
 
     def close(self) -> None:

@@ -11,13 +11,11 @@
 #    under the License.
 """The simulator's host keeps the terms of a real one."""
 
-from collections.abc import Callable
-from typing import TypeVar
-
 from bed.guest import lab as lab_lib
 from bed.guest import terms
 from os_brick_healer.replica import model, observe
 from os_brick_healer.tests import base
+from os_brick_healer.tests.contract import virtual
 from os_brick_healer.tests.simulation import (
     fabric,
     looking,
@@ -25,23 +23,20 @@ from os_brick_healer.tests.simulation import (
     tools,
     world,
 )
-from os_brick_healer.tests.simulation import timeline as timeline_lib
 
-T = TypeVar('T')
-STEP_S = 0.05
 SEEDS = 5
 KINDS = {lab_lib.BLANK: 'good', lab_lib.SMALL: 'small',
          lab_lib.FOREIGN: 'foreign'}
 
 
-class Simulated:
+class Simulated(virtual.Lab):
     """A lab in virtual time. See ``lab_lib.Lab``."""
 
     host_nqn = 'nqn.host'
     keep_alive_s = 3
 
     def __init__(self, seed: str) -> None:
-        self.world = world.World(seed, world.Setup(
+        self.world: world.World = world.World(seed, world.Setup(
             volumes=1, foreign=False, keep_alive_s=self.keep_alive_s))
         self.key = next(iter(self.world.cloud.volumes))
         hands = tools.Tools(self.world, lambda _moment: None)
@@ -60,26 +55,6 @@ class Simulated:
     def look(self) -> observe.Observation:
         return self._observer.look(model.VolumeId(self.key), self.volume,
                                    self.array.uuid, {})
-
-    def do(self, call: Callable[[], T]) -> T:
-        ended: list[T | BaseException] = []
-        timeline_lib.Task(self.world.time, call, ended.append)
-        self.world.time.advance(self.world.time.now_s + 120.0,
-                                lambda: bool(ended))
-        if isinstance(ended[0], BaseException):
-            raise ended[0]
-        return ended[0]
-
-    def until(self, sentence: str, holds: Callable[[], bool],
-              within_s: float) -> None:
-        end_s = self.world.time.now_s + within_s
-        while not holds():
-            if self.world.time.now_s >= end_s:
-                raise lab_lib.Broken(f'{sentence} ({self.world.describe()})')
-            self.rest(STEP_S)
-
-    def rest(self, seconds: float) -> None:
-        self.world.time.advance(self.world.time.now_s + seconds)
 
     def cut(self, replica: model.ReplicaId, how: str) -> None:
         target = self._disk(replica).nqn

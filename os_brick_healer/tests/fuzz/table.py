@@ -16,7 +16,9 @@ from os_brick_healer.tests.fuzz import (
     kept,
     kernel,
     law,
+    mapped,
     settings,
+    sources,
     talking,
     tree,
     vendors,
@@ -24,6 +26,6 @@ from os_brick_healer.tests.fuzz import (
 
 _EVERY: tuple[type[law.Target], ...] = (
     *kernel.TARGETS, tree.Host, *vendors.TARGETS, *talking.TARGETS,
-    *kept.TARGETS, *settings.TARGETS)
+    *kept.TARGETS, *settings.TARGETS, *mapped.TARGETS, *sources.TARGETS)
 
 TARGETS = {target.name: target for target in _EVERY}

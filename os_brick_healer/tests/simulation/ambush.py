@@ -21,8 +21,9 @@ from os_brick_healer.tests.simulation import plan as plan_lib
 
 #: After so many graces a leg comes back though nobody asked for another.
 BACK_GRACES, BACK_S = 4.0, 90.0
-#: How long a replica may be on its way, on a slow day.
-LATE_S = (20.0, 50.0)
+#: How long a replica may be on its way, on a slow day, and on a very slow
+#: one: nobody waits for it any more.
+LATE_S, VERY_LATE_S = (20.0, 50.0), (200.0, 600.0)
 
 
 class Ambush(fate.Fate):
@@ -107,9 +108,16 @@ class Ambush(fate.Fate):
             1 + fault.arg('count') % 3)
 
     def _late(self, fault: plan_lib.Fault) -> None:
+        self._arrive_in(LATE_S, fault)
+
+    def _very_late(self, fault: plan_lib.Fault) -> None:
+        self._arrive_in(VERY_LATE_S, fault)
+
+    def _arrive_in(self, arrival_s: tuple[float, float],
+                   fault: plan_lib.Fault) -> None:
         cloud = self.world.cloud
         self.world.fault('new replicas are long on their way')
-        usual, cloud.arrival_s = cloud_lib.ARRIVAL_S, LATE_S
+        usual, cloud.arrival_s = cloud_lib.ARRIVAL_S, arrival_s
 
         def _back() -> None:
             cloud.arrival_s = usual

@@ -55,7 +55,8 @@ class Audit:
         self._requests_s: list[float] = []
         self._down: dict[str, float] = {}     # disk -> since when
         self._inside_s: dict[str, float] = {}
-        self._synced_s: dict[str, float] = {}
+        self._synced_s: dict[str, float] = {}     # until when, and
+        self._back_s: dict[str, float] = {}       # since when it was
         self._lost_s: dict[str, float] = {}
         self.journal_lost = False
         self.stop_at: tuple[str, ...] = ()
@@ -148,14 +149,16 @@ class Audit:
                  asked_s: float) -> bool:
         """Whether another is needed: the lost one was back since.
 
-        What came in its place serves in another one's by now, and nothing
-        more is on its way.
+        What came for the volume is or was a leg of it by now, and nothing
+        more is on its way, or has not come while the lost one was back for
+        so long that nobody waits for it.
         """
-        array = self._world.arrays[volume.key]
-        in_sync = {m.disk.id for m in array.in_sync}
-        return (self._synced_s.get(replica, -1e9) > asked_s
-                and volume.coming == 0
-                and all(name in in_sync for name in volume.made_for
+        until_s = self._synced_s.get(replica, -1e9)
+        back_for_s = until_s - self._back_s.get(replica, until_s)
+        forgotten = back_for_s > 2 * self._world.policy.arrival_s - 2.0
+        return (until_s > asked_s
+                and (forgotten or not volume.coming.get(replica))
+                and all(name in self._synced_s for name in volume.made_for
                         if name in volume.replicas))
 
     def _grace(self, replica: str, now_s: float) -> None:

@@ -314,16 +314,14 @@ MENDED = (
         'engine.loop:Engine._look', 'limits.LOOK_REST_LAST_S', '900.0'),
         family='host'),
     _bug('idle-volume-keeps-a-dead-leg', '7.stall', (
-        'replica.doubt:spares', 'if _idle(seen):', 'if False:'),
+        'replica.doubt:spares', 'if _idle(seen) or (', 'if ('),
         family='shared'),
     _bug('unproven-leg-is-counted-on-for-another', '7.break', (
         'replica.doubt:spares', '(p.portal_answers or (',
         '(p.portal_answers is not False or ('), family='storms'),
-    _bug('accepted-request-is-not-answered-first', '9.converge', (
-        'replica.recall:_arrivals',
-        'm.request.state is not model.RequestState.ACCEPTED', 'True'),
-        setup={'legs': 3},
-        family='requests'),
+    _bug('two-hosts-volume-is-robbed-for-another', '5.two-hosts', (
+        'replica.doubt:spares', 'if seen.peers_hold:', 'if False:'),
+        setup={'shared': True}, family='truth'),
     _bug('request-is-put-off-for-ever', '9.converge', (
         'replica.asking:_settles_s', 'return min(latest_s, max(',
         'return max(1.0, max('), family='requests'),
@@ -340,8 +338,15 @@ MENDED = (
     _bug('refusing-server-counts-as-reachable', '9.converge', (
         'replica.recall:_reachable',
         ' and (leg.dead_s or 0.0) < REFUSED_S', ''), family='requests'),
+    _bug('late-replacement-stays', '9.converge', (
+        'replica.recall:_too_late', 'if new:', 'if False:'),
+        family='tardy'),
     _bug('two-requests-in-doubt-at-once', '9.converge', (
         'replica.asking:_in_turn', 'for other in case.legs:',
         'for other in ():'), family='requests'),
+    _bug('repeat-that-is-put-off-is-not-waited-for', '9.converge', (
+        'replica.asking:_in_doubt_until_s',
+        'return max(first_s, _settles_s(case, leg, request) + arrival_s)',
+        'return first_s'), family='requests'),
 )
 BUGS = GUARDS + MENDED

@@ -43,7 +43,7 @@ class Volume:
 
     :ivar asked: by lost replica: when a replacement was begun for it.
     :ivar made_for: by new replica: in whose place it was made.
-    :ivar coming: new replicas that are on their way.
+    :ivar coming: by lost replica: how many new ones are on their way.
     """
 
     key: str
@@ -55,7 +55,7 @@ class Volume:
     asked: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     made_for: dict[str, str] = dataclasses.field(default_factory=dict)
     requests: set[str] = dataclasses.field(default_factory=set)
-    coming: int = 0
+    coming: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -161,13 +161,13 @@ class Cloud:
             if hook(volume, replica):
                 self.on_request.remove(hook)
         self.pending += 1
-        volume.coming += 1
+        volume.coming[replica] = volume.coming.get(replica, 0) + 1
         self.time.after(self.rng.uniform(*self.arrival_s),
                         lambda: self._made(volume, replica))
 
     def _made(self, volume: Volume, lost: str) -> None:
         self.pending -= 1
-        volume.coming -= 1
+        volume.coming[lost] -= 1
         self.arrive(volume, lost)
 
     def arrive(self, volume: Volume, lost: str = '') -> None:

@@ -49,6 +49,7 @@ class Court(audit.Audit):
         self._stale_s: dict[str, float] = {}
         self._commands: dict[str, collections.deque[float]] = {}
         self._serves_s: dict[str, float] = {}
+        self._were_inside: set[str] = set()
         self._next_watch_s = 0.0
 
     # After every event -----------
@@ -91,12 +92,16 @@ class Court(audit.Audit):
                 self._up.setdefault(disk.id, now_s)
             else:
                 self._went_down(disk.id, now_s)
+        inside: set[str] = set()
         for array in world.md.arrays.values():
             for member in array.members:
                 if member.works:
                     self._inside_s[member.disk.id] = now_s
                 if member.in_sync:
+                    inside.add(member.disk.id)
                     self._synced_s[member.disk.id] = now_s
+        self._back_s.update(dict.fromkeys(inside - self._were_inside, now_s))
+        self._were_inside = inside
         for portal in world.every_portal():
             if world.fabric.portal_reach(portal) == parts.UP:
                 self._lost_s.pop(portal.address, None)
@@ -191,12 +196,14 @@ class Court(audit.Audit):
     def _shared_in_need(self, member: parts.Member) -> bool:
         """Others behind the same controllers have no other live leg.
 
-        What is not ours is nobody's to judge: its controllers stay.
+        What is not ours, or cannot be read, nobody can judge, and what
+        two hosts hold nobody may change: its controllers stay.
         """
         world = self._world
         for array in world.md.arrays.values():
             if any(m.disk.nqn == member.disk.nqn for m in array.members):
-                if array.key is None:
+                if (array.key is None or array.key in world.unreadable
+                        or world.two_hosts_for_s(array.key) > 0):
                     return True
                 others = [m for m in world.serving(array)
                           if m.disk.nqn != member.disk.nqn]

@@ -159,6 +159,14 @@ FAMILIES = {
                'volumes': (1, 2), 'backends': (4, 6),
                'operator_s': (900.0,)},
         gaps_s=(0.5, 20.0, 100.0, 300.0), last_s=(25.0, 60.0)),
+    # Replicas that arrive when nobody waits for them any more.
+    'tardy': Family(
+        kinds={'very_late': 8, 'returns': 8, 'dead': 3, 'leg': 4, 'kill': 2,
+               'lose_request': 1, 'kill_in': 1, 'omit': 1},
+        setup={'grace_s': (5.0, 20.0), 'legs': (2, 3), 'shared': (False,),
+               'volumes': (1, 2), 'backends': (4, 6),
+               'operator_s': (900.0,)},
+        gaps_s=(0.5, 20.0, 100.0, 300.0, 600.0), last_s=(25.0, 60.0)),
     # nova is at work all the time.
     'nova': Family(
         kinds={'detach': 8, 'extend': 5, 'hold': 6, 'kill_nova': 2,
@@ -189,6 +197,19 @@ FAMILIES = {
         setup={'shared': (True,), 'volumes': (4, 10), 'legs': (2,),
                'backends': (3, 4), 'grace_s': (5.0, 20.0)},
         gaps_s=(0.5, 20.0, 60.0, 200.0)),
+    # The KumoScale plugin itself, and all that can happen to its requests.
+    'http': Family(
+        kinds={'mishap': 10, 'mishaps': 4, 'aimed': 14, 'wire_down': 4,
+               'denied': 3, 'renewed': 3, 'one_dead': 6, 'two_minds': 4,
+               'dead': 10, 'leg': 6, 'kill': 2, 'kill_in': 4,
+               'kill_at_request': 4, 'returns': 2, 'slow': 2, 'lag': 2,
+               'nonsense': 2, 'omit': 2, 'forget': 2, 'lose': 3,
+               'refuse': 2, 'twins': 3, 'detach': 2},
+        setup={'http': ('target-name', 'everybody', 'silent', 'name'),
+               'grace_s': (5.0, 8.0, 20.0), 'volumes': (1, 2),
+               'legs': (2, 2, 3), 'backends': (4, 6), 'shared': (False,),
+               'interval_s': (5.0, 10.0)},
+        gaps_s=(0.5, 3.0, 20.0, 60.0, 100.0)),
 }
 
 

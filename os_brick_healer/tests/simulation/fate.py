@@ -9,16 +9,16 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""What all faults have in common: whom they hit, and how they end."""
+"""What all faults of arrays have in common: whom they hit."""
 
 from collections.abc import Callable
 import dataclasses
 
 from os_brick_healer.tests.simulation import cloud as cloud_lib
 from os_brick_healer.tests.simulation import fabric as fabric_lib
+from os_brick_healer.tests.simulation import mishaps, process
 from os_brick_healer.tests.simulation import nova as nova_lib
 from os_brick_healer.tests.simulation import plan as plan_lib
-from os_brick_healer.tests.simulation import process
 from os_brick_healer.tests.simulation import world as world_lib
 
 LONG_S = 160.0
@@ -35,35 +35,17 @@ def minutes_s(fault: plan_lib.Fault) -> float:
     return LONG_S * (0.5 + float(fault.arg('pick')))
 
 
-class Fate:
-    """The base of all that can go wrong.
+class Fate(mishaps.Mishaps):
+    """The base of all that can go wrong with arrays."""
 
-    :ivar agent: the agent that lives now, None while there is none.
-    :ivar wall_offset_s: how wrong the wall clock is.
-    :ivar over: no more faults.
-    :ivar tear: the journal is damaged while the agent is dead next.
-    """
+    agent: process.Agent | None
+    world: world_lib.World
 
     def __init__(self, world: world_lib.World, danger: process.Danger,
                  nova: nova_lib.Nova) -> None:
+        super().__init__(danger)
         self.world = world
-        self.danger = danger
         self.nova = nova
-        self.agent: process.Agent | None = None
-        self.wall_offset_s = 0.0
-        self.tear = False
-        self.undo: list[Callable[[], None]] = []
-        self.over = False
-
-    def happen(self, fault: plan_lib.Fault) -> None:
-        """One fault, now."""
-        getattr(self, f'_{fault.kind}')(fault)
-
-    def for_a_while(self, fault: plan_lib.Fault,
-                    undo: Callable[[], None]) -> None:
-        """Have it taken back in time, or when all faults are."""
-        self.undo.append(undo)
-        self.world.time.after(fault.arg('last_s'), undo)
 
     def later(self, seconds: float, worse: Callable[[], None]) -> None:
         """Make it worse in a while, unless all faults are over then."""

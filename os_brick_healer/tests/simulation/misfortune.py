@@ -22,12 +22,14 @@ from os_brick_healer.tests.simulation import (
 from os_brick_healer.tests.simulation import cloud as cloud_lib
 from os_brick_healer.tests.simulation import nova as nova_lib
 from os_brick_healer.tests.simulation import world as world_lib
+from os_brick_healer.tests.simulation.http import weather as http_weather
 
 #: What the agent asks a person for when a vendor's room is used up.
 DEAD_ONES = 'remove the dead ones at the provisioner'
 
 
-class Misfortune(outages.Outages, weather.Weather, ambush.Ambush):
+class Misfortune(outages.Outages, weather.Weather, ambush.Ambush,
+                 http_weather.HttpWeather):
     """All that can go wrong.
 
     :ivar operated: volumes of which a person has taken something away.
@@ -45,6 +47,7 @@ class Misfortune(outages.Outages, weather.Weather, ambush.Ambush):
         for undo in self.undo:
             undo()
         self.world.cloud.weather = cloud_lib.Weather()
+        self.calm_wire()
         self.world.commands = world_lib.Commands()
         self.danger.armed, self.danger.full = None, False
         self.danger.wanted = None

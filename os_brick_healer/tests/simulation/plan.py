@@ -17,36 +17,16 @@ plan can be written as JSON, so that one that failed outlives the planner
 that made it.
 """
 
-from collections.abc import Mapping
 import dataclasses
-import json
 import random
-from typing import Any
+from typing import Any, TypeAlias
 
-from os_brick_healer.tests.simulation import families
+from os_brick_healer.tests.simulation import families, plans
 from os_brick_healer.tests.simulation import world as world_lib
 
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """One thing that goes wrong."""
-
-    at_s: float
-    kind: str
-    args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-    def arg(self, name: str) -> Any:
-        return self.args[name]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A run from beginning to end; the same plan, the same run."""
-
-    seed: str
-    setup: world_lib.Setup
-    faults: tuple[Fault, ...]
-    safety_s: float
+Fault = plans.Fault
+Plan: TypeAlias = plans.Plan[world_lib.Setup]
+dump = plans.dump
 
 
 def make(seed: str) -> Plan:
@@ -55,15 +35,22 @@ def make(seed: str) -> Plan:
     family = families.of(seed)
     setup = dataclasses.replace(_setup(rng), **{
         name: rng.choice(values) for name, values in family.setup.items()})
-    faults: list[Fault] = []
-    at_s = 5.0
-    for _ in range(rng.randint(*family.faults)):
-        at_s += rng.choice(family.gaps_s) * rng.random()
-        kind = rng.choices(list(family.kinds), list(family.kinds.values()))[0]
-        faults += _some(rng, setup, family, kind, at_s)
-    faults.sort(key=lambda f: f.at_s)
-    return Plan(seed=seed, setup=setup, faults=tuple(faults),
-                safety_s=at_s + 30.0)
+
+    def args() -> dict[str, Any]:
+        return {
+            'volume': rng.randrange(setup.volumes),
+            'leg': rng.randrange(setup.legs),
+            'backend': rng.randrange(setup.backends),
+            'how': rng.choice(('closed', 'silent')),
+            'last_s': rng.choice(family.last_s) * (0.5 + rng.random()),
+            'count': rng.choice((0, 0, 1, 2, 4, 8, 16)),
+            'pick': rng.random()}
+
+    faults, last_s = plans.Drawing(
+        rng=rng, family=family, args=args, storm=families.STORM,
+        dramas=families.DRAMAS, volumes=setup.volumes).faults(5.0)
+    return plans.Plan(seed=seed, setup=setup, faults=faults,
+                      safety_s=last_s + 30.0)
 
 
 def _setup(rng: random.Random) -> world_lib.Setup:
@@ -79,55 +66,9 @@ def _setup(rng: random.Random) -> world_lib.Setup:
         foreign=rng.random() < 0.5, operator_s=rng.choice((0.0, 0.0, 900.0)))
 
 
-def _some(rng: random.Random, setup: world_lib.Setup,
-          family: families.Family, kind: str, at_s: float) -> list[Fault]:
-    """One fault; a storm or a drama is several."""
-    if kind == 'storm':
-        return [one for _ in range(rng.randint(2, 5)) for one in _some(
-            rng, setup, family, rng.choice(families.STORM),
-            at_s + rng.random())]
-    if kind in families.DRAMAS:
-        volume = rng.randrange(setup.volumes)
-        return [
-            dataclasses.replace(one, args={**one.args, 'volume': volume})
-            for part, after_s in families.DRAMAS[kind]
-            for one in _some(rng, setup, family, part,
-                             at_s + after_s * rng.random())]
-    return [Fault(at_s=at_s, kind=kind, args={
-        'volume': rng.randrange(setup.volumes),
-        'leg': rng.randrange(setup.legs),
-        'backend': rng.randrange(setup.backends),
-        'how': rng.choice(('closed', 'silent')),
-        'last_s': rng.choice(family.last_s) * (0.5 + rng.random()),
-        'count': rng.choice((0, 0, 1, 2, 4, 8, 16)),
-        'pick': rng.random(),
-    })]
-
-
-# As data ----------
-
-def dump(plan: Plan) -> str:
-    """A plan as JSON, one fault a line."""
-    faults = ',\n'.join('  ' + json.dumps(
-        {'at_s': f.at_s, 'kind': f.kind, **f.args}) for f in plan.faults)
-    return (f'{{"seed": {json.dumps(plan.seed)},\n'
-            f' "safety_s": {plan.safety_s},\n'
-            f' "setup": {json.dumps(dataclasses.asdict(plan.setup))},\n'
-            f' "faults": [\n{faults}]}}\n')
-
-
 def load(text: str) -> Plan:
     """The plan that :func:`dump` wrote.
 
     :raises ValueError: it is none.
     """
-    try:
-        told = json.loads(text)
-        return Plan(
-            seed=told['seed'], safety_s=told['safety_s'],
-            setup=world_lib.Setup(**told['setup']),
-            faults=tuple(Fault(
-                at_s=one.pop('at_s'), kind=one.pop('kind'), args=one)
-                for one in told['faults']))
-    except (AttributeError, KeyError, TypeError) as e:
-        raise ValueError(f'not a plan: {e!r}') from e
+    return plans.load(text, world_lib.Setup)

@@ -29,6 +29,7 @@ from os_brick_healer.replica import wing as wing_lib
 from os_brick_healer.tests.simulation import cloud as cloud_lib
 from os_brick_healer.tests.simulation import looking, timeline, tools
 from os_brick_healer.tests.simulation import world as world_lib
+from os_brick_healer.tests.simulation.http import plugin
 
 #: With nothing to do for so long the agent does nothing until there is.
 CALM_S = 30.0
@@ -169,7 +170,7 @@ class Runs:
 
     def submit(self, lane: str, work: Callable[[], Any],
                done: Callable[[Any], None]) -> None:
-        if lane == 'ask':
+        if lane == 'ask' and self._agent.world.peer is None:
             # One call that only waits for its answer: no task is needed.
             self._agent.world.time.after(
                 self._agent.world.cloud.travel_s(),
@@ -239,8 +240,7 @@ class Agent:
         self.waits = Waits(self)
         self.journal = _open(path, danger, wall, world)
         self.truth = truth_lib.Truth(
-            lambda: cloud_lib.Plugin(world.cloud, danger.point,
-                                     world.fault, world.court.commands),
+            lambda: plugin.open_(world, danger.point, self.clock, path),
             self.clock)
         kit = tools.Tools(world, danger.point)
         hands = act.Hands(

@@ -13,16 +13,17 @@
 
 from collections.abc import Callable
 import dataclasses
+from typing import TypeVar
 
-from os_brick_healer.tests.simulation import plan as plan_lib
-from os_brick_healer.tests.simulation import run as run_lib
+from os_brick_healer.tests.simulation import plans, runs
 
 TRIES_MAX = 60
+S = TypeVar('S')
 
 
-def shrink(report: run_lib.Report, law: str,
-           play: Callable[[plan_lib.Plan], run_lib.Report] = run_lib.play,
-           ) -> run_lib.Report:
+def shrink(report: runs.Report[S], law: str,
+           play: Callable[[plans.Plan[S]], runs.Report[S]],
+           ) -> runs.Report[S]:
     """Drop faults, many at a time and then one by one, while it fails."""
     best = report
     tries = 0

@@ -33,6 +33,7 @@ from os_brick_healer.tests.simulation import (
     parts,
     timeline,
 )
+from os_brick_healer.tests.simulation.http import wire
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,8 @@ class Setup:
     :ivar portals: paths of each leg.
     :ivar operator_s: how long after the last fault a person comes.
     :ivar uptime_s: how long the host has been up when it begins.
+    :ivar http: the dialect of a KumoScale that the real plugin talks to;
+        empty: the provisioner is played.
     """
 
     volumes: int = 2
@@ -61,6 +64,7 @@ class Setup:
     requests_max: int = 64
     operator_s: float = 0.0
     uptime_s: float = 0.0
+    http: str = ''
 
     def policy(self) -> limits.Policy:
         """The default profile with this setup's numbers."""
@@ -117,6 +121,7 @@ class World:
         self.cloud.deleted = self.court.deleted
         self.cloud.requested = self.court.requested
         self.cloud.reported = self.court.reported
+        self.peer = wire.peer(seed, self) if setup.http else None
         self.commands = Commands()
         self.holders: dict[str, tuple[str, ...]] = {}
         self.lock: str | None = None

@@ -90,8 +90,6 @@ def seed(name: str, bug: str | None, law: str | None,
             plan = bugs.fitted(chosen, plan)
         report = run_lib.play(plan)
         if report.broken and shrink:
-            made: Any = shrink_lib.shrink(
-                report, law or report.laws[0],    # type: ignore[arg-type]
-                run_lib.play)                     # type: ignore[arg-type]
-            report = made
+            report = shrink_lib.shrink(report, law or report.laws[0],
+                                       run_lib.play)
     return report

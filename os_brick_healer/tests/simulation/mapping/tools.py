@@ -207,6 +207,8 @@ class Tools:
             found = process.same(self.world.tree, wanted)
             if found is None or proc is None:
                 return None
+            if found.dying:      # it is waited for, and sent nothing
+                return proc
             if not job.of_ours(found):
                 raise exception.NotOurs(f'cannot kill {found}: it does not '
                                         f'serve {volume}')

@@ -13,7 +13,7 @@
 
 from collections.abc import Callable
 
-from os_brick_healer.tests.simulation import process
+from os_brick_healer.tests.simulation import mishaps, process
 from os_brick_healer.tests.simulation.mapping import (
     agent as agent_lib,
 )
@@ -39,27 +39,17 @@ BLINK_S = 0.8
 LONG_S = 100.0
 
 
-class Common:
-    """What all faults have in common: whom they hit, and how they end.
+class Common(mishaps.Mishaps):
+    """What all faults have in common: whom they hit."""
 
-    :ivar agent: the agent that lives now, None while there is none.
-    :ivar tear: the journal is damaged while the agent is dead next.
-    """
+    agent: agent_lib.Agent | None
+    world: world_lib.World
 
     def __init__(self, world: world_lib.World, danger: process.Danger,
                  nova: nova_lib.Nova) -> None:
+        super().__init__(danger)
         self.world = world
-        self.danger = danger
         self.nova = nova
-        self.agent: agent_lib.Agent | None = None
-        self.wall_offset_s = 0.0
-        self.tear = False
-        self.over = False
-        self.undo: list[Callable[[], None]] = []
-
-    def happen(self, fault: plan_lib.Fault) -> None:
-        """One fault, now."""
-        getattr(self, f'_{fault.kind}')(fault)
 
     def key(self, fault: plan_lib.Fault) -> str:
         every = list(self.world.volumes)
@@ -75,12 +65,6 @@ class Common:
         found = self.world.processes.servers(key)
         return self.world.server(key) or next(
             (p for p in found if p.state != parts.DYING), None)
-
-    def for_a_while(self, fault: plan_lib.Fault,
-                    undo: Callable[[], None]) -> None:
-        """Have it taken back in time, or when all faults are."""
-        self.undo.append(undo)
-        self.world.time.after(fault.arg('last_s'), undo)
 
 
 class Servers(Common):

@@ -12,7 +12,6 @@
 """The host with mapped volumes, its storage and its guests."""
 
 import dataclasses
-import os
 import random
 import socket
 
@@ -269,8 +268,3 @@ class World:
             f'linked: {device and device.server and device.server.pid}',
             *(f'process {p.pid} {p.state} half={p.half} linked={p.linked}'
               for p in self.processes.servers(key))))
-
-
-def base_directory() -> str | None:
-    """Where runs keep their files: in memory if possible."""
-    return '/dev/shm' if os.path.isdir('/dev/shm') else None

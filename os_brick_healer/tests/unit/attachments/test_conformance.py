@@ -64,6 +64,13 @@ class KubernetesConformanceTest(attachments.SourceConformance,
         (found,) = self.here().values()
         self.assertIs(source_base.State.CHANGING, found.state)
 
+    def test_more_than_one_host_can_have_is_nonsense(self) -> None:
+        for _ in range(3):
+            self.world.attach(HERE)
+        self.source.attachments_max = 2
+        error = self.fails(self.here)
+        self.assertIn('3 attachments of one host', str(error))
+
     def test_a_token_that_was_renewed_is_the_one_that_is_sent(self) -> None:
         self.world.attach(HERE)
         self.world.token = 'the-next-one'
@@ -152,6 +159,16 @@ class CinderConformanceTest(attachments.SourceConformance, base.TestCase):
         told = self.source.listing(frozenset((volume,)))
         self.assertEqual(([volume], {}),
                          (list(told.here), dict(told.elsewhere)))
+
+    def test_more_than_one_host_can_have_is_nonsense(self) -> None:
+        for _ in range(3):
+            self.world.attach(HERE)
+        self.source.attachments_max = 2
+        asked = len(self.world.server.asked)
+        error = self.fails(self.here)
+        self.assertIn('3 attachments of one host', str(error))
+        self.assertNotIn('/attachments/', str(
+            self.world.server.asked[asked:]))
 
     def test_an_image_is_asked_for_once(self) -> None:
         self.world.attach(HERE)

@@ -48,6 +48,18 @@ class PartsTest(base.TestCase):
             error = self.assertRaises(NONSENSE, call)
             self.assertIn('cannot use this answer', str(error))
 
+    def test_what_is_no_plain_text_is_nonsense(self) -> None:
+        for text in ('a\nb', '\x1b[2J', 'v\ud800', 'x' * 9000):
+            for read in (parse.text, parse.optional):
+                error = self.assertRaises(NONSENSE, read, {'a': text}, 'a')
+                self.assertTrue(str(error).isprintable())
+
+    def test_a_persons_text_is_shown_as_far_as_it_can_be(self) -> None:
+        for text, shown in (('a disk', 'a disk'), ('a\nb\ud800', 'a b'),
+                            (None, ''), ('x' * 9000, 'x' * 255)):
+            self.assertEqual(shown, parse.shown({'a': text}, 'a'))
+        self.assertRaises(NONSENSE, parse.shown, {'a': 7}, 'a')
+
     def test_an_image_has_a_pool_and_maybe_a_namespace(self) -> None:
         self.assertEqual({'pool': 'p', 'image': 'i'}, parse.image('p/i'))
         self.assertEqual({'pool': 'p', 'image': 'i'}, parse.image('p//i'))

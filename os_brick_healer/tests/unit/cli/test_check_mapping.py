@@ -21,6 +21,7 @@ from os_brick_healer.attachments import base as source_base
 from os_brick_healer.cli import check_mapping, check_sources, finding, offline
 from os_brick_healer.cli.finding import Finding, Level
 from os_brick_healer.engine import journal
+from os_brick_healer.mounter import ceph_fuse
 from os_brick_healer.sysfs import nbd, reader
 from os_brick_healer.tests.unit.cli import test_check
 
@@ -83,6 +84,17 @@ class MappedTest(test_check.CheckTestCase):
         book.close()
         self.missing = {'nbdkit'}
         self.assertEqual('mounter nbd', self.the(Level.FAIL).subject)
+
+    def test_who_only_mounts_needs_no_block_devices(self) -> None:
+        self.set(rbd_mounter='krbd')
+        book = journal.Journal(
+            str(self.root / 'var/lib/h' / offline.JOURNAL), boot_id='b')
+        book.attach_begin('v', 'v', {'kind': 'mapping',
+                                     'mounter': 'ceph-fuse'}, 1, '1')
+        book.close()
+        subjects = [one.subject for one in check_mapping.mapped(
+            self.host, self.conf, lambda _name: ceph_fuse.CephFuseMounter())]
+        self.assertEqual(['mounter ceph-fuse', 'mapping logs'], subjects)
 
     def test_a_program_that_is_missing_or_too_old_fails(self) -> None:
         self.said = '--try-netlink'

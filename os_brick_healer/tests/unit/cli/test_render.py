@@ -122,6 +122,20 @@ class StatusTest(base.TestCase):
         doubted = self.show(told({**healing(), 'doubt': 'x says y'}))
         self.assertIn('    but  x says y\n', doubted)
 
+    def test_a_source_that_is_down_says_for_how_long(self) -> None:
+        shown = self.show(told(sources={'cinder': {
+            'age_s': 900.0, 'attachments': 3, 'error': 'cannot ask',
+            'down_s': 290.0, 'lacking': {}}}))
+        self.assertIn('attachments  cinder, 3 attachments, answered 15m00s '
+                      'ago, DOWN for 4m50s: cannot ask\n', shown)
+
+    def test_a_volume_whose_heal_is_seen_says_so(self) -> None:
+        self.assertIn('not transparent: a heal loses what is open there',
+                      self.show(told({**healing(), 'transparent': False})))
+        for quiet in (True, None):
+            self.assertNotIn('transparent', self.show(
+                told({**healing(), 'transparent': quiet})))
+
     def test_unknown_is_said_and_not_guessed(self) -> None:
         self.assertEqual('resync: progress unknown', render.progress(
             {'action': 'resync', 'percent': None}))

@@ -270,6 +270,18 @@ class MapperTest(base.TestCase):
         self.unmap()
         self.assertIsNone(self.row())
 
+    def test_no_volume_is_let_go_that_may_still_be_written_to(self) -> None:
+        self.map()
+        self.root.stuck = True
+        error = self.assertRaises(exception.HealerError, self.unmap)
+        self.assertIn('does not let it go', str(error))
+        row = self.row()
+        assert row is not None
+        self.assertEqual('disconnecting', row.state)
+        self.root.stuck = False
+        self.unmap()
+        self.assertIsNone(self.row())
+
     def test_what_is_not_mapped_is_unmapped_already(self) -> None:
         self.unmap()
         self.assertEqual([], self.root.did)

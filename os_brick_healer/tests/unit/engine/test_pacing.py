@@ -69,6 +69,34 @@ class PacingTest(base.TestCase):
         self.assertEqual(spread_s, pacing.spread_s(key, wait_s))
         self.assertTrue(wait_s / 2 <= spread_s <= wait_s)
 
+    @given(st.floats(0, 1e6), st.sampled_from((0.1, 0.25, 0.5, 1.0)),
+           st.floats(0, 1e5))
+    def test_tasks_are_in_step_and_leave_time_for_others(
+            self, began_s: float, interval_s: float, ran_s: float) -> None:
+        now_s = began_s + ran_s
+        due_s = pacing.in_step_s(began_s, interval_s, now_s)
+        left = (due_s - now_s) / interval_s
+        self.assertTrue(0.499 <= left <= 1.501, left)
+        steps = (due_s - began_s) / interval_s
+        self.assertAlmostEqual(round(steps), steps, places=4)
+
+    def test_who_was_not_late_is_due_one_interval_later(self) -> None:
+        now_s = 5.0
+        for step in range(1, 100):
+            now_s = pacing.in_step_s(5.0, 0.1, now_s)
+            self.assertAlmostEqual(5.0 + 0.1 * step, now_s, places=9)
+
+    def test_what_is_late_by_half_is_left_out_once(self) -> None:
+        self.assertEqual([10.25, 10.5, 10.5], [
+            pacing.in_step_s(10.0, 0.25, at) for at in (10.12, 10.13, 10.24)])
+
+    def test_seldom_tasks_and_those_without_a_pause_keep_no_step(
+            self) -> None:
+        self.assertEqual([11.0, 8.5, 7.0], [
+            pacing.in_step_s(5.0, interval_s, 7.0)
+            for interval_s in (4.0, 1.5, 0.0)])
+        self.assertEqual(8.0, pacing.in_step_s(5.0, 1.0, 7.3))
+
     def test_only_what_is_in_no_hurry_is_spread(self) -> None:
         from_s = pacing.SPREAD_FROM_S
         self.assertEqual(20.0, from_s)
@@ -148,8 +176,8 @@ class LimitsTest(base.TestCase):
 
     def test_the_limits_are_what_the_documentation_says(self) -> None:
         self.assertEqual(
-            (32, 60.0, 5, 10, 2, 4, 2, 1.0, 300.0, 5.0, 3600.0, 32, 60.0, 3),
-            (limits.LOSSES_MAX, limits.STABLE_S, limits.READD_TRIES_MAX,
+            (32, 5, 10, 2, 4, 2, 1.0, 300.0, 5.0, 3600.0, 32, 60.0, 3),
+            (limits.LOSSES_MAX, limits.READD_TRIES_MAX,
              limits.REQUEST_TRIES_MAX, limits.EXTRA_REPLICAS_MAX,
              limits.REPLICAS_MAX, limits.COPIES_MIN, limits.RETRY_FIRST_S,
              limits.RETRY_LAST_S, limits.FLOW_RETRY_LAST_S,

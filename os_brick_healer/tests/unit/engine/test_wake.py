@@ -11,6 +11,7 @@
 #    under the License.
 """Events wake the loop, whoever sends them and whatever they say."""
 
+import functools
 import os
 import pathlib
 import threading
@@ -110,6 +111,25 @@ class WakerTest(base.TestCase):
         os.write(write, b'.')
         self.assertEqual(wake.Woken(), waker.wait(0.01))
         waker.unlisten(read)
+
+    def test_one_that_another_takes_off_is_not_asked_any_more(self) -> None:
+        waker = self.waker()
+        pipes = [os.pipe() for _ in range(2)]
+        for fd in (fd for pipe in pipes for fd in pipe):
+            self.addCleanup(os.close, fd)
+        asked: list[int] = []
+
+        def take(mine: int, others: int) -> list[str]:
+            asked.append(mine)
+            waker.unlisten(mine)
+            waker.unlisten(others)
+            return ['nbd0']
+
+        for (mine, write), (others, _) in (pipes, pipes[::-1]):
+            waker.listen(mine, functools.partial(take, mine, others))
+            os.write(write, b'.')
+        self.assertEqual({'nbd0'}, waker.wait(5.0).devices)
+        self.assertEqual(1, len(asked))
 
     def test_a_host_without_md_can_be_waited_on(self) -> None:
         waker = self.waker(str(self.temp_dir() / 'mdstat'))

@@ -98,6 +98,7 @@ class Root:
     :ivar mute: the server that it starts does not listen.
     :ivar dies: it ends at once, with these last words.
     :ivar readonly: what it starts refuses writes.
+    :ivar stuck: the kernel does not let go of what is killed.
     :ivar late: a device is made, and whoever wants it hears nothing of it.
     :ivar errors: so many more reads fail.
     """
@@ -109,7 +110,7 @@ class Root:
         self.refuses: dict[str, exception.HealerError] = {}
         self.mute = False
         self.dies: str | None = None
-        self.late = self.readonly = False
+        self.late = self.readonly = self.stuck = False
         self.size_bytes = world.SIZE
         self.fenced = self.gone = ''
         self.answer = 'read'
@@ -158,6 +159,8 @@ class Root:
         del mounter, volume, source, socket, grace_s, timeout_s
         self._asked('kill')
         assert start == str(pid * 7)
+        if self.stuck:
+            return False
         server = self.servers.pop(pid, None)
         if server is not None:
             server.close()
@@ -213,7 +216,7 @@ class Root:
         self.ground.write(f'sys/block/{device}/queue/io_timeout',
                           f'{timer_ms}\n')
         for name in ('pid', 'backend'):
-            (base / name).unlink()
+            (base / name).unlink(missing_ok=True)
         return True
 
     def set_timer(self, *, device: str, volume: str, timer_ms: int,

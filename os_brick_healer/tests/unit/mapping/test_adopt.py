@@ -173,8 +173,11 @@ class AdoptTest(base.TestCase):
 
     def test_what_is_no_stash_is_refused(self) -> None:
         for changes in ({'accessType': False}, {'device': ''}, {'pool': 7},
-                        {'image': None}):
-            self.assertRaises(adopt.Refused, self.host.stash, **changes)
+                        {'image': None}, {'device': 'nbd3\x1b[2J'},
+                        {'image': 'i\ud800'}, {'pool': 'p' * 2000}):
+            error = self.assertRaises(adopt.Refused, self.host.stash,
+                                      **changes)
+            self.assertTrue(str(error).isprintable())
         path = self.host.home / 'x'
         for text in ('', '[]', '{'):
             path.write_text(text)

@@ -102,6 +102,15 @@ class ObserverTest(base.TestCase):
         shutil.rmtree(self.ground.root / 'proc/12/task/13')
         self.assertIsNone(self.look(known).server)
 
+    def test_one_that_is_about_to_be_a_zombie_is_the_server(self) -> None:
+        """Its memory has gone, and its command line with that."""
+        self.ground.process(12, state='R')
+        self.ground.write('proc/12/cmdline', '')
+        found = self.look(model.Process(pid=12, start='84')).server
+        assert found is not None
+        self.assertTrue(found.dying)
+        self.assertIsNone(self.look().server)
+
     def test_many_deaths_share_one_list_and_hands_take_a_new_one(
             self) -> None:
         self.assertIsNone(self.look().server)
@@ -188,6 +197,28 @@ class PulseTest(base.TestCase):
             self.assertEqual(['k'] * burst, self.silent)
             self.run_for(60.0)
             self.assertEqual(['k'] * burst, self.silent)
+
+    def test_an_idle_device_is_read_and_not_taken_apart(self) -> None:
+        class Motion(observe.Motion):
+            samples = 0
+
+            def sample(self, key: str, device: str,
+                       requests: parse.Requests) -> float:
+                self.samples += 1
+                return super().sample(key, device, requests)
+
+        motion = Motion(self.clock)
+        self.pulse = pulse_lib.Pulse(self.ground.tree, self.clock, motion)
+        self.addCleanup(self.pulse.close)
+        self.ground.requests('nbd3', 5, 0)
+        self.pulse.watch('k', 'nbd3')
+        self.run_for(60.0)
+        self.assertEqual(1, motion.samples)
+        self.ground.requests('nbd3', 6, 0)
+        self.run_for(60.0)
+        self.assertEqual(['k'], self.silent)
+        self.ground.requests('nbd3', 6, 1)
+        self.assertEqual({'k'}, self.run_for(6.5))
 
     def test_what_is_forgotten_is_closed(self) -> None:
         before = len(os.listdir('/proc/self/fd'))

@@ -187,7 +187,8 @@ class TellingTest(base.TestCase):
             'alias': 'vol', 'device': 'nbd3', 'mounter': 'nbd',
             'source': {'file': '/srv/a.img'},
             'server': {'pid': 100, 'stopped': False, 'proven': True},
-            'waiting': 3, 'heals': 2, 'deaths': 2, 'note': 'bad'},
+            'transparent': True, 'waiting': 3, 'heals': 2, 'deaths': 2,
+            'note': 'bad'},
             telling.describe(world.waiting(3), memory))
         doubted = telling.describe(world.seen(), memory, 'x says y')
         self.assertEqual('x says y', doubted['doubt'])
@@ -196,5 +197,8 @@ class TellingTest(base.TestCase):
                          (dead['server'], dead['waiting'], dead['heals'],
                           dead['deaths']))
         self.assertNotIn('note', dead)
+        unknown = telling.describe(world.seen(attachment=world.attachment(
+            mapping=world.mapping(abilities=None))), model.Memory())
+        self.assertIsNone(unknown['transparent'])
         unproven = telling.describe(world.seen(), model.Memory())
         self.assertIs(False, unproven['server']['proven'])

@@ -9,7 +9,7 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""After a kill that failed, and after a heal that shut nobody out."""
+"""After a kill that failed, a heal that shut nobody out, and a quiet hour."""
 
 import dataclasses
 
@@ -37,3 +37,10 @@ class RetryTest(base.TestCase):
             world.waiting(for_s=3600.0, answer=speaks), dataclasses.replace(
                 world.known(), fenced='client.7 lives'), world.POLICY)
         self.assertIn('(at its last heal: client.7 lives)', found.sentence)
+
+    def test_many_that_are_well_are_looked_at_at_a_bounded_rate(self) -> None:
+        idle_s = world.POLICY.idle_s
+        for volumes, wait_s in ((1, idle_s), (60, idle_s), (1000, 1000.0)):
+            self.assertEqual(wait_s, decide.seldom_s(
+                idle_s, world.POLICY, volumes))
+        self.assertEqual(2.0, decide.seldom_s(2.0, world.POLICY, 1000))

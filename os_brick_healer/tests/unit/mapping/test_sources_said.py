@@ -93,6 +93,26 @@ class SourcesTest(test_sources.ChainTest):
         self.assertEqual('cannot reach it', self.told(agent)['error'])
         self.assertGreater(self.source.closed, 0)
 
+    def test_since_when_one_is_down_is_told_until_it_answers(self) -> None:
+        agent = self.scripted()
+        good = self.source.answer
+        self.source.answer = exception.SourceError('cannot reach it')
+        down: list[float] = []
+
+        def story() -> bool:
+            told = self.told(agent)
+            if told.get('down_s') is not None:
+                down.append(told['down_s'])
+            if agent.time.now_s > 1050.0:
+                self.source.answer = good
+            return False
+
+        agent.run(80.0, story)
+        self.assertEqual(sorted(down), down)
+        self.assertGreater(down[-1], 40.0)
+        self.assertEqual((None, None), (self.told(agent)['down_s'],
+                                        self.told(agent)['error']))
+
     def test_what_it_takes_back_is_not_said_any_more(self) -> None:
         agent = self.scripted()
 

@@ -11,7 +11,7 @@
 #    under the License.
 """The whole wing, in the real loop, over a copy of a host's files."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 import dataclasses
 import functools
 from typing import Any
@@ -292,6 +292,23 @@ class WingTest(base.TestCase):
         begun = [lane for lane, _w, _d in agent.hand.waiting
                  if lane == model.Lane.MAPPING.value]
         self.assertLessEqual(len(begun), 3)
+
+    def test_rows_that_do_not_change_are_not_gone_through(self) -> None:
+        class Rows(attachments.Attachments):
+            walks = 0
+
+            def keys(self) -> Collection[str]:
+                self.walks += 1
+                return super().keys()
+
+        self.ground.process(100)
+        agent = self.agent()
+        rows = Rows(agent.journal, lambda _: None,
+                    {'nbd': world.ABILITIES}.get)
+        agent.wing._rows = rows
+        agent.run(100.0)
+        self.assertEqual('healthy', agent.phase())
+        self.assertLess(rows.walks, 3)
 
     def test_a_volume_that_is_detached_is_forgotten(self) -> None:
         self.ground.process(100)

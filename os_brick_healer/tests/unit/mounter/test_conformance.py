@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from os_brick_healer import exception
 from os_brick_healer.mounter import base as mounter_base
-from os_brick_healer.mounter import nbd, rbd_nbd
+from os_brick_healer.mounter import ceph_fuse, nbd, rbd_nbd
 from os_brick_healer.testing import mounters
 from os_brick_healer.tests import base
 
@@ -123,3 +123,20 @@ class RbdNbdConformanceTest(mounters.MounterConformance, base.TestCase):
                 (False, 'error opening image i: (110) Connection timed '
                         'out')):
             self.assertEqual(gone, self.mounter.is_gone(order, words))
+
+
+class CephFuseConformanceTest(mounters.MounterConformance, base.TestCase):
+    """Its process needs a kernel and a cluster: the bed plays its death."""
+
+    def make_mounter(self) -> mounter_base.Mounter:
+        return ceph_fuse.CephFuseMounter()
+
+    def make_source(self, name: str) -> Mapping[str, str]:
+        return {'fs': 'cephfs', 'root': f'/volumes/{name}', 'user': 'guest',
+                'conf': '/etc/ceph/ceph.conf', 'options': 'ro,noatime',
+                'keyring': '/etc/ceph/ceph.client.guest.keyring'}
+
+    def test_it_says_that_it_is_not_transparent(self) -> None:
+        self.assertEqual(mounter_base.Abilities(
+            transparent=False, can_fence=False, detects_hang=False),
+            self.mounter.abilities)

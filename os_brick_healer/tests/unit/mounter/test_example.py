@@ -9,18 +9,9 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-import os
-import pathlib
-import re
-import shutil
-import subprocess
-import sys
 import unittest
 
-from os_brick_healer.tests import base
-
-ROOT = pathlib.Path(__file__).parents[4]
-EXAMPLE = ROOT / 'examples' / 'vendor-mounter'
+from os_brick_healer.tests.unit import examples
 
 #: Loads the plugin by its name, as the agent does.
 LOAD = '''
@@ -32,38 +23,17 @@ print(' '.join(sorted(loader.Mounters().programs())))
 '''
 
 
-@unittest.skipUnless(EXAMPLE.is_dir(), 'this is not the source tree')
-class VendorMounterTest(base.TestCase):
+@unittest.skipUnless(examples.EXAMPLES.is_dir(),
+                     'this is not the source tree')
+class VendorMounterTest(examples.ExampleTestCase):
     """The sample mounter works as one from another package would."""
 
-    def setUp(self) -> None:
-        super().setUp()
-        self.target = self.temp_dir()
-        source = self.temp_dir() / 'source'  # building leaves things behind
-        shutil.copytree(EXAMPLE, source)
-        self.run_python('-m', 'pip', 'install', '--quiet', '--no-deps',
-                        '--no-build-isolation', '--no-index',
-                        '--disable-pip-version-check',
-                        '--target', str(self.target), str(source))
-
-    def run_python(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, *arguments], check=False, timeout=110,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            cwd=self.target, env={
-                **os.environ, 'PYTHONPATH': f'{self.target}:{ROOT}',
-                'XDG_CACHE_HOME': str(self.target)})
-        self.assertEqual(0, done.returncode, done.stdout)
-        return done.stdout
+    example = 'vendor-mounter'
 
     def test_it_is_found_and_passes_the_conformance_suite(self) -> None:
         agent, root, programs = self.run_python('-W', 'ignore', '-c',
                                                 LOAD).splitlines()
         self.assertEqual(['acme_mounter.mounter'] * 2, [agent, root])
         self.assertIn('acme-nbd', programs)
-        told = self.run_python('-W', 'ignore', '-m', 'testtools.run',
-                               'acme_mounter.tests.test_conformance')
-        ran = re.search(r'Ran (\d+) tests', told)
-        assert ran is not None, told
-        self.assertGreater(int(ran[1]), 10)
+        told = self.passes('acme_mounter.tests.test_conformance', 10)
         self.assertNotIn('skip', told)

@@ -74,6 +74,12 @@ class HandshakeTest(base.TestCase):
         self.server.refusal = 'no such disk'
         self.assertIn('no such disk', self.refused())
 
+    def test_the_servers_words_are_fit_for_a_terminal(self) -> None:
+        self.server.refusal = 'no\x1b[2J such\ndisk'
+        said = self.refused()
+        self.assertIn('no [2J such disk', said)
+        self.assertTrue(said.isprintable())
+
     def test_who_speaks_something_else_is_told(self) -> None:
         self.server.greeting = b'SSH-2.0-OpenSSH_9.2p1 Debian'
         self.assertIn('does not speak NBD', self.refused())

@@ -52,6 +52,11 @@ class RequestsTest(base.TestCase):
         self.assertTrue(found is None or found.in_flight >= 0)
 
 
+    def test_a_number_without_an_end_is_none(self) -> None:
+        self.assertIsNone(parse.requests(STAT + ' ' + '9' * 5000))
+        self.assertTrue(parse.is_number(str(2 ** 64 - 1)))
+
+
 class RunningTest(base.TestCase):
     def test_a_process_is_its_number_and_its_start(self) -> None:
         found = parse.running(4711, PROCESS, 'nbdkit\0-f\0')
@@ -85,6 +90,15 @@ class RunningTest(base.TestCase):
         self.assertEqual(
             parse.Running(pid=1, start='98765', stopped=False, argv=(),
                           dying=True), parse.running(1, zombie, '', 2))
+
+    def test_one_that_has_given_its_memory_back_is_ending(self) -> None:
+        self.assertEqual(
+            parse.Running(pid=1, start='98765', stopped=False, argv=(),
+                          dying=True), parse.running(1, PROCESS, ''))
+
+    def test_without_a_start_it_is_nobody(self) -> None:
+        self.assertIsNone(parse.running(
+            1, PROCESS.replace(' 98765 ', ' soon '), 'x'))
 
     @given(st.text(max_size=80), st.text(max_size=80))
     def test_hostile_files_are_a_process_or_nothing(self, stat: str,

@@ -34,6 +34,11 @@ class ServingTest(base.TestCase):
         self.expect(check.nbd, ('nbd0', 'nbd15'),
                     ('nbd', 'nbd0p1', '/dev/nbd0', 'sda'))
 
+    def test_a_place_is_an_absolute_path_without_detours(self) -> None:
+        self.expect(check.place, ('/mnt/c', '/a b'),
+                    ('mnt', '/', '/a/', '/a/../b', '/a//b', '/a\tb', '/ä',
+                     '/' + 'x' * 1024))
+
     def test_a_volume_is_one_plain_word(self) -> None:
         self.expect(check.volume, (
             VOLUME, '0001-0009-rook-ceph-0000000000000002-' + VOLUME,

@@ -49,9 +49,11 @@ class FencingTest(base.TestCase):
         self.obeyed: list[str] = []
 
     def served(self, pid: int | None, *clients: int,
-               lives: bool = False) -> None:
+               lives: bool = False,
+               source: Mapping[str, str] | None = None) -> None:
         """A server, and the names that it said it got."""
-        path = serverlog.begin(KEY, self.logs)
+        path = serverlog.begin(KEY, self.logs, serverlog.about(
+            self.job(source).order.source))
         with open(path, 'a', encoding='utf-8') as log:
             for client in clients:
                 log.write('2026-11-20T12:40:08.684+0000 7f3a55099fc0  5 '
@@ -118,6 +120,15 @@ class FencingTest(base.TestCase):
         self.assertIn('no server of this host that ended', self.fence())
         self.assertEqual([], self.shut_out())
 
+    def test_another_clusters_name_means_somebody_else(self) -> None:
+        there = {**IMAGE, 'monitors': '10.9.9.9:6789'}
+        self.served(5, 4112, source=there)
+        self.served(6, 4110)
+        self.locks = [lock(4112)]
+        self.assertIn('no server of this host that ended', self.fence())
+        self.assertEqual([], self.shut_out())
+        self.assertIn('was shut out', self.fence(there))
+
     def test_a_server_that_nobody_knows_may_be_alive(self) -> None:
         self.served(5, 4110)
         self.served(None, 4112)
@@ -176,6 +187,14 @@ class FencingTest(base.TestCase):
         self.fence({**IMAGE, 'snapshot': 's'})
         self.fence({**IMAGE, 'readonly': 'true'})
         self.assertEqual([], self.asked)
+
+    def test_a_list_without_an_end_is_an_error(self) -> None:
+        self.served(5, 4112)
+        odd = [lock(4112, address='10.0.0.1\x1b[2J')]
+        for self.locks in ('[' * 100000, '[' * 900 + ']' * 900, odd):
+            error = self.assertRaises(exception.CommandError, self.fence)
+            self.assertTrue(str(error).isprintable())
+        self.assertEqual([], self.shut_out())
 
     def test_what_cannot_be_asked_or_done_is_said(self) -> None:
         self.served(5, 4112)

@@ -11,8 +11,12 @@
 #    under the License.
 """Logs stay within bounds, and nobody loses what is needed."""
 
+from collections.abc import Callable, Iterator
+import contextlib
+import fcntl
 import os
 import pathlib
+import threading
 
 from os_brick_healer import exception
 from os_brick_healer.nbd import parse
@@ -89,6 +93,38 @@ class LogsTest(base.TestCase):
         self.assertEqual((server.process, frozenset(('client.4711',))),
                          (said.server, said.names))
         serverlog.only_ours(HERE, str(self.place))
+
+    def test_who_cuts_waits_for_a_line_of_ours_and_keeps_it(self) -> None:
+        path = self.make(f'{HERE}.log', BEGIN + b'y' * 2 * SIZE)
+        with self.beside(self.tidy) as cutting, path.open('ab') as ours:
+            fcntl.flock(ours, fcntl.LOCK_EX)
+            cutting.start()
+            cutting.join(0.2)
+            ours.write(b'\n' + BEGIN.replace(b'4711', b'4712'))
+        self.assertEqual(b'', path.read_bytes())
+        said = [one.names for one in serverlog.read(
+            HERE, self.client, str(self.place))]
+        self.assertEqual([{'client.4711'}, {'client.4712'}], said)
+
+    def test_who_writes_a_line_of_ours_waits_for_the_cut(self) -> None:
+        path = self.make(f'{HERE}.log')
+        with self.beside(lambda: serverlog.begin(
+                HERE, str(self.place))) as writing, path.open('ab') as cut:
+            fcntl.flock(cut, fcntl.LOCK_EX)
+            writing.start()
+            writing.join(0.2)
+            self.assertEqual(b'x\n', path.read_bytes())
+            cut.truncate(0)
+        self.assertIn(serverlog.BEGINS, path.read_text())
+
+    @contextlib.contextmanager
+    def beside(self, what: Callable[[], object],
+               ) -> Iterator[threading.Thread]:
+        """A thread that has ended when this has."""
+        thread = threading.Thread(target=what)
+        yield thread
+        thread.join(10.0)
+        self.assertFalse(thread.is_alive())
 
     def test_only_the_newest_server_s_beginning_is_kept(self) -> None:
         newest = BEGIN.replace(b'4711', b'4712')

@@ -78,6 +78,16 @@ class ServerLogTest(base.TestCase):
         path.write_text(path.read_text().replace(mine, 'since 35, in 77'))
         self.assertEqual([(None, 'a')], self.said())
 
+    def test_it_is_told_what_each_one_served(self) -> None:
+        data = serverlog.about({'pool': 'p', 'image': 'i'})
+        self.assertEqual(data, serverlog.about({'image': 'i', 'pool': 'p'}))
+        self.assertNotEqual(data, serverlog.about({'image': 'i'}))
+        for word in (data, ''):
+            serverlog.begin(KEY, self.place, word)
+        self.assertEqual([data, ''], [one.about for one in serverlog.read(
+            KEY, name_in, self.place)])
+        self.assertEqual('', serverlog.last_words(KEY, self.place))
+
     def test_what_an_older_version_left_is_nobodys(self) -> None:
         path = serverlog.begin(KEY, self.place)
         with open(path, 'w', encoding='utf-8') as log:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import os
 import pathlib
 import signal
+import subprocess
 import sys
 
 from os_brick_healer import exception
@@ -54,6 +55,12 @@ class Sleeper(mounter_base.Mounter):
 
     def marks(self, order: mounter_base.Order) -> tuple[str, ...]:
         return (order.socket,)
+
+
+class Mounts(Sleeper):
+    """Mounts nothing, by the same script."""
+
+    style = mounter_base.Style.MOUNT
 
 
 class ServingTest(base.TestCase):
@@ -105,6 +112,20 @@ class ServingTest(base.TestCase):
             pass
         self.assertIn('serving', serverlog.last_words(KEY, str(log.parent)))
 
+    def test_who_mounts_does_so_in_the_hosts_table_of_mounts(self) -> None:
+        """Not in that of the service whose helper starts it."""
+        self.mounter = Mounts()
+        script = self.write_file(
+            self.place / 'bin/nsenter',
+            f'#!/bin/sh\necho "$@" > {self.place}/entered\n'
+            'while [ "$1" != -- ]; do shift; done\nshift\nexec "$@"\n')
+        script.chmod(0o755)
+        one = self.start(self.job())
+        self.assertIn(f'{self.place}/{KEY}.sock', one.argv)
+        entered = (self.place / 'entered').read_text()
+        self.assertTrue(entered.startswith(
+            '--target 1 --mount --root -- '), entered)
+
     def test_what_each_server_said_is_told_apart(self) -> None:
         wanted = self.job()
         started = []
@@ -146,6 +167,27 @@ class ServingTest(base.TestCase):
         one = self.start(wanted)
         self.assertTrue(self.kill(wanted, one, start='1'))
         self.assertIsNotNone(serving.find(self.tree, wanted))
+
+    def test_one_that_is_ending_is_waited_for_and_not_killed(self) -> None:
+        """It has no command line any more: nothing tells whose it was."""
+        child = subprocess.Popen(['/bin/sleep', '60'])
+        self.addCleanup(child.wait)
+        self.addCleanup(child.kill)
+        fake = self.temp_dir() / f'proc/{child.pid}'
+        self.write_file(fake / 'stat',
+                        f'{child.pid} (x) Z {" ".join(["0"] * 18)} 7 0\n')
+        self.write_file(fake / 'cmdline', '')
+        for thread in ('1', '2'):
+            self.write_file(fake / f'task/{thread}/stat', '')
+
+        def kill(timeout_s: float) -> bool:
+            return serving.kill(reader.Tree(str(fake.parents[1])),
+                                self.job(), child.pid, '7', 0.0, timeout_s)
+
+        self.assertFalse(kill(0.05))
+        self.assertIsNone(child.poll())
+        child.kill()
+        self.assertTrue(kill(10.0))
 
     def test_it_may_be_asked_to_end_first(self) -> None:
         wanted = self.job()

@@ -9,18 +9,9 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-import os
-import pathlib
-import re
-import shutil
-import subprocess
-import sys
 import unittest
 
-from os_brick_healer.tests import base
-
-ROOT = pathlib.Path(__file__).parents[4]
-EXAMPLE = ROOT / 'examples' / 'vendor-provisioner'
+from os_brick_healer.tests.unit import examples
 
 #: Loads the plugin by its name, as the agent does.
 LOAD = '''
@@ -36,35 +27,14 @@ print(type(loader.load(conf, base.HostIdentity(
 '''
 
 
-@unittest.skipUnless(EXAMPLE.is_dir(), 'this is not the source tree')
-class VendorPackageTest(base.TestCase):
+@unittest.skipUnless(examples.EXAMPLES.is_dir(),
+                     'this is not the source tree')
+class VendorPackageTest(examples.ExampleTestCase):
     """The sample vendor package works as a vendor's package would."""
 
-    def setUp(self) -> None:
-        super().setUp()
-        self.target = self.temp_dir()
-        source = self.temp_dir() / 'source'  # building leaves things behind
-        shutil.copytree(EXAMPLE, source)
-        self.run_python('-m', 'pip', 'install', '--quiet', '--no-deps',
-                        '--no-build-isolation', '--no-index',
-                        '--disable-pip-version-check',
-                        '--target', str(self.target), str(source))
-
-    def run_python(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, *arguments], check=False, timeout=110,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            cwd=self.target, env={
-                **os.environ, 'PYTHONPATH': f'{self.target}:{ROOT}',
-                'XDG_CACHE_HOME': str(self.target)})
-        self.assertEqual(0, done.returncode, done.stdout)
-        return done.stdout
+    example = 'vendor-provisioner'
 
     def test_it_is_found_and_passes_the_conformance_suite(self) -> None:
         self.assertEqual('acme_healer.provisioner',
                          self.run_python('-c', LOAD).strip())
-        told = self.run_python('-m', 'testtools.run',
-                               'acme_healer.tests.test_conformance')
-        ran = re.search(r'Ran (\d+) tests', told)
-        assert ran is not None, told
-        self.assertGreater(int(ran[1]), 30)
+        self.passes('acme_healer.tests.test_conformance', 30)

@@ -18,49 +18,17 @@ from bed.guest import provisioner as array
 from os_brick_healer import exception
 from os_brick_healer.provisioner import base as provisioner
 from os_brick_healer.provisioner import kumoscale
-from os_brick_healer.testing import conformance
-from os_brick_healer.tests import base
-from os_brick_healer.tests.unit.provisioner import worlds
+from os_brick_healer.tests.unit.provisioner import kumoscale_case
 
-HERE, THERE = conformance.HERE, conformance.THERE
+HERE, THERE = kumoscale_case.HERE, kumoscale_case.THERE
 
 
-class KumoScaleTestCase(base.TestCase):
-    generation = array.Generation.TARGET_NAME
-    options: dict[str, Any] = {}
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.world = worlds.KumoScaleWorld(
-            self.temp_dir(), self.generation, **self.options)
-        self.addCleanup(self.world.close)
-        self.array = self.world.array
-        self.ours = self.plugin(HERE)
-        self.theirs = self.plugin(THERE)
-
-    def plugin(self, host: provisioner.HostIdentity
-               ) -> kumoscale.KumoScaleProvisioner:
-        made = self.world.make_provisioner(host)
-        self.addCleanup(made.close)
-        made.probe()
-        return made
-
-    def one_volume(self, *hosts: provisioner.HostIdentity, replicas: int = 2
-                   ) -> tuple[provisioner.VolumeId, list[str]]:
-        name = self.world.create_volume(hosts or (HERE,), replicas=replicas)
-        return name, self.array.volume(name).legs
-
-    def states(self, name: provisioner.VolumeId) -> dict[str, str]:
-        return {one.id: str(one.state)
-                for one in self.array.volume(name).replicas}
-
-
-class SentenceTest(KumoScaleTestCase):
+class SentenceTest(kumoscale_case.KumoScaleTestCase):
     def test_an_operator_reads_who_this_host_is_to_it(self) -> None:
         self.assertTrue(self.ours.probe().endswith(f', as host {HERE.name}'))
 
 
-class RequestsTest(KumoScaleTestCase):
+class RequestsTest(kumoscale_case.KumoScaleTestCase):
     def requests(self) -> int:
         before = self.ours.requests
         self.ours.volumes()
@@ -133,7 +101,7 @@ class _StrangersArray(array.Provisioner):
                 for entry in told]
 
 
-class StrangersTest(KumoScaleTestCase):
+class StrangersTest(kumoscale_case.KumoScaleTestCase):
     options = {'array_type': _StrangersArray}
 
     def test_an_answer_about_another_host_is_not_believed(self) -> None:
@@ -148,7 +116,37 @@ class StrangersTest(KumoScaleTestCase):
         self.assertEqual({name}, set(self.ours.volumes()))
 
 
-class SilentTargetsTest(KumoScaleTestCase):
+class _ForgetfulArray(array.Provisioner):
+    """Its list of hosts may be empty."""
+
+    forgets = False
+
+    def hosts(self) -> list[array.Host]:
+        return [] if self.forgets else super().hosts()
+
+
+class OtherHostsTest(kumoscale_case.KumoScaleTestCase):
+    options = {'array_type': _ForgetfulArray}
+
+    def test_a_list_of_hosts_that_leaves_us_out_is_not_believed(
+            self) -> None:
+        name, _ = self.one_volume(HERE, THERE)
+        forgetful = self.array
+        assert isinstance(forgetful, _ForgetfulArray)
+        forgetful.forgets = True
+        self.assertIn(name, self.ours.volumes())    # maybe none is shown us
+        forgetful.forgets = False
+        both = self.ours.volumes()[name].hosts
+        self.assertEqual({HERE.name, THERE.name}, both)
+        forgetful.forgets = True
+        with self.assertRaisesRegex(exception.ProvisionerNonsense,
+                                    'is left out now'):
+            self.ours.volumes()
+        forgetful.forgets = False
+        self.assertEqual(both, self.ours.volumes()[name].hosts)
+
+
+class SilentTargetsTest(kumoscale_case.KumoScaleTestCase):
     options = {'array_type': _SilentArray}
 
     def test_only_our_volumes_are_listed(self) -> None:
@@ -180,7 +178,7 @@ class SilentTargetsTest(KumoScaleTestCase):
         self.assertIn(name, self.ours.volumes())
 
 
-class TargetPerHostTest(KumoScaleTestCase):
+class TargetPerHostTest(kumoscale_case.KumoScaleTestCase):
     options = {'array_type': _TargetPerHostArray}
 
     def test_a_target_that_is_not_ours_betrays_another_host(self) -> None:
@@ -191,135 +189,7 @@ class TargetPerHostTest(KumoScaleTestCase):
         self.assertIsNone(found[ours].hosts)
 
 
-class ReplacementTest(KumoScaleTestCase):
-    def test_the_lost_replica_is_marked_before_another_is_made(self) -> None:
-        name, legs = self.one_volume()
-        self.ours.request_replacement(
-            name, provisioner.ReplicaId(legs[0]), 'r1')
-        self.assertEqual('Missing', self.states(name)[legs[0]])
-        self.assertEqual(3, len(self.states(name)))
-
-    def test_a_replacement_under_way_is_enough(self) -> None:
-        # As after a restart that forgot that it had asked.
-        name, legs = self.one_volume()
-        lost = provisioner.ReplicaId(legs[0])
-        self.ours.request_replacement(name, lost, 'r1')
-        fresh = self.array.volume(name).legs[2]
-        self.array.set_state(name, fresh, 'Synchronizing')
-        self.plugin(HERE).request_replacement(name, lost, 'r1')
-        self.assertEqual(3, len(self.states(name)))
-
-    def test_two_lost_legs_get_a_replica_each(self) -> None:
-        name, legs = self.one_volume(replicas=3)
-        first, second, _ = map(provisioner.ReplicaId, legs)
-        self.ours.request_replacement(name, first, 'r1')
-        error = self.assertRaises(
-            exception.ProvisionerError, self.ours.request_replacement, name,
-            second, 'r2')
-        self.assertIn('as many as KumoScale allows', str(error))
-        self.assertTrue(error.transient)
-        self.ours.confirm_removal(name, first)
-        self.ours.request_replacement(name, second, 'r2')
-        self.assertEqual(4, len(self.states(name)))
-        self.assertEqual([], self.array.violations)
-
-    def test_a_lost_answer_is_not_followed_by_a_second_request(self) -> None:
-        name, legs = self.one_volume()
-        lost = provisioner.ReplicaId(legs[0])
-        self.array.replica_lag_s = 2.0
-        with self.world.lost_answer():
-            self.assertRaises(
-                exception.ProvisionerUnreachable,
-                self.ours.request_replacement, name, lost, 'r1')
-        error = self.assertRaises(
-            exception.ProvisionerError,
-            self.ours.request_replacement, name, lost, 'r1')
-        self.assertIn('again yet', str(error))
-        self.assertEqual(3, len(self.array.volume(name).replicas))
-
-    def test_what_came_to_nothing_is_sent_again_by_its_own_clock(
-            self) -> None:
-        now_s = [5.0]
-        ours = kumoscale.KumoScaleProvisioner(
-            self.world.conf(), HERE, clock=lambda: now_s[0])
-        self.addCleanup(ours.close)
-        ours.probe()
-        name, legs = self.one_volume()
-        lost = provisioner.ReplicaId(legs[0])
-        self.array.replica_lag_s = 1e6
-        with self.world.lost_answer():
-            self.assertRaises(
-                exception.ProvisionerUnreachable,
-                ours.request_replacement, name, lost, 'r1')
-        now_s[0] += kumoscale.UNCERTAIN_S - 0.5
-        self.assertRaises(exception.ProvisionerError,
-                          ours.request_replacement, name, lost, 'r1')
-        self.assertEqual(3, len(self.array.volume(name).replicas))
-        now_s[0] += 1.0
-        ours.request_replacement(name, lost, 'r1')
-        self.assertEqual(4, len(self.array.volume(name).replicas))
-
-    def test_no_room_is_said_and_may_be_tried_again(self) -> None:
-        name, legs = self.one_volume()
-        for backend in self.world.storage.backends:
-            self.array.backend_states[backend.id] = 'Missing'
-        for _ in range(2):
-            error = self.assertRaises(
-                exception.ProvisionerError, self.ours.request_replacement,
-                name, provisioner.ReplicaId(legs[0]), 'r1')
-            self.assertIn('no back end has room', str(error))
-        self.array.backend_states.clear()
-        self.ours.request_replacement(
-            name, provisioner.ReplicaId(legs[0]), 'r1')
-        self.assertEqual(3, len(self.states(name)))
-
-
-class _WantedArray(array.Provisioner):
-    """Its ``numReplicas`` is how many replicas there should be."""
-
-    def volume_json(self, volume: array.Volume) -> dict[str, Any]:
-        return {**super().volume_json(volume), 'numReplicas': 2}
-
-
-class WantedReplicasTest(KumoScaleTestCase):
-    options = {'array_type': _WantedArray}
-
-    def test_a_replacement_that_is_lost_is_replaced_itself(self) -> None:
-        name, legs = self.one_volume()
-        self.ours.request_replacement(
-            name, provisioner.ReplicaId(legs[0]), 'r1')
-        fresh = provisioner.ReplicaId(self.array.volume(name).legs[2])
-        self.ours.report(name, fresh, provisioner.ReplicaState.MISSING)
-        self.plugin(HERE).request_replacement(name, fresh, 'r2')
-        self.assertEqual(4, len(self.states(name)))
-
-    def test_a_replacement_that_has_come_is_enough(self) -> None:
-        name, legs = self.one_volume()
-        lost = provisioner.ReplicaId(legs[0])
-        self.ours.request_replacement(name, lost, 'r1')
-        self.plugin(HERE).request_replacement(name, lost, 'r1')
-        self.assertEqual(3, len(self.states(name)))
-
-
-class RemovalTest(KumoScaleTestCase):
-    def test_the_last_good_replica_is_never_removed(self) -> None:
-        name, legs = self.one_volume()
-        self.array.set_state(name, legs[1], 'Missing')
-        self.assertRaises(
-            exception.ProvisionerRefused, self.ours.confirm_removal, name,
-            provisioner.ReplicaId(legs[0]))
-        self.assertEqual(2, len(self.states(name)))
-        self.assertEqual([], self.array.violations)
-
-    def test_a_replica_that_is_marked_already_is_confirmed(self) -> None:
-        name, legs = self.one_volume(replicas=3)
-        self.array.mark_for_deletion(name, legs[0])
-        self.ours.confirm_removal(name, provisioner.ReplicaId(legs[0]))
-        self.assertEqual(0, self.world.server.count('mark_replica'))
-        self.assertEqual(2, len(self.states(name)))
-
-
-class HostTest(KumoScaleTestCase):
+class HostTest(kumoscale_case.KumoScaleTestCase):
     def test_a_host_without_a_uuid_is_found_by_its_nqn(self) -> None:
         name, _ = self.one_volume()
         nameless = self.plugin(dataclasses.replace(HERE, uuid=None))
@@ -346,7 +216,7 @@ class HostTest(KumoScaleTestCase):
                 provisioner.ReplicaId(legs[0]), state)
 
 
-class AccessTest(KumoScaleTestCase):
+class AccessTest(kumoscale_case.KumoScaleTestCase):
     options = {'addresses': ('127.0.0.1', '127.0.0.2'),
                'client_certificate': True}
 
@@ -368,7 +238,7 @@ class AccessTest(KumoScaleTestCase):
         self.assertRaises(exception.ProvisionerUnreachable, made.volumes)
 
 
-class ContradictionTest(KumoScaleTestCase):
+class ContradictionTest(kumoscale_case.KumoScaleTestCase):
     def test_an_answer_that_contradicts_itself_harms_nothing(self) -> None:
         name, _ = self.one_volume()
         self.world.server.break_down(server.Fault.CONTRADICTION)

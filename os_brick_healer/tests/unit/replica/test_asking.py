@@ -252,6 +252,25 @@ class AgainTest(_Lost):
             assert found is not None
             self.assertIsNotNone(found.action)
 
+    def test_a_repeat_that_is_put_off_is_waited_for(self) -> None:
+        # Its leg fails whenever it is tried, and each time it is put off.
+        wait_s = world.POLICY.arrival_s
+        for tries, share, next_s, asks in (
+                (2, 3, NOW_S + 1.0, False),
+                (2, 5, NOW_S + 1.0, True),
+                (2, 3, 0.0, True),
+                (limits.REQUEST_TRIES_MAX, 3, NOW_S + 1.0, True)):
+            doubted = model.ReplicaMemory(
+                belongs=True, lost_s=990.0, last_error='sick',
+                next_try_s=next_s, request=a_request(
+                    state=State.ASKED, tries=tries,
+                    asked_s=NOW_S - share * wait_s))
+            other = world.leg('c', None, path=None, answers=False)
+            wanted = self.case(other, raid_disks=3, others={C: doubted})
+            found = asking._request_one(wanted, wanted.legs[1])
+            assert found is not None
+            self.assertIs(asks, found.action is not None, found.sentence)
+
     def test_what_is_held_is_not_asked_for_again_either(self) -> None:
         old = a_request(state=State.ACCEPTED, asked_s=0.0)
         self.assertIn('this hour', self.held(self.case(

@@ -283,4 +283,4 @@ class LearnTest(base.TestCase):
                                  world.POLICY)
             one = memory.replicas[A]
             self.assertEqual((tries, NOW_S + wait_s),
-                             (one.tries, one.next_try_s))
+                             (one.tries, one.publish_next_s))

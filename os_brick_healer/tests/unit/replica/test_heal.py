@@ -315,6 +315,20 @@ class BringInTest(healing.HealCase):
             self.done(gone, belongs=False, published=True),
             model.ConnectReplica)
 
+    def test_it_is_not_published_twice_before_the_provisioner_has_spoken(
+            self) -> None:
+        hidden = world.leg('b', None, path=None, device=False,
+                           published=False)
+        gone = world.leg('b', None, path=None, device=False)
+        now_s = self.case(hidden).now_s
+        self.assertIsNone(self.bring(hidden, ones={B: One(
+            published=True, publish_next_s=now_s + 0.1)}))
+        self.assertIsInstance(self.done(
+            hidden, published=True, publish_next_s=now_s), model.Publish)
+        self.assertIsInstance(self.done(
+            gone, published=True, publish_next_s=now_s + 0.1),
+            model.ConnectReplica)
+
     def test_a_successor_that_is_the_only_copy_keeps_nobody_out(
             self) -> None:
         for others, back in (('', True), ('d', False), ('de', False)):

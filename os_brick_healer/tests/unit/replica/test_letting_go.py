@@ -83,6 +83,8 @@ class RetireTest(healing.HealCase):
                 (One(request=a_request()), One(), True),
                 (One(request=a_request()), One(belongs=True), False),
                 (One(request=a_request(None)), One(), False),
+                (One(late=(a_request(),)), One(), True),
+                (One(late=(a_request(None),)), One(), False),
                 (One(), One(), False),
                 (One(request=a_request()),
                  One(superblock=model.Superblock.FOREIGN), False)):
@@ -101,8 +103,9 @@ class RetireTest(healing.HealCase):
         legs = (world.leg('a'), world.leg('b', None, path=None),
                 world.leg('c'))
         asked, lost = One(request=a_request()), One(belongs=True, lost_s=1.0)
-        self.assertIsInstance(self.retire(*legs, a=asked, b=lost),
-                              model.ConfirmRemoval)
+        for a in (asked, One(late=(a_request(),))):
+            self.assertIsInstance(self.retire(*legs, a=a, b=lost),
+                                  model.ConfirmRemoval)
         for a, b in ((One(), lost), (asked, One(lost_s=1.0)),
                      (asked, One(belongs=True)),
                      (One(request=a_request(B)), lost)):

@@ -33,7 +33,7 @@ def a_request(**changes: Any) -> model.Request:
                       known=frozenset((A, B))), **changes)
 
 
-class _Recall(base.TestCase):
+class RecallCase(base.TestCase):
 
     def after(self, *legs: world.Leg, uuid: str | None = world.UUID,
               ones: dict[model.ReplicaId, One] | None = None,
@@ -52,7 +52,7 @@ class _Recall(base.TestCase):
                           **changes).replicas[A]
 
 
-class RecalledTest(_Recall):
+class RecalledTest(RecallCase):
 
     def test_without_words_nothing_is_learned(self) -> None:
         ones = {A: One(lost_s=1.0)}
@@ -196,7 +196,7 @@ class RecalledTest(_Recall):
         self.assertEqual(('nqn.x', 'u'), (one.nqn, one.namespace_uuid))
 
 
-class UnnamedTest(_Recall):
+class UnnamedTest(RecallCase):
 
     def test_it_is_remembered_for_its_time(self) -> None:
         kept_s = limits.UNNAMED_KEPT_S
@@ -224,7 +224,7 @@ class UnnamedTest(_Recall):
         self.assertEqual({*list(ones)[:many], A}, set(after))
 
 
-class RequestTest(_Recall):
+class RequestTest(RecallCase):
 
     def request(self, leg: world.Leg, *others: world.Leg,
                 ones: dict[model.ReplicaId, One] | None = None,
@@ -318,7 +318,8 @@ class RequestTest(_Recall):
                 flow_next_s=1.0, cut_next_s=1.0, lost_s=1.0,
                 unreachable_s=1.0, in_sync_s=1.0, losses_s=(1.0,), tries=1,
                 next_try_s=1.0, superblock=model.Superblock.OURS,
-                published=True, let_go=True, belongs=True, nqn='nqn.a',
+                published=True, publish_next_s=1.0, let_go=True,
+                belongs=True, nqn='nqn.a',
                 readd_refused=True, request=a_request(asked_s=1.0)),
                 B: One()})
         self.assertEqual(

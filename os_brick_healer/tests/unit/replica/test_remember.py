@@ -30,11 +30,11 @@ FULL = model.Memory(
                 id='q', asked_s=9.0, tries=10, known=frozenset((A, B)),
                 state=model.RequestState.ARRIVED, arrived=B),
             belongs=True, superblock=model.Superblock.FOREIGN,
-            readd_refused=True, published=True, let_go=True, flow_tries=11,
-            flow_next_s=12.0, cut_next_s=13.0, unnamed_s=14.0, nqn='nqn.a',
-            namespace_uuid='v'),
+            readd_refused=True, published=True, publish_next_s=15.0,
+            let_go=True, flow_tries=11, flow_next_s=12.0, cut_next_s=13.0,
+            unnamed_s=14.0, nqn='nqn.a', namespace_uuid='v'),
         B: model.ReplicaMemory()})
-#: The same, as it has stood in journals since the first release.
+#: The same, as it stands in journals.
 WRITTEN: dict[str, Any] = {
     'array_uuid': 'u', 'tries': 3, 'next_try_s': 4.5, 'replicas': {
         'a': {
@@ -45,15 +45,16 @@ WRITTEN: dict[str, Any] = {
                 'id': 'q', 'asked_s': 9.0, 'tries': 10, 'known': ['a', 'b'],
                 'state': 'arrived', 'arrived': 'b'},
             'belongs': True, 'superblock': 'foreign', 'readd_refused': True,
-            'published': True, 'let_go': True, 'flow_tries': 11,
-            'flow_next_s': 12.0, 'cut_next_s': 13.0, 'unnamed_s': 14.0,
-            'nqn': 'nqn.a', 'namespace_uuid': 'v'},
+            'published': True, 'publish_next_s': 15.0, 'let_go': True,
+            'flow_tries': 11, 'flow_next_s': 12.0, 'cut_next_s': 13.0,
+            'unnamed_s': 14.0, 'nqn': 'nqn.a', 'namespace_uuid': 'v'},
         'b': {
             'lost_s': None, 'unreachable_s': None, 'in_sync_s': None,
             'reported': None, 'report_next_s': 0.0, 'losses_s': [],
             'tries': 0, 'next_try_s': 0.0, 'last_error': None,
             'request': None, 'belongs': False, 'superblock': None,
-            'readd_refused': False, 'published': False, 'let_go': False,
+            'readd_refused': False, 'published': False,
+            'publish_next_s': 0.0, 'let_go': False,
             'flow_tries': 0, 'flow_next_s': 0.0, 'cut_next_s': 0.0,
             'unnamed_s': None, 'nqn': None, 'namespace_uuid': None}}}
 
@@ -65,6 +66,19 @@ class RememberTest(base.TestCase):
 
     def test_it_is_read_back_as_it_was(self) -> None:
         self.assertEqual(FULL, remember.load(WRITTEN))
+
+    def test_a_request_that_is_over_is_written_while_there_is_one(
+            self) -> None:
+        late = model.Request(id='q', asked_s=9.0, tries=1, arrived=B,
+                             known=frozenset((A, B)),
+                             state=model.RequestState.ACCEPTED)
+        memory = model.Memory(replicas={A: model.ReplicaMemory(late=(late,))})
+        written = json.loads(json.dumps(remember.dump(memory)))
+        self.assertEqual([{
+            'id': 'q', 'asked_s': 9.0, 'tries': 1, 'known': ['a', 'b'],
+            'state': 'accepted', 'arrived': 'b'}],
+            written['replicas']['a']['late'])
+        self.assertEqual(memory, remember.load(written))
 
     def test_what_an_older_release_did_not_write_is_as_at_first(self) -> None:
         self.assertEqual(model.Memory(), remember.load({'replicas': {}}))

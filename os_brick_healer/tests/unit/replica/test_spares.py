@@ -52,6 +52,23 @@ class SparesTest(base.TestCase):
                 seen, paths={**seen.paths, model.ReplicaId('b'): (path,)})
             self.assertEqual(spared, doubt.spares(seen, 'nvme-a'))
 
+    def test_what_is_out_of_its_array_is_no_loss(self) -> None:
+        # Nobody probes the others then: nothing of theirs is in doubt.
+        out, other = world.leg('a', None), world.leg('b', answers=None)
+        seen = world.seen(out, other)
+        self.assertTrue(doubt.spares(seen, 'nvme-a'))
+        self.assertFalse(doubt.spares(seen, 'nvme-of-another'))
+        self.assertTrue(doubt.spares(dataclasses.replace(
+            seen, peers_hold=frozenset(('another-host',))), 'nvme-a'))
+        # One that os-brick is about to make an array of is.
+        self.assertFalse(doubt.spares(dataclasses.replace(
+            seen, array=None, attachment=attached(
+                model.AttachState.CONNECTING, alive=True)), 'nvme-a'))
+
+    def test_what_two_hosts_hold_is_not_changed_for_another(self) -> None:
+        self.assertFalse(doubt.spares(dataclasses.replace(
+            self.seen, peers_hold=frozenset(('another-host',))), 'nvme-a'))
+
     def test_a_volume_that_is_not_attached_spares_any_leg(self) -> None:
         self.assertTrue(doubt.spares(self.gone, 'nvme-a'))
         self.assertFalse(doubt.spares(self.gone, 'nvme-of-another'))

@@ -1,0 +1,61 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Bugs of the KumoScale plugin, to be caught over the wire."""
+
+from os_brick_healer.tests.simulation import catalogue
+
+_PLUGIN = 'provisioner.kumoscale:KumoScaleProvisioner'
+_CLIENT = 'provisioner.kumoscale_client:Client'
+
+
+def _bug(name: str, laws: str,
+         *patches: tuple[str, str, str]) -> catalogue.Bug:
+    return catalogue.Bug(
+        name=name, laws=tuple(laws.split()), family='http',
+        patches=tuple(catalogue.Patch(where=where, old=old, new=new)
+                      for where, old, new in patches))
+
+
+GUARDS = (
+    _bug('lost-answer-sends-it-to-the-next-address', '8.twice', (
+        f'{_PLUGIN}._add_replica', 'once=True', 'once=False')),
+    _bug('a-500-has-done-nothing', '8.twice', (
+        f'{_CLIENT}._body', 'sent=True', 'sent=False')),
+    _bug('empty-list-means-no-replicas', '9.converge', (
+        f'{_PLUGIN}._stored', 'raise kumoscale_client.NoSuchThing(',
+        "return ks.Stored(id=volume, alias='', size_bytes=None, "
+        "replica_count=0, grace_s=None, locations=())\n        raise "
+        'kumoscale_client.NoSuchThing('), (
+        f'{_PLUGIN}._request_once', 'if (asked.arrived(there)',
+        'if asked.known is None:\n        asked.known = frozenset(there)\n'
+        '    if (asked.arrived(there)')),
+    _bug('marked-replica-is-never-removed', '9.converge', (
+        f'{_PLUGIN}.confirm_removal', 'if doomed is None:',
+        'if doomed in (None, base.ReplicaState.TERMINATING):')),
+    _bug('other-hosts-are-overlooked', '5.two-hosts', (
+        f'{_PLUGIN}._holders', 'in strangers.serving(volume)',
+        'in _Index(()).serving(volume)')),
+)
+#: Bugs that were ours, and are mended: see bugs-found in the docs.
+MENDED = (
+    _bug('dead-replica-counts-as-a-replacement', '9.converge', (
+        'provisioner.kumoscale:_under_way',
+        'return (len(good) >= stored.replica_count',
+        'return (len(stored.locations) > stored.replica_count\n'
+        '            or len(good) >= stored.replica_count')),
+    _bug('hosts-that-leave-us-out-are-believed', '5.two-hosts', (
+        f'{_PLUGIN}._check_listed', 'elif self._listed:', 'elif False:')),
+    _bug('what-was-accepted-is-never-sent-again', '9.converge', (
+        f'{_PLUGIN}._awaited', 'return (asked.accepted and ',
+        'return asked.accepted or (asked.accepted and ')),
+)
+BUGS = GUARDS + MENDED

@@ -1,0 +1,125 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What may still come of a request whose leg came back."""
+
+import dataclasses
+
+from os_brick_healer.replica import model, recall
+from os_brick_healer.tests.unit.replica import test_recalled, world
+
+A, B, C, D = (model.ReplicaId(n) for n in 'abcd')
+NOW_S = test_recalled.NOW_S
+One = model.ReplicaMemory
+State = model.RequestState
+a_request = test_recalled.a_request
+
+
+class LateTest(test_recalled.RecallCase):
+    """A request that is over while nothing has come of it."""
+
+    def late(self, *legs: world.Leg, old: model.Request,
+             **ones: One) -> model.Request | None:
+        """What is remembered of a's after a look at these legs."""
+        late = self.after(*legs, ones={A: One(late=(old,)), **{
+            model.ReplicaId(k): v for k, v in ones.items()}}
+            ).replicas[A].late
+        self.assertLessEqual(len(late), 1)
+        return late[0] if late else None
+
+    def test_what_it_may_still_yield_is_remembered(self) -> None:
+        long_s = 2 * world.POLICY.arrival_s
+        old = a_request(asked_s=NOW_S - long_s)
+        for since_s, arrived, over in (
+                (long_s, None, True), (long_s - 1.0, None, False),
+                (long_s, B, False), (long_s, C, False)):
+            request = dataclasses.replace(old, arrived=arrived)
+            found = self.one(world.leg('a'), One(
+                in_sync_s=NOW_S - since_s, request=request))
+            self.assertEqual((old,) if over else (), found.late)
+
+    def test_the_newest_are_remembered(self) -> None:
+        many = tuple(a_request(id=str(n), asked_s=800.0) for n in range(4))
+        found = self.one(world.leg('a'), One(
+            in_sync_s=1.0, request=a_request(asked_s=900.0), late=many))
+        self.assertEqual((*many[1:], a_request(asked_s=900.0)), found.late)
+
+    def test_it_is_remembered_for_an_hour(self) -> None:
+        self.assertEqual(3600.0, recall.LATE_S)
+        for ago_s, kept in ((3599.0, True), (3600.0, False)):
+            old = a_request(asked_s=NOW_S - ago_s)
+            self.assertIs(kept, self.late(
+                world.leg('a'), world.leg('b'), old=old) == old)
+
+    def test_what_has_come_is_remembered_while_it_is_named(self) -> None:
+        old = a_request(asked_s=0.0, arrived=C)
+        new = world.leg('c', None, path=None)
+        both = world.leg('a'), world.leg('b')
+        self.assertEqual(old, self.late(*both, new, old=old))
+        self.assertIsNone(self.late(*both, old=old))
+        self.assertEqual(old, self.late(*both, new, old=old,
+                                        c=One(belongs=True)))
+        # Old words may lack what newer ones name.
+        stale = self.after(*both, ones={A: One(late=(old,))},
+                           volume_age_s=1e6)
+        self.assertEqual((old,), stale.replicas[A].late)
+
+    def test_a_new_name_that_no_request_waits_for_has_come_of_it(
+            self) -> None:
+        legs = (world.leg('a'), world.leg('b'),
+                world.leg('c', None, path=None))
+        old = a_request()
+        came = dataclasses.replace(old, state=State.ARRIVED, arrived=C)
+        self.assertEqual(came, self.late(*legs, old=old))
+        knew = a_request(known=frozenset((A, B, C)))
+        self.assertEqual(knew, self.late(*legs, old=knew))
+        waiting = One(request=a_request(), lost_s=1.0)
+        self.assertEqual(old, self.late(*legs, old=old, b=waiting))
+        self.assertEqual(old, self.late(*legs, old=old, c=One(belongs=True)))
+
+    def test_it_is_welcome_when_the_leg_has_been_lost_again(self) -> None:
+        legs = (world.leg('a', None, path=None), world.leg('b'),
+                world.leg('c', None, path=None))
+        came = a_request(state=State.ARRIVED, arrived=C)
+        other = a_request(id='r')
+        found = self.after(*legs, ones={A: One(
+            late=(a_request(), other), lost_s=1.0)}).replicas[A]
+        self.assertEqual((came, (other,)), (found.request, found.late))
+        # Its new request knows the name that has come of the old one.
+        asked = a_request(known=frozenset((A, B, C)))
+        found = self.after(*legs, ones={A: One(
+            late=(a_request(), other), lost_s=1.0,
+            request=asked)}).replicas[A]
+        self.assertEqual((asked, (came, other)),
+                         (found.request, found.late))
+
+    def test_each_new_name_has_come_of_one(self) -> None:
+        legs = [world.leg('a'), world.leg('b')] + [
+            world.leg(n, None, path=None) for n in 'cd']
+        once, again = a_request(), a_request(id='r')
+        for count, arrived in ((3, [C, None]), (4, [C, D])):
+            for late in ({A: One(late=(once,)), B: One(late=(again,))},
+                         {A: One(late=(once, again)), B: One()}):
+                ones = self.after(*legs[:count], ones=late).replicas
+                self.assertEqual(arrived, [
+                    x.arrived for key in (A, B) for x in ones[key].late])
+        # What came of one is not taken for what comes of a request.
+        taken = self.after(*legs[:3], ones={
+            A: One(late=(a_request(arrived=C),)),
+            B: One(request=a_request(), lost_s=1.0)}).replicas[B].request
+        assert taken is not None
+        self.assertIsNone(taken.arrived)
+
+    def test_a_reboot_begins_its_hour_anew(self) -> None:
+        memory = model.Memory(replicas={A: One(late=(a_request(),))})
+        late = recall.rebase(memory, 7.0).replicas[A].late
+        self.assertEqual((a_request(asked_s=7.0),), late)
