@@ -30,6 +30,8 @@ SIZES = (100, 1000, 10000)
 #: The size that the goals are for.
 GOAL_SIZE = 1000
 PEER_SIZES = (100, 1000)
+#: What the start has planned, and then put off, still wakes the agent.
+PLANNED_S = 30.0
 ASKS = 9
 COMMANDS = 5
 
@@ -60,6 +62,7 @@ def _one_size(ground: ground_lib.Ground, idle_s: float) -> Iterator[Figure]:
         yield Figure(name=f'start_{size}_again', unit='s',
                      value=agent.known_s, goal=2.0 if goals else None)
         _settle(agent)
+        time.sleep(PLANNED_S)
         percent = _idle_percent(agent, idle_s) + _looks_percent(agent)
         peer_percent = (poller.percent(size, idle_s)
                         if size in PEER_SIZES else None)
