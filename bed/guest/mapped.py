@@ -86,8 +86,10 @@ class Served:
             with contextlib.suppress(OSError):
                 words = (path / 'cmdline').read_bytes().split(b'\0')
                 state = (path / 'stat').read_text().rpartition(')')[2]
+                # A snapshot's server names the image, too, before an @.
                 if words[0].endswith(self.program.encode()) and any(
-                        self.id.encode() in word for word in words) and (
+                        self.id.encode() in word and b'@' not in word
+                        for word in words) and (
                         state.split()[0] not in 'ZX'):
                     found.append(int(path.name))
         return found
