@@ -28,12 +28,8 @@ files below /etc/ceph are named, which root alone writes.
 from collections.abc import Iterator, Mapping, Sequence
 import re
 
-from os_brick_healer import exception
-from os_brick_healer.mounter import base
+from os_brick_healer.mounter import base, ceph
 
-_CONFIG = '/etc/ceph/'
-_PLAIN = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.:+-]{0,127}')
-_MONITORS = re.compile(r'[A-Za-z0-9_.:,\[\]/-]{1,1000}')
 _ASK_S = 5
 #: What of a mount is kept. nosuid and nodev always are: libfuse's default.
 OPTIONS = ('ro', 'noexec', 'noatime', 'nodiratime')
@@ -80,20 +76,11 @@ class CephFuseMounter(base.Mounter):
             'fs', 'user', 'conf', 'keyring', 'monitors', 'options'))
         if found['root'] != '/':
             base.path(found['root'], 'root')
-        for name in ('fs', 'user'):
-            if name in found and _PLAIN.fullmatch(found[name]) is None:
-                raise _refused(f'{name} {found[name]!r} is no plain name')
-        for name in ('conf', 'keyring'):
-            if name in found and not base.path(found[name], name).startswith(
-                    _CONFIG):
-                raise _refused(f'{name} is not below {_CONFIG}')
-        if 'monitors' in found and (
-                _MONITORS.fullmatch(found['monitors']) is None):
-            raise _refused('monitors are no addresses')
+        ceph.check(found, plain=('fs', 'user'))
         for option in found.get('options', 'ro').split(','):
             if option not in OPTIONS:
-                raise _refused(f'option {option!r} of the mount is not one '
-                               f'of {", ".join(OPTIONS)}')
+                raise ceph.refused(f'option {option!r} of the mount is not '
+                                   f'one of {", ".join(OPTIONS)}')
         return found
 
     def server(self, order: base.Order) -> base.Server:
@@ -104,12 +91,13 @@ class CephFuseMounter(base.Mounter):
         options = ('-o', source['options']) if 'options' in source else ()
         place = () if order.device is None else (order.device,)
         return base.Server(as_root=True, argv=(
-            self.program, '-f', *_access(source), *fs, '-r', source['root'],
-            '--admin-socket', _admin(order), *place, *options))
+            self.program, '-f', *ceph.access(source), *fs,
+            '-r', source['root'], '--admin-socket', ceph.admin(order),
+            *place, *options))
 
     def marks(self, order: base.Order) -> tuple[str, ...]:
         """See :class:`base.Mounter`."""
-        return ('--admin-socket', _admin(order))
+        return ('--admin-socket', ceph.admin(order))
 
     def claim(self, argv: Sequence[str]) -> base.Claim | None:
         """See :class:`base.Mounter`. Who mounts it tells no id: the place
@@ -142,12 +130,12 @@ class CephFuseMounter(base.Mounter):
         source = order.source
         what = (('fs', 'get', source['fs']) if 'fs' in source
                 else ('mds', 'stat'))
-        return (self.tool, *_access(source), '--connect-timeout',
+        return (self.tool, *ceph.access(source), '--connect-timeout',
                 str(_ASK_S), *what)
 
     def obeyed(self, order: base.Order) -> tuple[str, ...]:
         """See :class:`base.Mounter`."""
-        return (order.source.get('conf', f'{_CONFIG}ceph.conf'),)
+        return (ceph.conf(order.source),)
 
 
 def _options(words: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -189,7 +177,7 @@ def _data(words: Mapping[str, str]) -> dict[str, str]:
     if 'name' in words:
         found['user'] = words['name'].removeprefix('client.')
     if 'cluster' in words and 'conf' not in found:
-        found['conf'] = f'{_CONFIG}{words["cluster"]}.conf'
+        found['conf'] = f'{ceph.CONFIG}{words["cluster"]}.conf'
     kept = [o for o in _mounted(words) if o in OPTIONS]
     if kept:
         found['options'] = ','.join(kept)
@@ -204,19 +192,3 @@ def _lacks(words: Mapping[str, str]) -> str:
     other = [o for o in _mounted(words)
              if o not in OPTIONS and o not in _NOTHING]
     return f'it is mounted with {", ".join(other)}' if other else ''
-
-
-def _access(source: base.Source) -> tuple[str, ...]:
-    """How the cluster is found, and as whom; the secret is in a file."""
-    return tuple(word for name, option in (
-        ('user', '--id'), ('conf', '--conf'), ('keyring', '--keyring'),
-        ('monitors', '--mon-host')) if name in source
-        for word in (option, source[name]))
-
-
-def _admin(order: base.Order) -> str:
-    return base.root_socket(order.volume, 'asok')
-
-
-def _refused(why: str) -> exception.MounterRefused:
-    return exception.MounterRefused(f'cannot serve this: because {why}')

@@ -41,15 +41,8 @@ from collections.abc import Mapping, Sequence
 import json
 import re
 
-from os_brick_healer import exception
-from os_brick_healer.mounter import base, rbd_words
+from os_brick_healer.mounter import base, ceph, rbd_words
 
-_CONFIG = '/etc/ceph/'
-_PLAIN = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.:+-]{0,127}')
-#: Not the beginning of an option: Ceph looks for those in every word.
-_MONITORS = re.compile(r'[A-Za-z0-9\[][A-Za-z0-9_.:,\[\]/-]{0,999}')
-#: Ceph takes a path for several, with these between them.
-_BETWEEN = re.compile(r'[,;=\s]')
 _CLIENT = re.compile(
     r'monclient: authenticate success, global_id ([0-9]{1,20})')
 _GONE = re.compile(
@@ -82,21 +75,11 @@ class RbdNbdMounter(base.Mounter):
         """See :class:`base.Mounter`."""
         found = base.words(given, required=('pool', 'image'),
                            optional=_OPTIONAL)
-        for name in ('pool', 'image', 'namespace', 'snapshot', 'user'):
-            if name in found and _PLAIN.fullmatch(found[name]) is None:
-                raise _refused(f'{name} {found[name]!r} is no plain name')
-        for name in ('conf', 'keyring'):
-            if name in found and not base.path(found[name], name).startswith(
-                    _CONFIG):
-                raise _refused(f'{name} is not below {_CONFIG}')
-            if name in found and _BETWEEN.search(found[name]):
-                raise _refused(f'{name} is more than one path')
-        if 'monitors' in found and (
-                _MONITORS.fullmatch(found['monitors']) is None):
-            raise _refused('monitors are no addresses')
+        ceph.check(found, plain=('pool', 'image', 'namespace', 'snapshot',
+                                 'user'))
         for name in ('readonly', 'exclusive'):
             if found.get(name, 'true') != 'true':
-                raise _refused(f"{name} is 'true' or not there")
+                raise ceph.refused(f"{name} is 'true' or not there")
         return found
 
     def server(self, order: base.Order) -> base.Server:
@@ -111,13 +94,14 @@ class RbdNbdMounter(base.Mounter):
         if 'readonly' in source or 'snapshot' in source:
             options.append('--read-only')
         return base.Server(as_root=True, argv=(
-            self.program, *verb, '--foreground', *options, *_access(source),
-            '--rbd-cache=false', '--admin-socket', _admin(order),
+            self.program, *verb, '--foreground', *options,
+            *ceph.access(source), '--rbd-cache=false',
+            '--admin-socket', ceph.admin(order),
             '--log-to-stderr=true', '--debug-monc=5/10', spec(source)))
 
     def marks(self, order: base.Order) -> tuple[str, ...]:
         """See :class:`base.Mounter`."""
-        return ('--cookie', order.volume, '--admin-socket', _admin(order))
+        return ('--cookie', order.volume, '--admin-socket', ceph.admin(order))
 
     def claim(self, argv: Sequence[str]) -> base.Claim | None:
         """See :class:`base.Mounter`."""
@@ -126,12 +110,12 @@ class RbdNbdMounter(base.Mounter):
     def question(self, order: base.Order) -> base.Question:
         """See :class:`base.Mounter`. Ceph's admin socket answers as long as
         the process lives, whatever its monitors and OSDs do."""
-        return base.Question(socket=_admin(order), as_root=True,
+        return base.Question(socket=ceph.admin(order), as_root=True,
                              words=b'{"prefix": "version"}\0')
 
     def obeyed(self, order: base.Order) -> tuple[str, ...]:
         """See :class:`base.Mounter`."""
-        return (order.source.get('conf', f'{_CONFIG}ceph.conf'),)
+        return (ceph.conf(order.source),)
 
     def is_gone(self, order: base.Order, words: str) -> bool:
         """See :class:`base.Mounter`."""
@@ -142,7 +126,7 @@ class RbdNbdMounter(base.Mounter):
         """See :class:`base.Mounter`. rbd-nbd ends without a word when there
         is no such image."""
         return (self.tool, 'info', '--format', 'json',
-                *_access(order.source), spec(order.source))
+                *ceph.access(order.source), spec(order.source))
 
     def client(self, line: str) -> str | None:
         """See :class:`base.Mounter`."""
@@ -155,7 +139,7 @@ class RbdNbdMounter(base.Mounter):
         if 'readonly' in source or 'snapshot' in source:
             return ()
         return (self.tool, 'lock', 'ls', '--format', 'json',
-                *_access(source), spec(source))
+                *ceph.access(source), spec(source))
 
     def holders(self, listed: str) -> tuple[base.Holder, ...]:
         """See :class:`base.Mounter`."""
@@ -171,7 +155,7 @@ class RbdNbdMounter(base.Mounter):
     def shut_out(self, order: base.Order,
                  holder: base.Holder) -> tuple[str, ...]:
         """See :class:`base.Mounter`."""
-        return (self.tool, 'lock', 'rm', *_access(order.source),
+        return (self.tool, 'lock', 'rm', *ceph.access(order.source),
                 spec(order.source), holder.claim, holder.client)
 
 
@@ -200,19 +184,3 @@ def _holder(lock: object) -> base.Holder | None:
     if _LOCKER.fullmatch(client) is None:
         raise ValueError(f'{client!r:.200} is no client')
     return base.Holder(client=client, address=address, claim=claim)
-
-
-def _access(source: base.Source) -> tuple[str, ...]:
-    """How the cluster is found, and as whom; the secret is in a file."""
-    return tuple(word for name, option in (
-        ('user', '--id'), ('conf', '--conf'), ('keyring', '--keyring'),
-        ('monitors', '--mon-host')) if name in source
-        for word in (option, source[name]))
-
-
-def _admin(order: base.Order) -> str:
-    return base.root_socket(order.volume, 'asok')
-
-
-def _refused(why: str) -> exception.MounterRefused:
-    return exception.MounterRefused(f'cannot serve this: because {why}')

@@ -93,6 +93,8 @@ class CephFuseTest(base.TestCase):
         for more in ({'fs': '-c'}, {'user': 'a b'}, {'root': 'v'},
                      {'root': '/a/../b'}, {'conf': '/tmp/ceph.conf'},
                      {'keyring': '/root/k'}, {'monitors': 'a b'},
+                     {'keyring': '/etc/ceph/a,/tmp/b'},
+                     {'conf': '/etc/ceph/a;/tmp/b'}, {'monitors': '--conf'},
                      {'options': 'suid'}, {'options': 'ro,'}):
             self.assertRaises(exception.MounterRefused, self.order, **more)
 
