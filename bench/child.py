@@ -109,6 +109,20 @@ def now_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def serve(home: str | pathlib.Path, build: service.Build) -> int:
+    """Be the agent whose files are in a directory, until it is ended.
+
+    :returns: the exit status.
+    """
+    conf = cfg.CONF
+    process.configure(conf, ['--config-file', f'{home}/agent.conf',
+                             '--log-file', f'{home}/agent.log'])
+    process.allow_open_files()
+    agent = service.Service(conf, build, run_mode='process',
+                            notifier=notify.Notifier({}))
+    return agent.run()
+
+
 def main(argv: Sequence[str]) -> int:
     """Live until SIGTERM."""
     tree, home, volumes = argv
@@ -124,13 +138,7 @@ def main(argv: Sequence[str]) -> int:
         Counting(wing, int(volumes), pathlib.Path(home, 'known'))
         return engine
 
-    conf = cfg.CONF
-    process.configure(conf, ['--config-file', f'{home}/agent.conf',
-                             '--log-file', f'{home}/agent.log'])
-    process.allow_open_files()
-    agent = service.Service(conf, build, run_mode='process',
-                            notifier=notify.Notifier({}))
-    return agent.run()
+    return serve(home, build)
 
 
 if __name__ == '__main__':

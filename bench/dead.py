@@ -38,10 +38,7 @@ from bench import child, mapped  # noqa: E402
 from bench.figures import Figure  # noqa: E402
 from os_brick_healer import assembly  # noqa: E402
 from os_brick_healer.agent import (  # noqa: E402
-    notify,
     ports,
-    process,
-    service,
 )
 from os_brick_healer.engine import verdict, wake  # noqa: E402
 from os_brick_healer.mapping import wing as wing_lib  # noqa: E402
@@ -144,13 +141,7 @@ def main(argv: Sequence[str]) -> int:
         setattr(wing, '_logs', None)  # noqa: B010 - they are root's
         return engine
 
-    conf = cfg.CONF
-    process.configure(conf, ['--config-file', f'{home}/agent.conf',
-                             '--log-file', f'{home}/agent.log'])
-    process.allow_open_files()
-    agent = service.Service(conf, build, run_mode='process',
-                            notifier=notify.Notifier({}))
-    return agent.run()
+    return child.serve(home, build)
 
 
 if __name__ == '__main__':

@@ -43,10 +43,7 @@ from bench.figures import Figure  # noqa: E402
 from os_brick_healer import assembly, exception  # noqa: E402
 from os_brick_healer.agent import (  # noqa: E402
     client,
-    notify,
     ports,
-    process,
-    service,
 )
 from os_brick_healer.engine import journal, verdict, wake  # noqa: E402
 from os_brick_healer.mapping import decide, events, model  # noqa: E402
@@ -227,13 +224,7 @@ def main(argv: Sequence[str]) -> int:
             setattr(wing, name, value)
         return engine
 
-    conf = cfg.CONF
-    process.configure(conf, ['--config-file', f'{home}/agent.conf',
-                             '--log-file', f'{home}/agent.log'])
-    process.allow_open_files()
-    agent = service.Service(conf, build, run_mode='process',
-                            notifier=notify.Notifier({}))
-    return agent.run()
+    return child.serve(home, build)
 
 
 if __name__ == '__main__':
