@@ -33,8 +33,6 @@ def _dump_one(one: model.ReplicaMemory) -> dict[str, Any]:
     values['losses_s'] = list(one.losses_s)
     values['request'] = one.request and _dump_request(one.request)
     values['late'] = [_dump_request(late) for late in one.late]
-    if not one.late:
-        del values['late']      # as it was written before there was any
     return values
 
 

@@ -11,6 +11,7 @@
 #    under the License.
 """Laws of the agent's process, held by real processes and signals."""
 
+import gc
 import os
 import pathlib
 import signal
@@ -347,6 +348,13 @@ class ThreadTest(ServiceTestCase):
         self.assertEqual('thread', self.ask('status')['agent']['launch'])
         self.assertEqual(before,
                          [signal.getsignal(s) for s in service.SIGNALS])
+
+    def test_it_leaves_the_other_services_garbage_alone(self) -> None:
+        before = gc.get_threshold(), gc.get_freeze_count()
+        self.run_it()
+        self.ask('status')
+        self.assertEqual(before,
+                         (gc.get_threshold(), gc.get_freeze_count()))
 
     def test_it_does_not_touch_the_other_services_configuration(self) -> None:
         agent = self.run_it()

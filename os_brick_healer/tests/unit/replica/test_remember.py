@@ -43,7 +43,7 @@ WRITTEN: dict[str, Any] = {
             'losses_s': [5.0, 6.0], 'tries': 7, 'next_try_s': 8.0,
             'last_error': 'no', 'request': {
                 'id': 'q', 'asked_s': 9.0, 'tries': 10, 'known': ['a', 'b'],
-                'state': 'arrived', 'arrived': 'b'},
+                'state': 'arrived', 'arrived': 'b'}, 'late': [],
             'belongs': True, 'superblock': 'foreign', 'readd_refused': True,
             'published': True, 'publish_next_s': 15.0, 'let_go': True,
             'flow_tries': 11, 'flow_next_s': 12.0, 'cut_next_s': 13.0,
@@ -52,7 +52,8 @@ WRITTEN: dict[str, Any] = {
             'lost_s': None, 'unreachable_s': None, 'in_sync_s': None,
             'reported': None, 'report_next_s': 0.0, 'losses_s': [],
             'tries': 0, 'next_try_s': 0.0, 'last_error': None,
-            'request': None, 'belongs': False, 'superblock': None,
+            'request': None, 'late': [], 'belongs': False,
+            'superblock': None,
             'readd_refused': False, 'published': False,
             'publish_next_s': 0.0, 'let_go': False,
             'flow_tries': 0, 'flow_next_s': 0.0, 'cut_next_s': 0.0,
@@ -67,7 +68,7 @@ class RememberTest(base.TestCase):
     def test_it_is_read_back_as_it_was(self) -> None:
         self.assertEqual(FULL, remember.load(WRITTEN))
 
-    def test_a_request_that_is_over_is_written_while_there_is_one(
+    def test_a_request_that_is_over_and_may_be_late_is_written(
             self) -> None:
         late = model.Request(id='q', asked_s=9.0, tries=1, arrived=B,
                              known=frozenset((A, B)),
