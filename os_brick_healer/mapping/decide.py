@@ -83,7 +83,7 @@ def _held(seen: model.Seen, found: Verdict) -> Verdict:
 
 def absorb(seen: model.Seen, memory: model.Memory) -> model.Memory:
     """What a look teaches, whatever is decided."""
-    server = seen.server
+    server = None if _has_left(seen) else seen.server
     if server is None:
         if memory.lost_s is not None:
             return memory
@@ -152,7 +152,7 @@ def _not_ours(seen: model.Seen, memory: model.Memory,
 
 def _no_server(seen: model.Seen, memory: model.Memory,
                policy: model.Policy) -> Verdict | None:
-    if seen.server is not None:
+    if seen.server is not None and not _has_left(seen):
         return None
     if seen.elsewhere is not None:
         return _say(Phase.HELD, memory, _SLOW_S * 10,
@@ -176,7 +176,21 @@ def _no_server(seen: model.Seen, memory: model.Memory,
         Phase.HEALING, memory, policy.attach_s,
         f'no process serves {_name(seen)}: a new one is started{lost}',
         model.Serve(volume=seen.key, device=_name(seen),
-                    mounter=mapping.mounter))
+                    mounter=mapping.mounter,
+                    left=seen.server and seen.server.process))
+
+
+def _has_left(seen: model.Seen) -> bool:
+    """Whether the server writes nothing any more, and is not gone: it may
+    wait for its own device, which it had open, and never be gone.
+
+    Only of those that write over a network: the kernel may still be at work
+    on what another one wrote to a disk.
+    """
+    mapping = seen.attachment and seen.attachment.mapping
+    abilities = mapping and mapping.abilities
+    return bool(seen.server is not None and seen.server.leaving
+                and abilities and abilities.can_fence)
 
 
 def _dying(seen: model.Seen, memory: model.Memory,

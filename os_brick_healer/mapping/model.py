@@ -202,9 +202,14 @@ class SetTimer(_Act):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Serve(_Act):
-    """Start a new process, and give the device its connection."""
+    """Start a new process, and give the device its connection.
+
+    :ivar left: who served it, and has ended but for what it had open: its
+        end of the connection may be part of that.
+    """
 
     mounter: str
+    left: Process | None = None
     risk = Risk.CONNECT
     law = 'serve'
 

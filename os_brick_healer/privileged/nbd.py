@@ -15,6 +15,7 @@ import os
 
 from os_brick_healer import exception, privileged
 from os_brick_healer.mounter import asking, base
+from os_brick_healer.nbd import parse
 from os_brick_healer.privileged import (
     blocks,
     check,
@@ -146,6 +147,19 @@ def set_timer(*, device: str, volume: str, timer_ms: int,
     """Set how long (ms) a request waits; whether it was another value."""
     return blocks.set_timer(
         tree.Tree(), device=device, volume=volume, timer_ms=timer_ms,
+        timeout_s=check.timeout(timeout_s))
+
+
+@privileged.entrypoint
+def hang_up(*, device: str, volume: str, pid: int, start: str, timer_ms: int,
+            timeout_s: float) -> bool:
+    """Give up a connection of which only a process that has ended has the
+    other end; False: it is gone, and that with it."""
+    return blocks.hang_up(
+        tree.Tree(), device=device, volume=volume, timer_ms=timer_ms,
+        server=parse.Process(
+            pid=check.number(pid, 2, 1 << 22, 'a process'),
+            start=check.start(start)),
         timeout_s=check.timeout(timeout_s))
 
 
