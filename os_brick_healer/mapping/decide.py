@@ -177,7 +177,8 @@ def _no_server(seen: model.Seen, memory: model.Memory,
         f'no process serves {_name(seen)}: a new one is started{lost}',
         model.Serve(volume=seen.key, device=_name(seen),
                     mounter=mapping.mounter,
-                    left=seen.server and seen.server.process))
+                    left=None if seen.server is None else (
+                        seen.server.process)))
 
 
 def _has_left(seen: model.Seen) -> bool:
