@@ -46,6 +46,11 @@ ANSWER_KEPT_S = 5.0
 #: The kernel may tell so late of the death of the connection before this
 #: one, seconds: it leaves that to a queue of its own.
 _LATE_S = 2.0
+#: A server that answers, and was sent a read that did not come back, is
+#: taken for cut off when a later read is not sent and nothing has ended for
+#: so long, seconds: it may as well take no more for as long as its storage
+#: is slow.
+CUT_S = 20.0
 
 
 def decide(seen: model.Seen, memory: model.Memory,
@@ -83,7 +88,7 @@ def _held(seen: model.Seen, found: Verdict) -> Verdict:
 
 def absorb(seen: model.Seen, memory: model.Memory) -> model.Memory:
     """What a look teaches, whatever is decided."""
-    server = None if _has_left(seen) else seen.server
+    server = seen.server if seen.left is None else None
     if server is None:
         if memory.lost_s is not None:
             return memory
@@ -152,7 +157,7 @@ def _not_ours(seen: model.Seen, memory: model.Memory,
 
 def _no_server(seen: model.Seen, memory: model.Memory,
                policy: model.Policy) -> Verdict | None:
-    if seen.server is not None and not _has_left(seen):
+    if seen.server is not None and seen.left is None:
         return None
     if seen.elsewhere is not None:
         return _say(Phase.HELD, memory, _SLOW_S * 10,
@@ -176,22 +181,7 @@ def _no_server(seen: model.Seen, memory: model.Memory,
         Phase.HEALING, memory, policy.attach_s,
         f'no process serves {_name(seen)}: a new one is started{lost}',
         model.Serve(volume=seen.key, device=_name(seen),
-                    mounter=mapping.mounter,
-                    left=None if seen.server is None else (
-                        seen.server.process)))
-
-
-def _has_left(seen: model.Seen) -> bool:
-    """Whether the server writes nothing any more, and is not gone: it may
-    wait for its own device, which it had open, and never be gone.
-
-    Only of those that write over a network: the kernel may still be at work
-    on what another one wrote to a disk.
-    """
-    mapping = seen.attachment and seen.attachment.mapping
-    abilities = mapping and mapping.abilities
-    return bool(seen.server is not None and seen.server.leaving
-                and abilities and abilities.can_fence)
+                    mounter=mapping.mounter, left=seen.left))
 
 
 def _dying(seen: model.Seen, memory: model.Memory,
@@ -224,12 +214,28 @@ def _hangs(seen: model.Seen, memory: model.Memory,
     if answer.alive is False:
         return _kill(seen, memory, policy, True,
                      f'{waits}, and it does not answer: {answer.sentence}')
+    if seen.stuck_s >= CUT_S and _not_sent_again(seen, memory):
+        return _kill(seen, memory, policy, False,
+                     f'{waits}, and a read is not even sent: no connection '
+                     'of the kernel leads to it')
     why = ('it answers: the storage behind it is slow' if answer.alive
            else 'whether it lives cannot be told')
     if memory.fenced is not None:
         why += f' (at its last heal: {memory.fenced})'
+    # Only a read that comes back proves a connection. The death of one that
+    # led to the server once may have gone unheard.
     return _say(Phase.STALLED, memory, _SLOW_S,
-                f'{waits} for {server}; {why}', law='hang')
+                f'{waits} for {server}; {why}',
+                _prove(seen) if memory.proven_s is None else None,
+                law='hang')
+
+
+def _not_sent_again(seen: model.Seen, memory: model.Memory) -> bool:
+    """A read was sent to this server, or it was given a connection, and the
+    last read since then was not sent."""
+    return (memory.proven_s is None and memory.linked_s is not None
+            and seen.unsent and seen.unread_s is not None
+            and seen.unread_s > memory.linked_s)
 
 
 def _cut_off(seen: model.Seen, memory: model.Memory,

@@ -11,37 +11,18 @@
 #    under the License.
 """Network block devices: each verified by its cookie before it is touched."""
 
-from collections.abc import Callable
-import mmap
-import os
 import socket
-import time
 from typing import Protocol
 
 from os_brick_healer import exception
-from os_brick_healer.nbd import kernel, parse
-from os_brick_healer.privileged import bounded, check, command
+from os_brick_healer.nbd import kernel
+from os_brick_healer.privileged import check, command
 from os_brick_healer.privileged import tree as trees
-from os_brick_healer.sysfs import nbd, process
+from os_brick_healer.sysfs import nbd
 
 TIMER_MS_MAX = 3600000
-#: Who has made its last system call is gone after this, if nothing keeps it.
-_LEAVES_S = 1.0
-#: The shortest of the driver's own timeouts, seconds.
-_EXPIRES_S = 1
-_POLL_S = 0.02
 REATTACH_S_MAX = 30 * 86400
-_PAGE_BYTES = 4096
 _MODPROBE_S = 20.0
-
-
-
-class Deaths(Protocol):
-    """Hears the deaths of connections; see :class:`kernel.Deaths`."""
-
-    def take(self) -> frozenset[str] | None: ...
-
-    def close(self) -> None: ...
 
 
 class Kernel(Protocol):
@@ -174,107 +155,3 @@ def set_timer(tree: trees.Tree, *, device: object, volume: object,
             return False
         attribute.write(str(value), timeout_s)
     return True
-
-
-#: How requests stood when a read that has not come back was begun.
-def hang_up(tree: trees.Tree, *, device: object, volume: object,
-            timer_ms: object, server: parse.Process, timeout_s: float,
-            expire: Callable[..., None] = kernel.expire,
-            listen: Callable[[], Deaths] = kernel.Deaths) -> bool:
-    """Give up a connection of which only an ended process has the other end.
-
-    A process that had this device open closes it when it ends, and may have
-    to wait there: for its last block to be written, or for somebody who reads
-    its table of partitions. Both wait for the process, which has its end of
-    the connection open as long. So nobody hears of its death, and a new
-    server would get no connection. The driver's own timeout ends that.
-
-    :returns: False: there was no need, the process is gone.
-    :raises NotOurs: the process may still run, or the device is another's.
-    :raises OSError: the kernel refuses.
-    """
-    if _gone(tree, server, _LEAVES_S):
-        return False
-    index, cookie = verify(tree, device, volume), check.volume(volume)
-    ear = listen()
-    try:
-        expire(index, cookie=cookie, after_s=_EXPIRES_S, timeout_s=timeout_s)
-        try:
-            _heard(ear, f'nbd{index}', timeout_s)
-        finally:
-            expire(index, cookie=cookie, after_s=0, timeout_s=timeout_s)
-            set_timer(tree, device=device, volume=volume, timer_ms=timer_ms,
-                      timeout_s=timeout_s)
-    finally:
-        ear.close()
-    return True
-
-
-def _gone(tree: trees.Tree, server: parse.Process, wait_s: float) -> bool:
-    until_s = time.monotonic() + wait_s
-    while True:
-        found = process.same(tree, server)
-        if found is None:
-            return True
-        if not found.leaving:
-            raise exception.NotOurs(
-                f'cannot give up the connection of {server}: it may still be '
-                'at work')
-        if time.monotonic() >= until_s:
-            return False
-        time.sleep(_POLL_S)
-
-
-def _heard(ear: Deaths, name: str, wait_s: float) -> None:
-    """Wait for the death of a connection. Where it is not told of (it was
-    dead before, or the kernel dropped the message), the time is over."""
-    until_s = time.monotonic() + wait_s
-    while time.monotonic() < until_s:
-        told = ear.take()
-        if told is None or name in told:
-            return
-        time.sleep(_POLL_S)
-
-
-_before: dict[str, parse.Requests | None] = {}
-
-
-def flows(tree: trees.Tree, *, device: object, volume: object,
-          timeout_s: float) -> str:
-    """Read one block, past every cache: what came of it in time.
-
-    A request that waits for a connection is not under way for the block
-    layer (nbd_handle_cmd() waits before it begins the request), one that a
-    server was sent is. So a read that does not come back tells slow storage
-    from a connection that is not there.
-
-    :returns: ``read``; ``sent``: requests have moved since, or one more is
-        under way; ``unsent``: none.
-    :raises OSError: it is read with an error.
-    """
-    verify(tree, device, volume)
-    name = check.nbd(device)
-    path = tree.path(f'/dev/{name}')
-
-    def read() -> int:
-        # The first open() reads the table of partitions: it may hang, too.
-        _before[path] = _requests(tree, name)
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
-        try:
-            with mmap.mmap(-1, _PAGE_BYTES) as page:
-                return os.preadv(fd, [page], 0)
-        finally:
-            os.close(fd)
-
-    if bounded.run(read, timeout_s, f'read {path}').done:
-        return 'read'
-    before, now = _before.get(path), _requests(tree, name)
-    moved = before is None or now is None or (
-        now.completed != before.completed
-        or now.in_flight > before.in_flight)
-    return 'sent' if moved else 'unsent'
-
-
-def _requests(tree: trees.Tree, name: str) -> parse.Requests | None:
-    found = nbd.device(tree, name)
-    return None if found is None else found.requests

@@ -20,7 +20,9 @@ from os_brick_healer.privileged import (
     blocks,
     check,
     fencing,
+    flowing,
     handing,
+    hanging,
     mounts,
     serverlog,
     serving,
@@ -66,9 +68,10 @@ def kill(*, mounter: str, volume: str, source: dict[str, str], socket: str,
 
     :param grace_s: after so long only, and asked to end before; 0: at once.
     """
+    server = _process(pid, start)
     return serving.kill(
         tree.Tree(), serving.job(mounter, volume, source, socket),
-        check.number(pid, 2, 1 << 22, 'a process'), check.start(start),
+        server.pid, server.start,
         0.0 if not grace_s else check.timeout(grace_s),
         check.timeout(timeout_s))
 
@@ -155,19 +158,23 @@ def hang_up(*, device: str, volume: str, pid: int, start: str, timer_ms: int,
             timeout_s: float) -> bool:
     """Give up a connection of which only a process that has ended has the
     other end; False: it is gone, and that with it."""
-    return blocks.hang_up(
+    return hanging.hang_up(
         tree.Tree(), device=device, volume=volume, timer_ms=timer_ms,
-        server=parse.Process(
-            pid=check.number(pid, 2, 1 << 22, 'a process'),
-            start=check.start(start)),
-        timeout_s=check.timeout(timeout_s))
+        server=_process(pid, start), timeout_s=check.timeout(timeout_s))
 
 
 @privileged.entrypoint
-def flows(*, device: str, volume: str, timeout_s: float) -> str:
+def flows(*, device: str, volume: str, pid: int, start: str,
+          timeout_s: float) -> str:
     """Read one block: ``read``, or it is ``sent``, or ``unsent``."""
-    return blocks.flows(tree.Tree(), device=device, volume=volume,
-                        timeout_s=check.timeout(timeout_s))
+    return flowing.flows(tree.Tree(), device=device, volume=volume,
+                         server=_process(pid, start),
+                         timeout_s=check.timeout(timeout_s))
+
+
+def _process(pid: object, start: object) -> parse.Process:
+    return parse.Process(pid=check.number(pid, 2, 1 << 22, 'a process'),
+                         start=check.start(start))
 
 
 def _offerers() -> frozenset[int]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from os_brick_healer import exception
 from os_brick_healer.nbd import parse
-from os_brick_healer.privileged import blocks, tree
+from os_brick_healer.privileged import hanging, tree
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.privileged import test_blocks
 
@@ -91,7 +91,7 @@ class HangUpTest(base.TestCase):
                  'server': parse.Process(pid=6, start='42'),
                  'timeout_s': 0.3, 'expire': self.expire,
                  'listen': lambda: self.ear, **changes}
-        return blocks.hang_up(self.tree, **words)
+        return hanging.hang_up(self.tree, **words)
 
     def test_the_timeout_is_taken_back_and_the_timer_is_as_it_was(
             self) -> None:
