@@ -134,7 +134,8 @@ def rbd_held_up(stage: Stage) -> None:
     volume = mapped.attach_image(features=LOCKED)
     mapped.start_agent()
     timer = volume.sysfs('queue/io_timeout')
-    write_through(pathlib.Path(volume.device_path), bytes(MIB))   # it has the lock now
+    # It has the lock now.
+    write_through(pathlib.Path(volume.device_path), bytes(MIB))
     old = volume.signal(signal.SIGSTOP)
     reader = subprocess.Popen(['blockdev', '--rereadpt',
                                volume.device_path])
