@@ -11,6 +11,7 @@
 # under the License.
 """RBD images in trouble: what is healed, and what is left alone."""
 
+import contextlib
 import errno
 import os
 import pathlib
@@ -140,14 +141,18 @@ def rbd_held_up(stage: Stage) -> None:
     reader = subprocess.Popen(['blockdev', '--rereadpt',
                                volume.device_path])
     stage.at_exit('end the reader', reader.kill)
-    stage.wait_until('the table of partitions is read', lambda: (
-        volume.sysfs('inflight') or '0 0').split() != ['0', '0'], 30, 0.01)
-    os.kill(old, signal.SIGKILL)
+    stage.wait_until('the table of partitions is read',
+                     lambda: state(reader.pid) == 'D', 30, 0.01)
+    stage.stays('nothing comes back', lambda: state(reader.pid) == 'D', 0.5)
+    with contextlib.suppress(ProcessLookupError):   # the agent may be quick
+        os.kill(old, signal.SIGKILL)
     stage.wait_until('a thread of the process is held up in the kernel',
                      lambda: held_up(old), 30, 0.01)
     stage.wait_until('another process serves',
                      lambda: volume.servers() not in ([], [old]), 60)
     mapped.until_well(volume)
+    stage.check('the kernel had to give up the connection',
+                'Connection timed out' in host.command('dmesg'))
     stage.check('the table of partitions was read', reader.wait(60) == 0)
     stage.wait_until('the old process is gone', lambda: not held_up(old))
     stage.check('the dead client was shut out', len(blocklist()) == 1)
@@ -271,11 +276,18 @@ def rbd_cephx(stage: Stage) -> None:
 def held_up(pid: int) -> bool:
     """Whether a process has ended, and a thread of it has not."""
     try:
-        stat = pathlib.Path(f'/proc/{pid}/stat').read_text()
-        threads = os.listdir(f'/proc/{pid}/task')
+        return state(pid) == 'Z' and len(os.listdir(f'/proc/{pid}/task')) > 1
     except OSError:
         return False
-    return stat.rpartition(')')[2].split()[0] == 'Z' and len(threads) > 1
+
+
+def state(pid: int) -> str:
+    """Of a process, as ps shows it; empty: it is gone."""
+    try:
+        text = pathlib.Path(f'/proc/{pid}/stat').read_text()
+    except OSError:
+        return ''
+    return text.rpartition(')')[2].split()[0]
 
 
 def askers(volume: Served) -> list[str]:
