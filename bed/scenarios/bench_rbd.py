@@ -110,6 +110,9 @@ def tool_alone(stage: Stage, mapped: RbdHost) -> None:
     ways: dict[str, Callable[[], float]] = {
         'version': lambda: took_s('--version'),
         'lock_ls': lambda: took_s('lock', 'ls', '--format', 'json', image),
+        # One session with a monitor less: it does not ask for its settings.
+        'lock_ls_own_settings': lambda: took_s(
+            '--no-mon-config', 'lock', 'ls', '--format', 'json', image),
         'lock_rm': lock_rm}
     for name, way in ways.items():
         found = [way() for _ in range(RUNS)]
