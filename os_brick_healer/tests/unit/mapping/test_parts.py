@@ -25,6 +25,8 @@ from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.mapping import ground as ground_lib
 from os_brick_healer.tests.unit.mapping import world
 
+STRANGER = 54321
+
 
 class Clock:
     def __init__(self) -> None:
@@ -71,6 +73,27 @@ class ObserverTest(base.TestCase):
         found = self.look().server
         assert found is not None
         self.assertEqual(12, found.pid)
+
+    def test_what_anybody_starts_is_no_server(self) -> None:
+        """A command line is what the one who starts a process writes."""
+        self.ground.process(11, uid=STRANGER)
+        self.assertIsNone(self.look().server)
+        # Of mode setuid: root's program, and somebody else's words.
+        self.ground.write('proc/11/status', f'Uid:\t{STRANGER}\t0\t0\t0\n')
+        self.assertIsNone(self.look().server)
+        self.ground.process(12)
+        found = self.look().server
+        assert found is not None
+        self.assertEqual(12, found.pid)
+
+    def test_a_server_may_be_of_who_attaches_volumes_here(self) -> None:
+        if os.geteuid() != 0:
+            self.skipTest('only root gives a directory away')
+        os.chown(self.ground.socket.parent, STRANGER, STRANGER)
+        self.ground.process(11, uid=STRANGER)
+        self.assertIsNotNone(self.look().server)
+        self.ground.process(11, uid=STRANGER + 1)
+        self.assertIsNone(self.look().server)
 
     def test_one_that_is_known_is_not_looked_for(self) -> None:
         self.ground.process(12)
