@@ -39,7 +39,8 @@ class ParseTest(base.TestCase):
 
     def test_what_is_no_mount_is_left_out(self) -> None:
         for line in ('', ' - ', '81 71 0:44 / /mnt/c rw', 'x' * 9000,
-                     LINE.replace('81', 'xx'), '81 71 - fuse.ceph-fuse c r'):
+                     LINE.replace('81', 'xx'), '81 71 - fuse.ceph-fuse c r',
+                     '81 71 0:44 / /mnt/c - fuse.ceph-fuse c r'):
             self.assertEqual((), parse.mounts(line))
 
     def test_the_uppermost_is_the_last(self) -> None:
@@ -65,7 +66,8 @@ class ParseTest(base.TestCase):
 
     def test_what_lies_below_it_is_not_taken_along(self) -> None:
         self.assertIn('/mnt/c/x is mounted below', self.why(
-            LINE, ROOT.replace(' / rw', ' /mnt/c/x rw')))
+            LINE, ROOT.replace(' / rw', ' /mnt/c/x rw'),
+            ROOT.replace(' / rw', ' /mnt/c/y rw')))
 
     def test_what_it_forbids_stays_forbidden(self) -> None:
         strict = LINE.replace('rw,nosuid', 'ro,noexec,nosuid', 1)
