@@ -24,6 +24,7 @@ from typing import Protocol, TypeVar
 from bed.guest.lab import Broken, LATE_S, need, refused, SOON_S
 from os_brick_healer import exception
 from os_brick_healer.mapping import act, learn, model
+from os_brick_healer.nbd import reads
 from os_brick_healer.sysfs import nbd, process, reader
 
 T = TypeVar('T')
@@ -108,7 +109,8 @@ def lives(lab: NbdLab) -> bool:
 def read(lab: NbdLab, seconds: float = READ_S) -> str:
     return lab.do(lambda: lab.hands.nbd.flows(
         device=lab.mapping.order.device or '',
-        volume=lab.mapping.order.volume, timeout_s=seconds))
+        volume=lab.mapping.order.volume, pid=lab.server.pid,
+        start=lab.server.start, timeout_s=seconds))
 
 
 def heal(lab: NbdLab) -> None:
@@ -202,6 +204,22 @@ def what_a_stopped_server_was_sent_is_under_way(lab: NbdLab) -> None:
     need(read(lab) == 'read', 'and so does the read')
 
 
+def a_read_that_was_sent_hides_no_death(lab: NbdLab) -> None:
+    """It stays under way when its connection dies: a later one tells."""
+    lab.signal(STOP)
+    need(not lab.flows(3.0), 'the guest waits')
+    need(read(lab) == learn.SENT, 'a read was sent')
+    die(lab)
+    before = device_of(lab).requests
+    lab.rest(reads.FRESH_S)
+    need(read(lab) == learn.UNSENT, 'a later one was not')
+    need(device_of(lab).requests == before and before is not None
+         and before.in_flight > 1, 'the first one is still under way')
+    heal(lab)
+    need(lab.flows(LATE_S), 'it goes on with a new server')
+    lab.until('a read comes back', lambda: read(lab) == 'read', LATE_S)
+
+
 def what_was_under_way_waits_for_the_timer(lab: NbdLab) -> None:
     set_timer(lab, 30000)
     lab.rest(0.5)
@@ -263,6 +281,7 @@ TERMS: tuple[Callable[[NbdLab], None], ...] = (
     without_a_server_the_guest_waits,
     what_waits_for_a_connection_is_not_under_way,
     what_a_stopped_server_was_sent_is_under_way,
+    a_read_that_was_sent_hides_no_death,
     what_was_under_way_waits_for_the_timer,
     another_cookie_is_refused,
     with_no_connection_dead_another_one_is_dropped,

@@ -136,8 +136,7 @@ class Hands:
             fenced = self.servers.fence(mapping,
                                         self.clock() + policy.attach_s)
         timeout_s = policy.proof_s
-        found = self.nbd.flows(device=action.device, volume=action.volume,
-                               timeout_s=timeout_s)
+        found = self._flows(action, action.server, timeout_s)
         if found == 'read':
             return Outcome(changed=False, detail=(
                 f'{learn.READ}; {fenced}' if fenced else learn.READ))
@@ -146,6 +145,12 @@ class Hands:
             changed=False, detail=found,
             error=f'a read from {action.device} was {told} has not come '
                   f'back in {timeout_s:g} s')
+
+    def _flows(self, action: model.Prove | model.Serve,
+               server: model.Process, timeout_s: float) -> str:
+        return self.nbd.flows(
+            device=action.device, volume=action.volume, pid=server.pid,
+            start=server.start, timeout_s=timeout_s)
 
     def _kill(self, action: model.Kill, mapping: model.Mapping) -> Outcome:
         if self.servers.end(mapping, action.server):
@@ -215,9 +220,7 @@ class Hands:
 
         def serves() -> bool:
             try:
-                return self.nbd.flows(
-                    device=action.device, volume=action.volume,
-                    timeout_s=READ_S) != learn.UNSENT
+                return self._flows(action, server, READ_S) != learn.UNSENT
             except exception.CommandError:
                 return False
 

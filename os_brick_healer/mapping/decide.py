@@ -46,6 +46,11 @@ ANSWER_KEPT_S = 5.0
 #: The kernel may tell so late of the death of the connection before this
 #: one, seconds: it leaves that to a queue of its own.
 _LATE_S = 2.0
+#: A server that answers, and was sent a read that did not come back, is
+#: taken for cut off when a later read is not sent and nothing has ended for
+#: so long, seconds: it may as well take no more for as long as its storage
+#: is slow.
+CUT_S = 20.0
 
 
 def decide(seen: model.Seen, memory: model.Memory,
@@ -209,12 +214,28 @@ def _hangs(seen: model.Seen, memory: model.Memory,
     if answer.alive is False:
         return _kill(seen, memory, policy, True,
                      f'{waits}, and it does not answer: {answer.sentence}')
+    if seen.stuck_s >= CUT_S and _not_sent_again(seen, memory):
+        return _kill(seen, memory, policy, False,
+                     f'{waits}, and a read is not even sent: no connection '
+                     'of the kernel leads to it')
     why = ('it answers: the storage behind it is slow' if answer.alive
            else 'whether it lives cannot be told')
     if memory.fenced is not None:
         why += f' (at its last heal: {memory.fenced})'
+    # Only a read that comes back proves a connection. The death of one that
+    # led to the server once may have gone unheard.
     return _say(Phase.STALLED, memory, _SLOW_S,
-                f'{waits} for {server}; {why}', law='hang')
+                f'{waits} for {server}; {why}',
+                _prove(seen) if memory.proven_s is None else None,
+                law='hang')
+
+
+def _not_sent_again(seen: model.Seen, memory: model.Memory) -> bool:
+    """A read was sent to this server, or it was given a connection, and the
+    last read since then was not sent."""
+    return (memory.proven_s is None and memory.linked_s is not None
+            and seen.unsent and seen.unread_s is not None
+            and seen.unread_s > memory.linked_s)
 
 
 def _cut_off(seen: model.Seen, memory: model.Memory,

@@ -71,8 +71,8 @@ class Nbd(Protocol):
     def set_timer(self, *, device: str, volume: str, timer_ms: int,
                   timeout_s: float) -> bool: ...
 
-    def flows(self, *, device: str, volume: str, timeout_s: float
-              ) -> str: ...
+    def flows(self, *, device: str, volume: str, pid: int, start: str,
+              timeout_s: float) -> str: ...
 
 
 class Mounts(Protocol):

@@ -11,22 +11,18 @@
 #    under the License.
 """Network block devices: each verified by its cookie before it is touched."""
 
-import mmap
-import os
 import socket
 from typing import Protocol
 
 from os_brick_healer import exception
-from os_brick_healer.nbd import kernel, parse
-from os_brick_healer.privileged import bounded, check, command
+from os_brick_healer.nbd import kernel
+from os_brick_healer.privileged import check, command
 from os_brick_healer.privileged import tree as trees
 from os_brick_healer.sysfs import nbd
 
 TIMER_MS_MAX = 3600000
 REATTACH_S_MAX = 30 * 86400
-_PAGE_BYTES = 4096
 _MODPROBE_S = 20.0
-
 
 
 class Kernel(Protocol):
@@ -159,48 +155,3 @@ def set_timer(tree: trees.Tree, *, device: object, volume: object,
             return False
         attribute.write(str(value), timeout_s)
     return True
-
-
-#: How requests stood when a read that has not come back was begun.
-_before: dict[str, parse.Requests | None] = {}
-
-
-def flows(tree: trees.Tree, *, device: object, volume: object,
-          timeout_s: float) -> str:
-    """Read one block, past every cache: what came of it in time.
-
-    A request that waits for a connection is not under way for the block
-    layer (nbd_handle_cmd() waits before it begins the request), one that a
-    server was sent is. So a read that does not come back tells slow storage
-    from a connection that is not there.
-
-    :returns: ``read``; ``sent``: requests have moved since, or one more is
-        under way; ``unsent``: none.
-    :raises OSError: it is read with an error.
-    """
-    verify(tree, device, volume)
-    name = check.nbd(device)
-    path = tree.path(f'/dev/{name}')
-
-    def read() -> int:
-        # The first open() reads the table of partitions: it may hang, too.
-        _before[path] = _requests(tree, name)
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
-        try:
-            with mmap.mmap(-1, _PAGE_BYTES) as page:
-                return os.preadv(fd, [page], 0)
-        finally:
-            os.close(fd)
-
-    if bounded.run(read, timeout_s, f'read {path}').done:
-        return 'read'
-    before, now = _before.get(path), _requests(tree, name)
-    moved = before is None or now is None or (
-        now.completed != before.completed
-        or now.in_flight > before.in_flight)
-    return 'sent' if moved else 'unsent'
-
-
-def _requests(tree: trees.Tree, name: str) -> parse.Requests | None:
-    found = nbd.device(tree, name)
-    return None if found is None else found.requests

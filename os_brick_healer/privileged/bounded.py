@@ -27,25 +27,40 @@ class Answer(Generic[R]):
     value: R | None = None
 
 
-class _Call(Generic[R]):
-    """A call in a thread of its own."""
+class Call(Generic[R]):
+    """A call in a thread of its own, which begins at once."""
 
     def __init__(self, call: Callable[[], R], what: str) -> None:
         self._call = call
-        self.values: list[R] = []
-        self.errors: list[Exception] = []
-        self.thread = threading.Thread(target=self._body, name=what[:60],
-                                       daemon=True)
+        self._values: list[R] = []
+        self._errors: list[Exception] = []
+        self._thread = threading.Thread(target=self._body, name=what[:60],
+                                        daemon=True)
+        self._thread.start()
+
+    @property
+    def over(self) -> bool:
+        """Whether the kernel has let go of it."""
+        return not self._thread.is_alive()
+
+    def wait(self, timeout_s: float) -> Answer[R]:
+        """What comes of it in time. :raises Exception: what it raised."""
+        self._thread.join(timeout_s)
+        if not self.over:
+            return Answer(done=False)
+        if self._errors:
+            raise self._errors[0]
+        return Answer(done=True, value=self._values[0])
 
     def _body(self) -> None:
         try:
-            self.values.append(self._call())
+            self._values.append(self._call())
         except Exception as error:  # noqa: BLE001 - handed to the waiter
-            self.errors.append(error)
+            self._errors.append(error)
 
 
 _lock = threading.Lock()
-_calls: dict[str, _Call[Any]] = {}
+_calls: dict[str, Call[Any]] = {}
 
 
 def run(call: Callable[[], R], timeout_s: float, what: str,
@@ -65,17 +80,15 @@ def run(call: Callable[[], R], timeout_s: float, what: str,
     with _lock:
         found = _calls.get(what)
         # One that nobody waited for to the end is over now: do it anew.
-        if found is None or not found.thread.is_alive():
-            found = _calls[what] = _Call(call, what)
-            found.thread.start()
+        if found is None or found.over:
+            found = _calls[what] = Call(call, what)
         elif give_up is not None:
             give_up()
-    found.thread.join(timeout_s)
-    if found.thread.is_alive():
-        return Answer(done=False)
-    with _lock:
-        if _calls.get(what) is found:
-            del _calls[what]
-    if found.errors:
-        raise found.errors[0]
-    return Answer(done=True, value=found.values[0])
+    answer: Answer[R] = Answer(done=False)
+    try:
+        answer = found.wait(timeout_s)
+    finally:
+        with _lock:
+            if found.over and _calls.get(what) is found:
+                del _calls[what]
+    return answer

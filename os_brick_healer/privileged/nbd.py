@@ -15,10 +15,12 @@ import os
 
 from os_brick_healer import exception, privileged
 from os_brick_healer.mounter import asking, base
+from os_brick_healer.nbd import parse
 from os_brick_healer.privileged import (
     blocks,
     check,
     fencing,
+    flowing,
     handing,
     mounts,
     serverlog,
@@ -65,9 +67,10 @@ def kill(*, mounter: str, volume: str, source: dict[str, str], socket: str,
 
     :param grace_s: after so long only, and asked to end before; 0: at once.
     """
+    server = _process(pid, start)
     return serving.kill(
         tree.Tree(), serving.job(mounter, volume, source, socket),
-        check.number(pid, 2, 1 << 22, 'a process'), check.start(start),
+        server.pid, server.start,
         0.0 if not grace_s else check.timeout(grace_s),
         check.timeout(timeout_s))
 
@@ -150,10 +153,17 @@ def set_timer(*, device: str, volume: str, timer_ms: int,
 
 
 @privileged.entrypoint
-def flows(*, device: str, volume: str, timeout_s: float) -> str:
+def flows(*, device: str, volume: str, pid: int, start: str,
+          timeout_s: float) -> str:
     """Read one block: ``read``, or it is ``sent``, or ``unsent``."""
-    return blocks.flows(tree.Tree(), device=device, volume=volume,
-                        timeout_s=check.timeout(timeout_s))
+    return flowing.flows(tree.Tree(), device=device, volume=volume,
+                         server=_process(pid, start),
+                         timeout_s=check.timeout(timeout_s))
+
+
+def _process(pid: object, start: object) -> parse.Process:
+    return parse.Process(pid=check.number(pid, 2, 1 << 22, 'a process'),
+                         start=check.start(start))
 
 
 def _offerers() -> frozenset[int]:

@@ -22,7 +22,7 @@
 
 import re
 
-from os_brick_healer.nbd import parse
+from os_brick_healer.nbd import parse, reads
 from os_brick_healer.sysfs import reader
 
 BLOCK = '/sys/block'
@@ -51,6 +51,12 @@ def device(tree: reader.Tree, name: str) -> parse.Device | None:
         size_bytes=(_number(sectors) or 0) * SECTOR_BYTES,
         timer_ms=_number(tree.read(f'{base}/queue/io_timeout')),
         requests=None if stat is None else parse.requests(stat))
+
+
+def depth(tree: reader.Tree, name: str) -> int:
+    """How many requests of a device can be under way at once."""
+    told = _number(tree.read(f'{BLOCK}/{name}/queue/nr_requests'))
+    return reads.DEPTH if told is None else min(told, reads.DEPTH)
 
 
 def names(tree: reader.Tree) -> tuple[str, ...]:

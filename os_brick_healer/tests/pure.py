@@ -56,6 +56,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     'mounter.rbd_words': ('mounter.test_rbd_words',),
     'nbd.genl': ('nbd.test_genl',),
     'nbd.parse': ('nbd.test_parse',),
+    'nbd.reads': ('nbd.test_reads',),
     'privileged.check': ('privileged.test_check',
                          'privileged.test_check_serving'),
     'provisioner.answer': ('provisioner.test_answer',),

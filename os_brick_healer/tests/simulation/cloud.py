@@ -44,6 +44,8 @@ class Volume:
     :ivar asked: by lost replica: when a replacement was begun for it.
     :ivar made_for: by new replica: in whose place it was made.
     :ivar coming: by lost replica: how many new ones are on their way.
+    :ivar forgotten: new ones that were still to be joined when the volume
+        was detached, where the agent is told of attached volumes only.
     """
 
     key: str
@@ -56,6 +58,15 @@ class Volume:
     made_for: dict[str, str] = dataclasses.field(default_factory=dict)
     requests: set[str] = dataclasses.field(default_factory=set)
     coming: dict[str, int] = dataclasses.field(default_factory=dict)
+    forgotten: set[str] = dataclasses.field(default_factory=set)
+
+    @property
+    def kept(self) -> list[Replica]:
+        """All but forgotten ones that stay beside a whole volume."""
+        known = [replica for name, replica in self.replicas.items()
+                 if name not in self.forgotten]
+        return (known if len(known) >= self.count
+                else list(self.replicas.values()))
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)

@@ -151,7 +151,17 @@ class Nova:
                 self.world.time.sleep(0.5)
                 self.world.md.stop(array)
             self._disconnect(key)
+            self._forget(key)
             self._write(lambda j: j.detach_done(key))
+
+    def _forget(self, key: str) -> None:
+        """What was requested is forgotten with the volume (limits.rst)."""
+        if self.world.peer is not None:
+            volume = self.world.cloud.volumes[key]
+            volume.forgotten |= {
+                name for name in volume.made_for if name in volume.replicas
+                and volume.replicas[name].state
+                is not base.ReplicaState.AVAILABLE}
 
     def _disconnect(self, key: str) -> None:
         volume = self.world.cloud.volumes[key]

@@ -89,7 +89,7 @@ class Run(runs.Run[world_lib.Setup]):
     def _tidy(self) -> bool:
         """No connection is left over, and no replica is called bad."""
         states = {r.state.value for v in self.world.cloud.volumes.values()
-                  for r in v.replicas.values()}
+                  for r in v.kept}
         return not self._leaked() and states <= {'available'}
 
     def _leaked(self) -> set[str]:

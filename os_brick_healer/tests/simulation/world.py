@@ -290,7 +290,7 @@ class World:
                 and not self.cloud.pending
                 and all(a.whole and a.write is None and len(a.members)
                         == a.raid_disks for a in self.md.arrays.values())
-                and all(len(v.replicas) == v.count
+                and all(len(v.kept) == v.count
                         for v in self.cloud.volumes.values()))
 
     def _changed(self, nqn: str) -> None:

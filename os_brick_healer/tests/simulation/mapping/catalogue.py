@@ -53,6 +53,13 @@ BUGS = (
         'mapping.wing:MappingWing._doubt',
         'self._memories[key] = dataclasses.replace(',
         'dataclasses.replace('), family='hangs'),
+    _bug('read-that-was-sent-counts-for-ever', '17.stall', (
+        'nbd.reads:shared', 'if not last.sent or len(reads) >= READS_MAX:',
+        'if True:'), family='unheard'),
+    _bug('who-answers-is-not-read-from-again', '17.stall', (
+        'mapping.decide:_hangs',
+        '_prove(seen) if memory.proven_s is None else None', 'None'),
+        family='unheard'),
     _bug('old-proof-outlives-the-agent', '17.stall', (
         'mapping.remember:load',
         "kept['linked_s'] = kept['proven_s'] = None", 'pass'),

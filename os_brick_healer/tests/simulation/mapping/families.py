@@ -36,6 +36,9 @@ DRAMAS: Mapping[str, tuple[tuple[str, float], ...]] = {
     'late_dead': (('late', 0.0), ('kill_server', 0.4)),
     'deaf_cut': (('kill', 0.0), ('cut', 0.3)),
     'lost_cut': (('overflow', 0.0), ('cut', 1.0)),
+    # A read of ours is under way when that happens.
+    'unheard_cut': (('slow', 0.0), ('kill', 0.3), ('overflow', 2.0),
+                    ('cut', 2.0)),
     # It hangs for a moment while its storage is slow, too.
     'slow_blink': (('slow', 0.0), ('blink', 4.0)),
     'stopped_cut': (('stop', 0.0), ('cut', 0.4)),
@@ -84,6 +87,11 @@ FAMILIES = {
                'slow_dead': 4,
                'overflow': 1, 'lost_cut': 3, 'kill': 2, 'calls_slow': 1},
         gaps_s=(0.5, 3.0, 20.0, 60.0), last_s=(0.5, 2.0, 8.0, 25.0)),
+    # The kernel drops the death of a connection, of all that it has to tell.
+    'unheard': Family(
+        kinds={'unheard_cut': 16, 'lost_cut': 2, 'stop': 1,
+               'stopped_cut': 2, 'kill_server': 1},
+        gaps_s=(20.0, 120.0), last_s=(2.0, 8.0, 25.0)),
     # The cluster: monitors, OSDs, locks, what becomes of images.
     'ceph': Family(
         kinds={'monitors': 4, 'monitors_dead': 6, 'slow': 3, 'slow_dead': 4,

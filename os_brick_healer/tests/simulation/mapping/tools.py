@@ -18,13 +18,14 @@ when who asked for it is killed.
 
 from collections.abc import Callable, Iterator
 import contextlib
+import dataclasses
 import os
 from typing import TYPE_CHECKING, TypeVar
 
 from os_brick_healer import exception
 from os_brick_healer.mapping import locks, model
 from os_brick_healer.mounter import base
-from os_brick_healer.nbd import parse
+from os_brick_healer.nbd import parse, reads
 from os_brick_healer.privileged import blocks, check, handing, serving
 from os_brick_healer.sysfs import nbd, process
 from os_brick_healer.tests.simulation import timeline
@@ -97,6 +98,12 @@ class Locks:
                 del held[volume]
 
 
+@dataclasses.dataclass(slots=True, kw_only=True)
+class _Pending:
+    read: reads.Read
+    request: parts.Request
+
+
 class Tools:
     """What one life asks of the privileged side.
 
@@ -109,8 +116,7 @@ class Tools:
         self.life = life
         self.crash = crash
         self._driver = Driver(world)
-        self._reads: dict[str, tuple[
-            parts.Request, parse.Requests | None]] = {}
+        self._reads: dict[str, list[_Pending]] = {}
 
     def _run(self, name: str, effect: Callable[[], T],
              timeout_s: float, seconds: float = _QUICK_S) -> T:
@@ -314,30 +320,40 @@ class Tools:
 
         return self._run('set timer', _set, timeout_s)
 
-    def flows(self, *, device: str, volume: str, timeout_s: float) -> str:
-        """As ``blocks.flows``: two that ask at once share one read."""
-        def _begin() -> parts.Request:
-            blocks.verify(self.world.tree, device, volume)
-            there = self._reads.get(device)
-            if there is not None and there[0].state != parts.DONE:
-                return there[0]
-            request = parts.Request(
-                kind=parts.READ, block=0, value=0, ours=False,
-                since_s=self.world.time.now_s, done=lambda _request: None)
-            self._reads[device] = request, self._requests(device)
-            self.world.nbd.submit(self.world.nbd.devices[device], request)
-            return request
+    def flows(self, *, device: str, volume: str, pid: int, start: str,
+              timeout_s: float) -> str:
+        """As ``flowing.flows``, by the same rules."""
+        server = parse.Process(pid=pid, start=start)
 
-        request = self._run('flows', _begin, timeout_s, 0.001)
-        if self._wait(lambda: request.state == parts.DONE, timeout_s):
-            if request.error:
+        def _begin() -> _Pending:
+            blocks.verify(self.world.tree, device, volume)
+            there = self._reads[device] = [
+                one for one in self._reads.get(device, ())
+                if one.request.state != parts.DONE]
+            now_s = self.world.time.now_s
+            if reads.shared([one.read for one in there], server,
+                            now_s) is None:
+                there.append(self._begin(device, server, now_s))
+            return there[-1]
+
+        mine = self._run('flows', _begin, timeout_s, 0.001)
+        if self._wait(lambda: mine.request.state == parts.DONE, timeout_s):
+            if mine.request.error:
                 raise exception.CommandError('cannot flows: EIO')
             return 'read'
-        before, now = self._reads[device][1], self._requests(device)
-        moved = before is None or now is None or (
-            now.completed != before.completed
-            or now.in_flight > before.in_flight)
-        return 'sent' if moved else 'unsent'
+        mine.read = reads.after(mine.read, self._requests(device))
+        return 'sent' if mine.read.sent else 'unsent'
+
+    def _begin(self, device: str, server: parse.Process,
+               now_s: float) -> '_Pending':
+        mine = _Pending(
+            read=reads.Read(server=server, begun_s=now_s,
+                            before=self._requests(device)),
+            request=parts.Request(
+                kind=parts.READ, block=0, value=0, ours=False,
+                since_s=now_s, done=lambda _request: None))
+        self.world.nbd.submit(self.world.nbd.devices[device], mine.request)
+        return mine
 
     def _requests(self, device: str) -> parse.Requests | None:
         found = nbd.device(self.world.tree, device)

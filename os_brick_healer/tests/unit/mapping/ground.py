@@ -227,8 +227,9 @@ class Root:
                           f'{timer_ms}\n')
         return True
 
-    def flows(self, *, device: str, volume: str, timeout_s: float) -> str:
-        del device, volume, timeout_s
+    def flows(self, *, device: str, volume: str, pid: int, start: str,
+              timeout_s: float) -> str:
+        del device, volume, pid, start, timeout_s
         self._asked('flows')
         if self.errors:
             self.errors -= 1

@@ -82,6 +82,55 @@ class CutOffTest(base.TestCase):
         found = judge(world.seen(unread_s=999.5, now_s=1000.0), half)
         self.assertEqual((Phase.STALLED, None), (found.phase, found.action))
 
+    def test_who_answers_is_read_from_until_a_read_comes_back(self) -> None:
+        """A death may have gone unheard since a read was sent."""
+        slow = world.waiting(for_s=30.0, answer=model.Answer(
+            asked_s=999.5, alive=True))
+        sent = world.known(linked_s=900.0, proven_s=None)
+        self.assertIsNone(judge(slow, world.known()).action)
+        found = judge(slow, sent)
+        self.assertEqual(PROVE, found.action)
+        self.assertIn('the storage behind it is slow', found.sentence)
+        self.assertIsNone(judge(
+            dataclasses.replace(slow, unread_s=998.5), sent).action)
+
+    def test_who_answers_and_is_sent_nothing_any_more_is_cut_off(
+            self) -> None:
+        sent = world.known(linked_s=900.0, proven_s=None)
+        for for_s, unread_s, unsent, proven_s, kills in (
+                (20.0, 999.0, True, None, True),
+                (19.9, 999.0, True, None, False),
+                (20.0, 999.0, False, None, False),
+                (20.0, 900.0, True, None, False),
+                (20.0, 900.1, True, None, True),
+                (20.0, 999.0, True, 901.0, False)):
+            action = judge(
+                world.waiting(
+                    for_s=for_s, unread_s=unread_s, unsent=unsent,
+                    answer=model.Answer(asked_s=999.5, alive=True)),
+                dataclasses.replace(sent, proven_s=proven_s)).action
+            self.assertIs(kills, isinstance(action, model.Kill))
+            if isinstance(action, model.Kill):
+                self.assertFalse(action.hung)
+
+    def test_a_death_that_went_unheard_is_found_by_a_later_read(
+            self) -> None:
+        """The kernel dropped what it had to tell, and the connection was cut
+        when our own read had just gone through it."""
+        host = world.Host()
+        host.run(5.0)
+        host.slow = True
+        host.memory = dataclasses.replace(
+            host.memory, linked_s=None, proven_s=None)
+        host.step()
+        self.assertEqual('Prove', host.did[-1])
+        host.slow, host.linked, host.left = False, False, True
+        host.tick(0.1)
+        host.run(60.0)
+        self.assertTrue(host.well())
+        self.assertEqual(['Kill', 'Serve'], [
+            did for did in host.did if did in ('Kill', 'Serve')][-2:])
+
     def test_a_server_we_connected_is_not_killed_for_slow_storage(
             self) -> None:
         linked = model.Memory(server=world.server().process, server_s=900.0,

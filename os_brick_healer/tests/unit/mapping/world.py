@@ -92,6 +92,7 @@ class Host:
 
     :ivar linked: the kernel's connection leads to the server.
     :ivar slow: the storage behind it does not answer.
+    :ivar left: a request was sent, and its connection died since.
     :ivar ended: servers that ended, however.
     """
 
@@ -100,6 +101,7 @@ class Host:
     stopped: bool = False
     linked: bool = True
     slow: bool = False
+    left: bool = False
     busy: bool = True
     pid: int = 100
     cookie: str | None = KEY
@@ -141,7 +143,7 @@ class Host:
             self.link_dead_s = self.now_s
 
     def look(self) -> model.Seen:
-        waits = self.busy and not self.flows and self.linked
+        waits = self.busy and not self.flows and (self.linked or self.left)
         running = server(self.pid, stopped=self.stopped)
         return model.Seen(
             key=KEY, now_s=self.now_s, attachment=self.attachment,
@@ -192,7 +194,7 @@ class Host:
                     return verdict.Outcome(changed=False, error='no')
                 self.pid += 1
                 self.alive, self.linked = True, True
-                self.stopped, self.answer = False, None
+                self.stopped, self.left, self.answer = False, False, None
                 return verdict.Outcome(changed=True)
             case model.Kill():
                 self.die()

@@ -11,11 +11,8 @@
 #    under the License.
 """Network block devices are touched only with their own cookie."""
 
-import os
 import pathlib
 import socket
-import threading
-import time
 from typing import Any
 
 from os_brick_healer import exception
@@ -25,9 +22,6 @@ from os_brick_healer.tests import base
 KEY = '0d5fb8a0-6b9d-4c0a-9a55-6a1c1a6f3c11'
 OTHER = '6f0a4f3e-6c55-4b57-8c8f-0a8f5b7b2d22'
 SIZE = 1 << 20
-IDLE = '1 0 0 0 0 0 0 0 0 0 0\n'
-UNDER_WAY = '1 0 0 0 0 0 0 0 1 0 0\n'
-ENDED = '2 0 0 0 0 0 0 0 0 0 0\n'
 
 
 class Driver:
@@ -181,52 +175,3 @@ class BlocksTest(base.TestCase):
         error = self.assertRaises(exception.CommandError,
                                   blocks.load_driver, run)
         self.assertIn('not found', str(error))
-
-
-
-class FlowsTest(base.TestCase):
-    """A read that hangs, while the device's figures change."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.root = self.temp_dir()
-        add(self.root, 'nbd3', KEY)
-        self.stat = self.root / 'sys/block/nbd3/stat'
-        self.device = self.root / 'dev/nbd3'
-        self.device.parent.mkdir()
-        os.mkfifo(self.device)      # open() for reading waits for a writer
-
-    def flows(self, before: str, after: str) -> str:
-        answers: list[str] = []
-
-        def ask() -> None:
-            answers.append(blocks.flows(
-                tree.Tree(str(self.root)), device='nbd3', volume=KEY,
-                timeout_s=1.0))
-
-        self.stat.write_text(before)
-        asking = threading.Thread(target=ask)
-        asking.start()
-        time.sleep(0.3)
-        self.stat.write_text(after)
-        asking.join()
-        return answers[0]
-
-    def test_a_request_more_under_way_was_sent(self) -> None:
-        self.assertEqual('sent', self.flows(IDLE, UNDER_WAY))
-
-    def test_requests_that_end_show_a_connection(self) -> None:
-        self.assertEqual('sent', self.flows(UNDER_WAY, ENDED))
-
-    def test_nothing_more_under_way_was_not_sent(self) -> None:
-        self.assertEqual('unsent', self.flows(UNDER_WAY, UNDER_WAY))
-
-    def test_a_second_question_compares_with_the_first_ones_moment(
-            self) -> None:
-        self.assertEqual('sent', self.flows(IDLE, UNDER_WAY))
-        self.assertEqual('sent', self.flows(UNDER_WAY, UNDER_WAY))
-
-    def test_another_volumes_device_is_not_read(self) -> None:
-        self.assertRaises(
-            exception.NotOurs, blocks.flows, tree.Tree(str(self.root)),
-            device='nbd3', volume=OTHER, timeout_s=1.0)
