@@ -125,6 +125,20 @@ class ObserverTest(base.TestCase):
         shutil.rmtree(self.ground.root / 'proc/12/task/13')
         self.assertIsNone(self.look(known).server)
 
+    def test_it_is_leaving_when_each_of_its_threads_is(self) -> None:
+        self.ground.process(12)
+        known = model.Process(pid=12, start='84')
+        self.ground.process(12, state='Z')
+        self.ground.write('proc/12/cmdline', '')
+        for thread, flags, expected in (
+                (12, '4', None), (13, '64', False), (13, '68', True),
+                (14, '', False)):
+            rest = ' '.join([*['0'] * 5, flags, *['0'] * 12])
+            self.ground.write(f'proc/12/task/{thread}/stat',
+                              flags and f'{thread} (x y) D {rest} 84 0')
+            found = self.look(known).server
+            self.assertIs(expected, found and found.leaving, str(thread))
+
     def test_one_that_is_about_to_be_a_zombie_is_the_server(self) -> None:
         """Its memory has gone, and its command line with that."""
         self.ground.process(12, state='R')
