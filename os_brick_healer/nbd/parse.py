@@ -80,6 +80,8 @@ class Running:
     :ivar argv: its command line.
     :ivar dying: it is ending, and threads of it are still in the kernel:
         they may be at work on a write. A thread of the kernel looks so, too.
+    :ivar uids: every user it is, empty: that was not read. What it says of
+        itself (argv) is worth no more than they are.
     :ivar leaving: it is dying, and none of its threads will make a system
         call again: all that is left is to give back what it had open.
     """
@@ -89,6 +91,7 @@ class Running:
     stopped: bool
     argv: tuple[str, ...]
     dying: bool = False
+    uids: frozenset[int] = frozenset()
     leaving: bool = False
 
     def __str__(self) -> str:
@@ -138,6 +141,21 @@ def running(pid: int, stat: str, cmdline: str,
     return Running(pid=pid, start=words[_START],
                    stopped=words[0] in _STOPPED,
                    argv=tuple(cmdline.rstrip('\0').split('\0')))
+
+
+def uids(status: str) -> frozenset[int]:
+    """The users of ``/proc/PID/status``: real, effective, saved, and of its
+    files; none: they are not there.
+
+    The real one counts as well: whoever starts a program of mode setuid
+    says which arguments it gets.
+    """
+    for line in status.splitlines():
+        name, _, rest = line.partition(':')
+        words = rest.split()
+        if name == 'Uid' and words and all(map(is_number, words)):
+            return frozenset(map(int, words))
+    return frozenset()
 
 
 def exits(stat: str) -> bool:

@@ -12,6 +12,7 @@
 """Processes, told apart from others that got their numbers later."""
 
 from collections.abc import Iterator
+import dataclasses
 
 from os_brick_healer.nbd import parse
 from os_brick_healer.sysfs import reader
@@ -43,7 +44,8 @@ def same(tree: reader.Tree, one: parse.Process) -> parse.Running | None:
 
 def of_programs(tree: reader.Tree,
                 programs: frozenset[str]) -> Iterator[parse.Running]:
-    """Every process whose command is one of these programs."""
+    """Every process whose command is one of these programs, and who it is.
+    """
     for name in tree.listdir(PROC):
         if not name.isdigit():
             continue
@@ -51,4 +53,5 @@ def of_programs(tree: reader.Tree,
         if line and programs & parse.programs(line.split('\0', 2)):
             found = running(tree, int(name))
             if found is not None:
-                yield found
+                status = tree.read(f'{PROC}/{name}/status') or ''
+                yield dataclasses.replace(found, uids=parse.uids(status))

@@ -60,16 +60,19 @@ class Ground:
         self.write(f'sys/block/{name}/stat',
                    f'{completed} 0 0 0 0 0 0 0 {in_flight} 0 0 0 0 0 0 0 0\n')
 
-    def process(self, pid: int, *argv: str, state: str = 'S') -> None:
+    def process(self, pid: int, *argv: str, state: str = 'S',
+                uid: int = 0) -> None:
         """A process; without words: the server of the order."""
         words = argv or ('nbdkit', '--unix', str(self.socket))
         self.write(f'proc/{pid}/cmdline', '\0'.join(words) + '\0')
         rest = ' '.join(['0'] * 18)
         self.write(f'proc/{pid}/stat',
                    f'{pid} (x y) {state} {rest} {pid * 7} 0\n')
+        self.write(f'proc/{pid}/status',
+                   f'Name:\tx y\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n')
 
     def ended(self, pid: int) -> None:
-        for name in ('cmdline', 'stat'):
+        for name in ('cmdline', 'stat', 'status'):
             (self.root / f'proc/{pid}/{name}').unlink()
         (self.root / f'proc/{pid}').rmdir()
 

@@ -58,6 +58,13 @@ class RequestsTest(base.TestCase):
 
 
 class RunningTest(base.TestCase):
+    def test_a_process_is_every_user_that_it_is(self) -> None:
+        status = 'Name:\tx\nUid:\t1000\t0\t0\t0\nGid:\t7\t7\t7\t7\n'
+        self.assertEqual(frozenset((0, 1000)), parse.uids(status))
+        for torn in ('', 'Name:\tx\n', 'Uid:\n', 'Uid:\t-1\t0\n',
+                     'Name:\tUid: 0\n'):
+            self.assertEqual(frozenset(), parse.uids(torn))
+
     def test_a_process_is_its_number_and_its_start(self) -> None:
         found = parse.running(4711, PROCESS, 'nbdkit\0-f\0')
         self.assertEqual(parse.Running(pid=4711, start='98765',
