@@ -174,13 +174,14 @@ class HandsTest(base.TestCase):
                 (seen, 'sent', False), (seen, 'read', False)):
             # A kill may have waited for its turn: the server serves by now.
             self.root.answer, self.root.did = answer, []
+            self.ground.process(100)
+            self.root.linked = 100
             found = self.do(kill, cut)
             self.assertEqual(['flows', *(['kill'] if kills else [])],
                              self.root.did)
             self.assertEqual((kills, learn.READ if answer == 'read' else (
                 'it has ended' if kills else 'sent')),
                 (found.changed, found.detail))
-            self.root.linked = self.root.linked or 100
 
     def test_a_pause_and_a_connector_hold_every_hand(self) -> None:
         at = dataclasses.replace(self.at, paused='by ann')
