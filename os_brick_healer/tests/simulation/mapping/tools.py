@@ -302,7 +302,8 @@ class Tools:
         def _disconnect() -> bool:
             done = blocks.disconnect(
                 self.world.tree, device=device, volume=volume,
-                timer_ms=timer_ms, timeout_s=timeout_s, driver=self._driver)
+                timer_ms=timer_ms, timeout_s=timeout_s, driver=self._driver,
+                hold=lambda _tree, _name: contextlib.nullcontext())
             if done:
                 self.world.court.disconnects(self.life, device, volume)
             return done
