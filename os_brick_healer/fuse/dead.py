@@ -58,7 +58,8 @@ def unmount(path: str) -> None:
 
 def table(path: str = TABLE) -> tuple[parse.Mount, ...]:
     """The mounts that this process sees."""
-    with open(path, encoding='utf-8', errors='surrogateescape') as stream:
+    with open(path, encoding='utf-8', errors='surrogateescape',
+              newline='\n') as stream:
         return parse.mounts(stream.read())
 
 

@@ -26,6 +26,7 @@ import re
 #: Flags of a mount that forbid something; what replaces it has them, too.
 FORBIDDING = frozenset(('ro', 'nosuid', 'nodev', 'noexec'))
 _ESCAPED = re.compile(r'\\([0-7]{3})')
+_NUMBER = re.compile(r'[0-9]{1,10}')
 _POINT, _OPTIONS = 4, 5
 
 
@@ -40,15 +41,20 @@ class Mount:
 
 
 def mounts(text: str) -> tuple[Mount, ...]:
-    """All mounts, those that lie above others behind them."""
-    return tuple(one for line in text.splitlines()
+    """All mounts, those that lie above others behind them.
+
+    Of what would break a line the kernel escapes nothing but the line feed:
+    all else may stand in the name of a place.
+    """
+    return tuple(one for line in text.split('\n')
                  if (one := _mount(line)) is not None)
 
 
 def _mount(line: str) -> Mount | None:
     before, dash, after = line.partition(' - ')
     words, kind = before.split(' '), after.partition(' ')[0]
-    if not dash or len(words) <= _OPTIONS or not words[0].isdigit():
+    if not dash or len(words) <= _OPTIONS or (
+            _NUMBER.fullmatch(words[0]) is None):
         return None
     return Mount(
         number=int(words[0]), kind=kind, place=_ESCAPED.sub(

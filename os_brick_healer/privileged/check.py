@@ -30,7 +30,6 @@ ATTRIBUTES = {
     'ctrl_loss_tmo': (-1, 86400),
 }
 
-NQN_LENGTH_MAX = 223       # NVMe base specification 2.0, 4.7: 223 bytes
 TIMEOUT_S_MAX = 3600.0
 SOCKET_BYTES_MAX = 107     # sun_path of unix(7), without its end
 PLACE_LENGTH_MAX = 1024
@@ -39,7 +38,8 @@ _ARRAY = re.compile(r'md(?:\d{1,7}|_[A-Za-z0-9][A-Za-z0-9_.+-]{0,27})',
                     re.ASCII)
 _DEVICE = re.compile(r'nvme\d{1,6}n\d{1,6}', re.ASCII)
 _CONTROLLER = re.compile(r'nvme\d{1,6}', re.ASCII)
-#: No comma: nvme writes it between commas for the kernel.
+#: NVMe base specification 2.0, 4.7: 223 bytes. No comma: nvme writes it
+#: between commas for the kernel.
 _NQN = re.compile(r'nqn\.[!-+\--~]{1,219}')
 _NBD = re.compile(r'nbd\d{1,7}', re.ASCII)
 _PLUGIN = re.compile(r'[a-z][a-z0-9_-]{0,31}')

@@ -30,8 +30,10 @@ def running(tree: reader.Tree, pid: int) -> parse.Running | None:
     if text is None:
         return None
     line = tree.read(f'{PROC}/{pid}/cmdline', COMMAND_BYTES_MAX)
-    threads = 1 if line else len(tree.listdir(f'{PROC}/{pid}/task'))
-    return parse.running(pid, text, line or '', threads)
+    threads = [] if line else list(tree.listdir(f'{PROC}/{pid}/task'))
+    leaving = bool(threads) and all(parse.exits(
+        tree.read(f'{PROC}/{pid}/task/{one}/stat') or '') for one in threads)
+    return parse.running(pid, text, line or '', len(threads) or 1, leaving)
 
 
 def same(tree: reader.Tree, one: parse.Process) -> parse.Running | None:

@@ -47,7 +47,8 @@ class RbdWords(law.Target):
 
     def __init__(self, directory: pathlib.Path) -> None:
         super().__init__(directory)
-        self._mounters = (rbd_nbd.RbdNbdMounter(), nbd.NbdMounter())
+        self._mounters: tuple[base.Mounter, ...] = (
+            rbd_nbd.RbdNbdMounter(), nbd.NbdMounter())
 
     def seeds(self) -> Iterator[bytes]:
         for mounter, source in ((self._mounters[0], SOURCE), (

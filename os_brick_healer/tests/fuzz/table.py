@@ -17,6 +17,7 @@ from os_brick_healer.tests.fuzz import (
     kernel,
     law,
     mapped,
+    mounted,
     settings,
     sources,
     talking,
@@ -26,6 +27,7 @@ from os_brick_healer.tests.fuzz import (
 
 _EVERY: tuple[type[law.Target], ...] = (
     *kernel.TARGETS, tree.Host, *vendors.TARGETS, *talking.TARGETS,
-    *kept.TARGETS, *settings.TARGETS, *mapped.TARGETS, *sources.TARGETS)
+    *kept.TARGETS, *settings.TARGETS, *mapped.TARGETS, *mounted.TARGETS,
+    *sources.TARGETS)
 
 TARGETS = {target.name: target for target in _EVERY}

@@ -68,6 +68,9 @@ class Tree(trees.Tree):
                 proc = self._world.processes.by_pid.get(int(pid))
                 return None if proc is None else self._of_process(
                     proc, name)
+            case ['proc', pid, 'task', _thread] if pid.isdigit():
+                # Those of one that is dying are at work: they have no flag.
+                return self.read(f'/proc/{pid}/stat')
         raise AssertionError(path)
 
     def _of_device(self, device: parts.Device,

@@ -49,7 +49,8 @@ class PartsTest(base.TestCase):
             self.assertIn('cannot use this answer', str(error))
 
     def test_what_is_no_plain_text_is_nonsense(self) -> None:
-        for text in ('a\nb', '\x1b[2J', 'v\ud800', 'x' * 9000):
+        self.assertEqual(8192, len(parse.text({'a': 'x' * 8192}, 'a')))
+        for text in ('a\nb', '\x1b[2J', 'v\ud800', 'x' * 8193):
             for read in (parse.text, parse.optional):
                 error = self.assertRaises(NONSENSE, read, {'a': text}, 'a')
                 self.assertTrue(str(error).isprintable())

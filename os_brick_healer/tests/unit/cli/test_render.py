@@ -88,9 +88,9 @@ class StatusTest(base.TestCase):
 
     def test_who_is_in_need_comes_first(self) -> None:
         text = self.show(told(
-            fakes.volume(1), fakes.volume(2, phase='stalled'),
-            fakes.volume(3, phase='degraded')))
-        places = [text.index(f'vol-{n}') for n in (2, 3, 1)]
+            fakes.volume(1), fakes.volume(3, phase='stalled'),
+            fakes.volume(2, phase='degraded')))
+        places = [text.index(f'vol-{n}') for n in (3, 2, 1)]
         self.assertEqual(sorted(places), places)
 
     def test_of_many_only_those_in_need_are_shown_in_detail(self) -> None:
@@ -99,6 +99,23 @@ class StatusTest(base.TestCase):
         self.assertEqual(1, text.count('REPLICA'))
         self.assertEqual(101, self.show(
             told(*many, healing()), verbose=True).count('REPLICA'))
+
+    def test_up_to_sixteen_volumes_are_shown_in_detail(self) -> None:
+        for number, detailed in ((16, 16), (17, 0)):
+            self.assertEqual(detailed, self.show(told(*(
+                fakes.volume(i) for i in range(number)))).count('REPLICA'))
+
+    def test_a_key_of_up_to_44_letters_is_shown_whole(self) -> None:
+        for key, shown in (('k' * 44, 'k' * 44),
+                           ('k' * 45, 'k' * 41 + '...')):
+            self.assertIn(f'\n{shown}  vol-1 ', self.show(told(
+                fakes.volume(1, key=key))))
+
+    def test_legs_that_are_all_in_sync_are_counted_as_such(self) -> None:
+        volume = healing()
+        for leg in volume['legs']:
+            leg['state'] = 'in_sync'
+        self.assertIn('2 of 2 legs in sync', self.show(told(volume)))
 
     def test_trouble_of_the_agent_is_said(self) -> None:
         text = self.show(told(
@@ -147,6 +164,36 @@ class StatusTest(base.TestCase):
         for line in render.details(volume, width=60)[:5]:
             self.assertLessEqual(len(line), 60)
 
+    def test_a_line_is_as_long_as_the_terminal_is_wide(self) -> None:
+        # Of two parities: one of them fills every width to its end.
+        said = ['a ' * 90, 'aa ' + 'a ' * 90]
+
+        def longest(*args: int) -> int:
+            return max(len(line) for one in said for line in render.details(
+                {'sentence': one}, *args))
+
+        self.assertEqual([100, 60, 40, 40, 41], [
+            longest(), *(longest(width) for width in (60, 40, 3, 41))])
+        volumes = [fakes.volume(1, sentence=one, legs=[]) for one in said]
+        self.assertEqual([100, 100], [
+            max(len(line) for line in text.split('\n') if ' a a ' in line)
+            for text in (self.show(told(*volumes)), '\n'.join(
+                render.explain({'volume': volume}, when=str)
+                for volume in volumes))])
+
+    def test_a_wrapped_sentence_stays_behind_its_label(self) -> None:
+        first, *rest = render.details({'sentence': 'word ' * 60}, 60)
+        self.assertTrue(first.startswith('    why  word'), first)
+        self.assertTrue(rest)
+        for line in rest:
+            self.assertTrue(line.startswith(' ' * 9 + 'word'), repr(line))
+
+    def test_a_name_is_never_broken(self) -> None:
+        for name in ('n' * 80, 'csi-volume-of-the-third-replica-set'):
+            said = f'{"word " * 6}{name} is away'
+            self.assertIn(name, '\n'.join(render.details(
+                {'sentence': said}, 50)))
+
     @hypothesis.given(strategies.text(), strategies.text())
     def test_nothing_from_outside_moves_the_cursor(self, one: str,
                                                    two: str) -> None:
@@ -174,10 +221,20 @@ class BarTest(base.TestCase):
         self.assertEqual(render.BAR_WIDTH + 2, len(text))
         self.assertEqual(percent >= 100.0, '.' not in text)
 
+    def test_of_any_width_it_is_as_full_as_it_says(self) -> None:
+        for percent, filled in ((-5.0, 0), (0.0, 0), (0.2, 2), (50.0, 500),
+                                (99.9, 999), (100.0, 1000), (200.0, 1000)):
+            self.assertEqual('[' + '#' * filled + '.' * (1000 - filled) + ']',
+                             render.bar(percent, 1000))
+        self.assertIn('.', render.bar(99.9))
+
     def test_durations_have_two_units(self) -> None:
         for seconds, text in ((0, '0s'), (59.9, '59s'), (60, '1m00s'),
-                              (3599, '59m59s'), (7500, '2h05m'),
-                              (90000, '1d01h'), (-3, '0s')):
+                              (3599, '59m59s'), (3600, '1h00m'),
+                              (7500, '2h05m'), (82800, '23h00m'),
+                              (86399, '23h59m'), (86400, '1d00h'),
+                              (90000, '1d01h'), (259200, '3d00h'),
+                              (345599, '3d23h'), (-3, '0s')):
             self.assertEqual(text, render.duration(seconds))
 
 
@@ -214,6 +271,37 @@ class PartsTest(base.TestCase):
                 render.history([one], when=str, with_key=False))
         self.assertEqual('1.0  result ok      abc           v-1  done',
                          render.history([row], when=str))
+
+
+    def test_a_line_without_a_time_is_of_the_beginning(self) -> None:
+        self.assertTrue(render.history(
+            [{'what': 'start', 'text': 'x'}], when=str).startswith('0.0  '))
+
+
+class ExplainTest(base.TestCase):
+    row = {'wall_s': 1.0, 'what': 'note', 'text': 'done', 'key': 'v-1'}
+
+    def explained(self, **volume: Any) -> list[str]:
+        return render.explain(
+            {'volume': {**healing(), **volume}, 'history': [self.row]},
+            when=str).split('\n')
+
+    def test_a_volume_is_told_with_its_law_and_its_history(self) -> None:
+        key = healing()['key']
+        lines = self.explained(law='hold without a leg in sync')
+        self.assertEqual([
+            f'volume  {key}', 'alias   vol-7', 'device  md7',
+            'phase   resyncing for 2m10s',
+            'law     hold without a leg in sync', '',
+            '    why  leg nvme2n1 is being filled'], lines[:7])
+        self.assertEqual(['', 'history (newest last)',
+                          '1.0  note           -             done'],
+                         lines[-3:])
+
+    def test_what_a_volume_has_not_is_told_as_that(self) -> None:
+        lines = self.explained(law=None, alias=None, array=None, device=None)
+        self.assertEqual(['alias   -', 'device  none on this host',
+                          'phase   resyncing for 2m10s', ''], lines[1:5])
 
 
 class NothingTest(base.TestCase):

@@ -115,6 +115,13 @@ class TakeTest(base.TestCase):
         self.assertEqual(parse.at(dead.table(), '/proc')[-1].number,
                          dead.number_in(fd))
 
+    def test_a_name_of_a_place_breaks_no_line(self) -> None:
+        path = self.temp_dir() / 'mountinfo'
+        path.write_bytes(test_parse.LINE.replace(
+            '/mnt/c', '/mnt/c/x\ry').encode())
+        (one,) = dead.table(str(path))
+        self.assertEqual('/mnt/c/x\ry', one.place)
+
     def test_the_program_says_one_word_or_why(self) -> None:
         def run(*words: str) -> tuple[int, str, str]:
             done = subprocess.run(

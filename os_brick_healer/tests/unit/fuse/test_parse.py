@@ -39,8 +39,21 @@ class ParseTest(base.TestCase):
 
     def test_what_is_no_mount_is_left_out(self) -> None:
         for line in ('', ' - ', '81 71 0:44 / /mnt/c rw', 'x' * 9000,
-                     LINE.replace('81', 'xx'), '81 71 - fuse.ceph-fuse c r'):
+                     LINE.replace('81', 'xx'), '81 71 - fuse.ceph-fuse c r',
+                     '81 71 0:44 / /mnt/c - fuse.ceph-fuse c r'):
             self.assertEqual((), parse.mounts(line))
+
+    def test_a_name_of_a_place_breaks_no_line(self) -> None:
+        for odd in '\r\v\f\x1c\x1d\x1e\x85\u2028':
+            (one,) = parse.mounts(LINE.replace('/mnt/c', f'/mnt/c/x{odd}y'))
+            self.assertEqual(f'/mnt/c/x{odd}y', one.place)
+
+    def test_a_number_has_digits_and_not_too_many(self) -> None:
+        for number in ('\u00b2', '\u0663', '9' * 5000, '9' * 11, ''):
+            self.assertEqual((), parse.mounts(LINE.replace(
+                '81 ', f'{number} ', 1)))
+        (one,) = parse.mounts(LINE.replace('81 ', f'{"9" * 10} ', 1))
+        self.assertEqual(9999999999, one.number)
 
     def test_the_uppermost_is_the_last(self) -> None:
         found = parse.mounts('\n'.join((ROOT, LINE, LINE.replace(
@@ -65,7 +78,11 @@ class ParseTest(base.TestCase):
 
     def test_what_lies_below_it_is_not_taken_along(self) -> None:
         self.assertIn('/mnt/c/x is mounted below', self.why(
-            LINE, ROOT.replace(' / rw', ' /mnt/c/x rw')))
+            LINE, ROOT.replace(' / rw', ' /mnt/c/x rw'),
+            ROOT.replace(' / rw', ' /mnt/c/y rw')))
+        # Who may mount there gives it a name.
+        self.assertIn('is mounted below', self.why(
+            LINE, ROOT.replace(' / rw', ' /mnt/c/x\vy rw')))
 
     def test_what_it_forbids_stays_forbidden(self) -> None:
         strict = LINE.replace('rw,nosuid', 'ro,noexec,nosuid', 1)

@@ -180,6 +180,15 @@ class Root:
         self._asked('fence')
         return self.fenced
 
+    def hang_up(self, *, device: str, volume: str, pid: int, start: str,
+                timer_ms: int, timeout_s: float) -> bool:
+        del timeout_s
+        self._asked('hang_up')
+        assert (device, volume) == ('nbd3', world.KEY)
+        assert start == str(pid * 7)
+        assert timer_ms == 1000
+        return True
+
     def missing(self, *, mounter: str, volume: str, source: dict[str, str],
                 socket: str, timeout_s: float) -> str:
         del mounter, volume, source, socket, timeout_s

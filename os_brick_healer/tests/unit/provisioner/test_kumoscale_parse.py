@@ -101,6 +101,12 @@ class VolumesTest(base.TestCase):
                              [one.nqn for one in found.replicas])
             self.assertEqual((), found.replicas[1].portals)
 
+    def test_who_is_not_served_is_reached_by_nobody(self) -> None:
+        for one in volume([entry()], []).replicas:
+            self.assertEqual((None, ()), (one.nqn, one.portals))
+        (first, _) = volume([entry()], [{'name': 'nqn.all'}]).replicas
+        self.assertEqual(1, len(first.portals))
+
     def test_a_size_is_in_gib_or_in_bytes(self) -> None:
         for told, wanted in ((10, 10 << 30), (0.0625, 64 << 20),
                              ('10', 10 << 30), (1 << 30, 1 << 30),
@@ -117,8 +123,9 @@ class VolumesTest(base.TestCase):
             self.assertEqual(sizes, volume([entry(**change)], []).size_bytes)
         self.assertEqual(1 << 20, most)
         for count in (0, 64):
-            self.assertEqual(count, volume(
-                [entry(numReplicas=count)], []).replica_count)
+            found = volume([entry(numReplicas=count)], [])
+            self.assertEqual((count, None),
+                             (found.replica_count, found.nonsense))
         self.assertEqual(2, volume(
             [entry(numReplicas=None)], []).replica_count)
         self.assertEqual(600_000_000.0, volume(
@@ -187,9 +194,13 @@ class NonsenseTest(base.TestCase):
                 {'capacity': -1}, {'capacity': 'large'},
                 {'maxReplicaDownTime': 1.5}, {'alias': 'a\x1b[2Jb'},
                 {'location': [{**location(R1), 'backend': 5}]}):
-            stored = ks.volumes(read([entry(**change)]))
-            self.assertIsNotNone(
-                stored[provisioner.VolumeId(VOLUME)].nonsense)
+            (stored,) = ks.volumes(read([entry(**change)])).values()
+            self.assertIsNotNone(stored.nonsense)
+            # Of what is wrong nothing is believed.
+            self.assertEqual(ks.Stored(
+                id=provisioner.VolumeId(VOLUME), alias='', size_bytes=None,
+                replica_count=0, grace_s=None, locations=(),
+                nonsense=stored.nonsense), stored)
 
     def test_a_replica_listed_twice_is_nonsense(self) -> None:
         stored = ks.volumes(read([entry(location=[location(R1),
@@ -242,8 +253,18 @@ class NonsenseTest(base.TestCase):
                 {'uuid': 'H-1', 'nqn': 'nqn.h', 'name': 'here'}, {},
                 {'uuid': 'h-2', 'name': ''}, 7, {'uuid': 'h-3', 'nqn': 7}])))
 
+    def test_a_volume_without_an_alias_has_an_empty_one(self) -> None:
+        for told in ('', None):
+            found = volume([entry(alias=told)], [])
+            self.assertEqual(('', None), (found.alias, found.nonsense))
+
+    def test_a_host_may_have_an_empty_nqn(self) -> None:
+        (found,) = ks.hosts(read([{'uuid': 'h-1', 'nqn': ''}])).values()
+        self.assertEqual('', found.nqn)
+
     def test_a_version_is_told_where_there_is_one(self) -> None:
-        self.assertEqual('3.21', ks.version(read({'version': '3.21'})))
+        for told in ('3.21', ''):
+            self.assertEqual(told, ks.version(read({'version': told})))
         self.assertEqual('of unknown version', ks.version(read({})))
 
     def test_a_target_without_an_nqn_spoils_the_list(self) -> None:

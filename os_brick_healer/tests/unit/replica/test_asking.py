@@ -242,6 +242,7 @@ class AgainTest(_Lost):
             found = asking._request_one(wanted, wanted.legs[1])
             assert found is not None
             self.assertIs(asks, found.action is not None, found.sentence)
+            self.assertIs(not asks, found.look_again_s == 1.0)
             self.assertIs(not asks, 'too; its replacement is requested once '
                           'it is known whether the request for replica c'
                           in found.sentence)
@@ -259,7 +260,11 @@ class AgainTest(_Lost):
                 (2, 3, NOW_S + 1.0, False),
                 (2, 5, NOW_S + 1.0, True),
                 (2, 3, 0.0, True),
-                (limits.REQUEST_TRIES_MAX, 3, NOW_S + 1.0, True)):
+                # It has the time to be repeated once in any case.
+                (2, 2, 0.0, True), (2, 1.9, 0.0, False),
+                (limits.REQUEST_TRIES_MAX, 3, NOW_S + 1.0, True),
+                (limits.REQUEST_TRIES_MAX, 2, NOW_S + 1.0, True),
+                (limits.REQUEST_TRIES_MAX, 1.9, NOW_S + 1.0, False)):
             doubted = model.ReplicaMemory(
                 belongs=True, lost_s=990.0, last_error='sick',
                 next_try_s=next_s, request=a_request(

@@ -79,8 +79,9 @@ class PortalTest(base.TestCase):
                 seen, self.lost(lost_s), wait_s))
             self.assertEqual(([], wait_s), self.asked(
                 seen, self.lost(lost_s), wait_s - 0.01))
-        self.assertEqual((1.0, 15.0),
-                         (doubt.PROBE_FIRST_S, doubt.PROBE_LAST_S))
+        self.assertEqual(
+            (1.0, 15.0, 5.0),
+            (doubt.PROBE_FIRST_S, doubt.PROBE_LAST_S, doubt.START_S))
 
     def test_doubt_and_loss_are_both_looked_after(self) -> None:
         seen = world.seen(world.leg('a'), world.leg('b', None, path=None),

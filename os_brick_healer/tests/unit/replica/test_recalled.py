@@ -207,6 +207,13 @@ class UnnamedTest(RecallCase):
                 C: One(unnamed_s=since_s)}).replicas.get(C)
             self.assertEqual(kept, after and after.unnamed_s)
 
+    def test_letting_it_go_is_not_put_off_by_what_failed_before(
+            self) -> None:
+        for since_s, next_s in ((None, 0.0), (NOW_S, NOW_S + 99.0)):
+            after = self.after(world.leg('a'), ones={
+                C: One(unnamed_s=since_s, next_try_s=NOW_S + 99.0)})
+            self.assertEqual(next_s, after.replicas[C].next_try_s)
+
     def test_old_words_take_nobodys_name_away(self) -> None:
         ones = {C: One(), D: One(unnamed_s=-1e9)}
         after = self.after(world.leg('a'), ones=ones, volume_age_s=1e6)

@@ -235,6 +235,11 @@ class StatTest(base.TestCase):
         self.assertEqual(parse.BlockStat(completed=4321, in_flight=7),
                          parse.block_stat(text))
 
+    def test_merges_sectors_and_times_count_as_nothing(self) -> None:
+        text = ' 1 9 9 9 20 9 9 9 7 9 9 300 9 9 9 4000 9\n'
+        self.assertEqual(parse.BlockStat(completed=4321, in_flight=7),
+                         parse.block_stat(text))
+
     def test_older_kernels_have_fewer_fields(self) -> None:
         self.assertEqual(parse.BlockStat(completed=21, in_flight=7),
                          parse.block_stat('1 0 0 0 20 0 0 0 7 0 0'))
