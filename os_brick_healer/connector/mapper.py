@@ -33,6 +33,7 @@ from os_brick_healer.mounter import base, loader, owners
 from os_brick_healer.sysfs import nbd, process, reader
 
 DEVICE_S = 10.0
+EXTEND_S = 5.0
 _POLL_S = 0.02
 
 
@@ -51,6 +52,8 @@ class Mapper:
     """Maps and unmaps volumes of this host.
 
     :ivar device_s: udev is waited for so long.
+    :ivar extend_s: a server is waited for so long to hear that its data has
+        grown.
     """
 
     hands: act.Hands
@@ -59,6 +62,7 @@ class Mapper:
     settings: Callable[[], Settings]
     tree: reader.Tree
     device_s: float = DEVICE_S
+    extend_s: float = EXTEND_S
 
     def map(self, volume: str, alias: str, mounter: str,
             source: Mapping[str, object]) -> str:
@@ -245,6 +249,33 @@ class Mapper:
             raise exception.HealerError(
                 f'cannot tell the size of {volume}: because it is not mapped')
         return device.size_bytes
+
+    def extend(self, volume: str) -> int:
+        """How large a mapped volume is, now that its data has grown.
+
+        The storage tells the server, and that the kernel, a moment after
+        the volume was extended. The new size is written down: a heal never
+        serves less.
+
+        :raises HealerError: it is not mapped.
+        """
+        key, until_s = volume_id(volume), time.monotonic() + self.extend_s
+        known = self._known(key)
+        size = self.size_bytes(key)
+        while known is not None and size <= known.size_bytes and (
+                time.monotonic() < until_s):
+            time.sleep(_POLL_S)
+            size = self.size_bytes(key)
+        if known is not None and size > known.size_bytes:
+            with self.hands.locks.hold(key, self.settings().lock_s):
+                self._grown(key, size)
+        return size
+
+    def _grown(self, key: str, size_bytes: int) -> None:
+        known = self._known(key)
+        if known is not None and size_bytes > known.size_bytes:
+            self.records.attach_note(key, remember.dump_mapping(
+                dataclasses.replace(known, size_bytes=size_bytes)))
 
 
 def _on(mapping: model.Mapping, device: str | None) -> model.Mapping:

@@ -14,6 +14,7 @@
 from collections.abc import Mapping
 import dataclasses
 import os
+import threading
 from typing import Any
 
 from os_brick_healer import exception
@@ -321,6 +322,29 @@ class MapperTest(base.TestCase):
         one.unmap(world.KEY, 'nbd', SOURCE)
         self.assertIsNone(one.path(world.KEY))
         self.assertEqual({}, self.root.servers)
+
+    def grows(self, after_s: float, sectors: int) -> None:
+        size = self.ground.root / 'sys/block/nbd3/size'
+        timer = threading.Timer(after_s, size.write_text, (f'{sectors}\n',))
+        self.addCleanup(timer.join)
+        timer.start()
+
+    def test_the_size_after_an_extend_is_the_new_one(self) -> None:
+        """Also of the next one, and of a heal."""
+        self.map()
+        for size in (world.SIZE * 2, world.SIZE * 3):
+            self.grows(0.2, size // 512)
+            self.assertEqual(size, self.mapper.extend(world.KEY))
+            row = self.row()
+            assert row is not None
+            self.assertEqual(('attached', size),
+                             (row.state, row.connection['size_bytes']))
+
+    def test_a_server_that_never_hears_of_it_is_not_waited_for_longer(
+            self) -> None:
+        self.map()
+        one = dataclasses.replace(self.mapper, extend_s=0.1)
+        self.assertEqual(world.SIZE, one.extend(world.KEY))
 
     def test_a_device_tells_its_size_and_its_path(self) -> None:
         self.assertIsNone(self.mapper.path(world.KEY))
