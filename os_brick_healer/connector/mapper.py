@@ -95,25 +95,36 @@ class Mapper:
     def _there(self, key: str, wanted: model.Mapping) -> str | None:
         """The device that a volume has already.
 
+        Who serves it was started with what was written down until now: when
+        that changes, what he says in his log no longer counts (fencing).
+
         :raises HealerError: it is another source's.
         """
         device = nbd.with_cookie(self.tree, key)
         if device is None:
             return None
         known = self._known(key)
-        if known is not None and known.order.device is None and (
-                known.order.source == wanted.order.source):
+        same = known is not None and self._continues(known, wanted)
+        if same and known is not None and known.order.device is None:
             # An attach ended in the middle: nobody was given the device.
             self.hands.unmap(_on(known, device), self._server(known))
             return None
-        if known is None or known.order.device != device or (
-                known.order.source != wanted.order.source):
+        if known is None or not same or known.order.device != device:
             raise exception.HealerError(
                 f'cannot map {key}: because {device} is connected for it, '
                 'and nothing or something else is written down of it',
                 hint='os-brick-healer status; detach it first')
+        if known.order.source != wanted.order.source:   # the next heal's
+            self.records.attach_note(key, remember.dump_mapping(
+                _by(known, wanted.order.source)))
         self.records.attach_done(key)
         return f'/dev/{device}'
+
+    def _continues(self, known: model.Mapping,
+                   wanted: model.Mapping) -> bool:
+        plugin = self.mounters.get(known.mounter)
+        return known.mounter == wanted.mounter and plugin is not None and (
+            plugin.continues(known.order.source, wanted.order.source))
 
     def _known(self, key: str) -> model.Mapping | None:
         row = self.records.row(key)
@@ -201,16 +212,19 @@ class Mapper:
         key = volume_id(volume)
         with self.hands.locks.hold(key, self.settings().lock_s):
             mapping = self._known(key)
-            device = nbd.with_cookie(self.tree, key)
+            devices = tuple(nbd.all_with_cookie(self.tree, key))
             if mapping is None:
-                if device is None:
+                if not devices:
                     return
                 mapping = self._wanted(key, mounter, source)
-            if mapping.order.device is None and device is not None:
-                mapping = _on(mapping, device)
-            elif device is None and self._is_anothers(mapping):
-                mapping = _on(mapping, None)
             self.records.detach_begin(key)
+            if mapping.order.device not in devices and (
+                    devices or self._is_anothers(mapping)):
+                mapping = _on(mapping, None)
+            # Not written down, or somebody has mapped the volume anew.
+            for device in devices:
+                if device != mapping.order.device:
+                    self.hands.unmap(_on(mapping, device), None)
             self.hands.unmap(mapping, self._server(mapping))
             self.records.detach_done(key)
 
@@ -282,6 +296,12 @@ def _on(mapping: model.Mapping, device: str | None) -> model.Mapping:
     """The same, with the device that it has."""
     return dataclasses.replace(mapping, order=dataclasses.replace(
         mapping.order, device=device))
+
+
+def _by(mapping: model.Mapping, source: base.Source) -> model.Mapping:
+    """The same, by another way to its data."""
+    return dataclasses.replace(mapping, order=dataclasses.replace(
+        mapping.order, source=source))
 
 
 def volume_id(volume: str) -> str:

@@ -82,6 +82,10 @@ class RbdNbdMounter(base.Mounter):
                 raise ceph.refused(f"{name} is 'true' or not there")
         return found
 
+    def continues(self, mapped: base.Source, given: base.Source) -> bool:
+        """See :class:`base.Mounter`."""
+        return ceph.continues(mapped, given)
+
     def server(self, order: base.Order) -> base.Server:
         """See :class:`base.Mounter`."""
         source = order.source

@@ -195,6 +195,35 @@ class MapperTest(base.TestCase):
         assert row is not None
         self.assertEqual('attached', row.state)
 
+    def test_other_monitors_of_the_same_cluster_are_no_other_data(
+            self) -> None:
+        """Cinder names those that there are now."""
+        self.map()
+        plugin = self.mapper.mounters.get('nbd')
+        assert plugin is not None
+        plugin.continues = lambda mapped, given: (      # type: ignore[method-assign]
+            given['file'] == '/srv/b.img')
+        self.assertEqual('/dev/nbd3', self.map(
+            source={'file': '/srv/b.img'}))
+        row = self.row()
+        assert row is not None
+        self.assertEqual(('attached', {'file': '/srv/b.img'}, 'nbd3'), (
+            row.state, row.connection['source'], row.connection['device']))
+        self.assertEqual(1, self.root.did.count('start'))
+
+    def test_a_volume_that_somebody_has_mapped_anew_leaves_nothing(
+            self) -> None:
+        """Its cookie says where it is, whatever is written down."""
+        for gone in (True, False):
+            self.map()
+            if gone:
+                for name in ('pid', 'backend'):
+                    (self.ground.root / 'sys/block/nbd3' / name).unlink()
+            self.ground.connected('nbd5', world.KEY)
+            self.unmap()
+            self.nothing_is_left()
+            self.assertIsNone(self.row())
+
     def test_a_device_nobody_wrote_down_is_not_taken_over(self) -> None:
         self.ground.connected('nbd3', world.KEY)
         self.assertRaises(exception.HealerError, self.map)
