@@ -19,11 +19,13 @@ fails leaves neither a device, nor a process, nor a row.
 from collections.abc import Callable, Mapping
 import dataclasses
 import functools
+import logging as std_logging
 import time
 from typing import Any
 import uuid
 
 from oslo_config import cfg
+from oslo_log import log as logging
 
 from os_brick_healer import exception
 from os_brick_healer.conf import files, opts
@@ -31,6 +33,8 @@ from os_brick_healer.connector import context, records
 from os_brick_healer.mapping import act, bounds, locks, model, remember
 from os_brick_healer.mounter import base, loader, owners
 from os_brick_healer.sysfs import nbd, process, reader
+
+LOG: std_logging.LoggerAdapter[Any] = logging.getLogger(__name__)
 
 DEVICE_S = 10.0
 EXTEND_S = 5.0
@@ -154,6 +158,9 @@ class Mapper:
             self.records.attach_undo(key)
             raise
         self.records.attach_done(key)
+        if mapped.lacks:
+            LOG.warning('%s is mapped as %s, but %s', key, path,
+                        mapped.lacks)
         return path
 
     def _note(self, key: str, mapped: model.Mapping, begun: bool) -> None:

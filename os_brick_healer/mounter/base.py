@@ -256,6 +256,13 @@ class Mounter(abc.ABC):
         del order
         return ()
 
+    def lacks(self, order: Order, told: str) -> str:
+        """What the data lacks for a heal that keeps what this mounter
+        promises, from what the command of :meth:`ask_data` printed: a
+        sentence; empty: nothing, or it is not understood."""
+        del order, told
+        return ''
+
     # Fencing (abilities.can_fence) ------------------
 
     def client(self, line: str) -> str | None:

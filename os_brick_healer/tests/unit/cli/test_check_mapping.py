@@ -69,6 +69,17 @@ class MappedTest(test_check.CheckTestCase):
         self.assertEqual([], self.found(Level.WARN) + self.found(Level.FAIL))
         self.assertEqual([('/usr/bin/rbd-nbd', '--help')] * 2, self.ran)
 
+    def test_what_an_image_lacked_when_it_was_mapped_warns(self) -> None:
+        book = journal.Journal(
+            str(self.root / 'var/lib/h' / offline.JOURNAL), boot_id='b')
+        for volume, lacks in ('v1', ''), ('v2', 'it lacks x'), ('v3', 'y'):
+            book.attach_begin(volume, 'v', {
+                'kind': check_mapping.KIND, 'mounter': 'rbd-nbd',
+                'lacks': lacks}, 1, '1')
+        book.close()
+        self.assertEqual('v2 (and 1 more): it lacks x',
+                         self.the(Level.WARN).sentence)
+
     def test_who_maps_nothing_needs_nothing(self) -> None:
         self.set(rbd_mounter='krbd')
         self.assertEqual([], list(check_mapping.mapped(self.host,

@@ -14,7 +14,6 @@
 from collections.abc import Mapping
 import dataclasses
 import os
-import threading
 from typing import Any
 
 from os_brick_healer import exception
@@ -70,7 +69,9 @@ class Mortal(records.Records):
         """It is dead."""
 
 
-class MapperTest(base.TestCase):
+class MapperCase(base.TestCase):
+    """A host, and who maps."""
+
     def setUp(self) -> None:
         super().setUp()
         self.ground = ground_lib.Ground(self.temp_dir())
@@ -107,6 +108,13 @@ class MapperTest(base.TestCase):
     def row(self) -> journal_lib.AttachRow | None:
         return self.journal.attachment(world.KEY)
 
+    def nothing_is_left(self) -> None:
+        """Neither a device nor a process."""
+        self.assertIsNone(self.mapper.path(world.KEY))
+        self.assertEqual({}, self.root.servers)
+
+
+class MapperTest(MapperCase):
     def test_what_is_mapped_is_written_down_whole(self) -> None:
         self.assertEqual('/dev/nbd3', self.map())
         row = self.row()
@@ -150,11 +158,6 @@ class MapperTest(base.TestCase):
             self.assertIsNone(self.row())
             self.assertEqual({}, self.root.servers)
 
-    def nothing_is_left(self) -> None:
-        """Neither a device nor a process."""
-        self.assertIsNone(self.mapper.path(world.KEY))
-        self.assertEqual({}, self.root.servers)
-
     def test_a_device_that_does_not_appear_is_not_left_either(self) -> None:
         hidden = dataclasses.replace(
             self.mapper, tree=Hiding(str(self.ground.root)), device_s=0.05)
@@ -194,35 +197,6 @@ class MapperTest(base.TestCase):
         row = self.row()
         assert row is not None
         self.assertEqual('attached', row.state)
-
-    def test_other_monitors_of_the_same_cluster_are_no_other_data(
-            self) -> None:
-        """Cinder names those that there are now."""
-        self.map()
-        plugin = self.mapper.mounters.get('nbd')
-        assert plugin is not None
-        plugin.continues = lambda mapped, given: (      # type: ignore[method-assign]
-            given['file'] == '/srv/b.img')
-        self.assertEqual('/dev/nbd3', self.map(
-            source={'file': '/srv/b.img'}))
-        row = self.row()
-        assert row is not None
-        self.assertEqual(('attached', {'file': '/srv/b.img'}, 'nbd3'), (
-            row.state, row.connection['source'], row.connection['device']))
-        self.assertEqual(1, self.root.did.count('start'))
-
-    def test_a_volume_that_somebody_has_mapped_anew_leaves_nothing(
-            self) -> None:
-        """Its cookie says where it is, whatever is written down."""
-        for gone in (True, False):
-            self.map()
-            if gone:
-                for name in ('pid', 'backend'):
-                    (self.ground.root / 'sys/block/nbd3' / name).unlink()
-            self.ground.connected('nbd5', world.KEY)
-            self.unmap()
-            self.nothing_is_left()
-            self.assertIsNone(self.row())
 
     def test_a_device_nobody_wrote_down_is_not_taken_over(self) -> None:
         self.ground.connected('nbd3', world.KEY)
@@ -351,29 +325,6 @@ class MapperTest(base.TestCase):
         one.unmap(world.KEY, 'nbd', SOURCE)
         self.assertIsNone(one.path(world.KEY))
         self.assertEqual({}, self.root.servers)
-
-    def grows(self, after_s: float, sectors: int) -> None:
-        size = self.ground.root / 'sys/block/nbd3/size'
-        timer = threading.Timer(after_s, size.write_text, (f'{sectors}\n',))
-        self.addCleanup(timer.join)
-        timer.start()
-
-    def test_the_size_after_an_extend_is_the_new_one(self) -> None:
-        """Also of the next one, and of a heal."""
-        self.map()
-        for size in (world.SIZE * 2, world.SIZE * 3):
-            self.grows(0.2, size // 512)
-            self.assertEqual(size, self.mapper.extend(world.KEY))
-            row = self.row()
-            assert row is not None
-            self.assertEqual(('attached', size),
-                             (row.state, row.connection['size_bytes']))
-
-    def test_a_server_that_never_hears_of_it_is_not_waited_for_longer(
-            self) -> None:
-        self.map()
-        one = dataclasses.replace(self.mapper, extend_s=0.1)
-        self.assertEqual(world.SIZE, one.extend(world.KEY))
 
     def test_a_device_tells_its_size_and_its_path(self) -> None:
         self.assertIsNone(self.mapper.path(world.KEY))
