@@ -270,6 +270,19 @@ class ItselfTest(HandsTest):
         self.assertEqual([model.Process(pid=200, start='1400')],
                          self.started)
 
+    def test_what_the_data_lacks_is_told_with_the_mapping(self) -> None:
+        order = dataclasses.replace(self.ground.mapping.order, device=None)
+        wanted = dataclasses.replace(self.ground.mapping, order=order)
+        self.hands.unmap(self.ground.mapping, None)
+        for refused, lacks in ((False, 'it lacks x'), (True, '')):
+            self.root.lacking = 'it lacks x'
+            self.root.refuses = {'lacks': exception.CommandError('no')} if (
+                refused) else {}
+            mapped = self.hands.map(wanted)
+            self.assertEqual((lacks, 'nbd3'),
+                             (mapped.lacks, mapped.order.device))
+            self.hands.unmap(mapped, None)
+
     def test_a_server_that_never_listens_is_killed_at_the_deadline(
             self) -> None:
         self.root.mute = True

@@ -215,6 +215,10 @@ class TellingTest(base.TestCase):
             telling.describe(world.waiting(3), memory))
         doubted = telling.describe(world.seen(), memory, 'x says y')
         self.assertEqual('x says y', doubted['doubt'])
+        lacking = telling.describe(world.seen(attachment=world.attachment(
+            mapping=world.mapping(lacks='it lacks z'))), memory)
+        self.assertEqual('it lacks z', lacking['lacks'])
+        self.assertNotIn('lacks', doubted)
         dead = telling.describe(world.seen(server=None), model.Memory())
         self.assertEqual((None, 0, 0, 0),
                          (dead['server'], dead['waiting'], dead['heals'],
