@@ -279,9 +279,12 @@ def rbd_cephx(stage: Stage) -> None:
 
 
 def held_up(pid: int) -> bool:
-    """Whether a process has ended, and a thread of it has not."""
+    """Whether a process has given back its memory, and a thread of it is
+    there: its first one, or another."""
     try:
-        return state(pid) == 'Z' and len(os.listdir(f'/proc/{pid}/task')) > 1
+        place = pathlib.Path(f'/proc/{pid}')
+        return not (place / 'cmdline').read_bytes() and (
+            state(pid) != 'Z' or len(list((place / 'task').iterdir())) > 1)
     except OSError:
         return False
 

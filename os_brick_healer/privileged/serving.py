@@ -147,6 +147,7 @@ class Starter:
             for path in wanted.mounter.obeyed(wanted.order):
                 unit.only_roots(path)
             os.makedirs(self.sockets, mode=0o700, exist_ok=True)
+            self._clear(wanted)
         log = serverlog.begin(wanted.order.volume, self.log_directory,
                               serverlog.about(wanted.order.source))
         until_s = time.monotonic() + timeout_s
@@ -154,6 +155,18 @@ class Starter:
         found = started(wanted, server, argv, log, until_s)
         serverlog.known(log, found)
         return found
+
+    def _clear(self, wanted: Job) -> None:
+        """Take the socket of a server that has ended out of the way.
+
+        One that cannot close its own device has it open still: Ceph's next
+        one would ask there who has it, and wait ten seconds for an answer.
+        """
+        question = wanted.mounter.question(wanted.order)
+        if question is not None and (
+                os.path.dirname(question.socket) == self.sockets):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(question.socket)
 
     def _argv(self, server: base.Server) -> list[str]:
         program = self._found(server.argv[0])

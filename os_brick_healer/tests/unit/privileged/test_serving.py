@@ -58,6 +58,17 @@ class Sleeper(mounter_base.Mounter):
         return (order.socket,)
 
 
+class Asked(Sleeper):
+    """Is asked at a socket, here: at a file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def question(self, order: mounter_base.Order) -> mounter_base.Question:
+        return mounter_base.Question(socket=self.path, as_root=True,
+                                     words=b'')
+
+
 class Mounts(Sleeper):
     """Mounts nothing, by the same script."""
 
@@ -90,7 +101,7 @@ class ServingTest(base.TestCase):
         return serving.Starter(
             tree=self.tree, uid=0, systemd=False,
             log_directory=str(self.place / 'log'),
-            path=f'{self.place}/bin')
+            sockets=f'{self.place}/root', path=f'{self.place}/bin')
 
     def start(self, wanted: serving.Job) -> parse.Running:
         return self.starter().start(wanted, 20.0)
@@ -126,6 +137,19 @@ class ServingTest(base.TestCase):
         entered = (self.place / 'entered').read_text()
         self.assertTrue(entered.startswith(
             '--target 1 --mount --root -- '), entered)
+
+    def test_the_socket_of_one_that_cannot_end_is_in_nobodys_way(
+            self) -> None:
+        wanted = {}
+        for volume, place in ((KEY, 'root/a.asok'), (OTHER, 'mine/a.sock')):
+            path = self.write_file(self.place / place, '')
+            self.mounter = Asked(str(path))
+            wanted[volume] = self.job(volume)
+            self.start(wanted[volume])
+            self.assertIs(volume == OTHER, path.exists())
+        left = self.write_file(self.place / 'root/a.asok', '')
+        self.assertRaises(exception.NotOurs, self.start, wanted[KEY])
+        self.assertTrue(left.exists())
 
     def test_what_each_server_said_is_told_apart(self) -> None:
         wanted = self.job()
