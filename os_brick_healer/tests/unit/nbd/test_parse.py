@@ -55,6 +55,7 @@ class RequestsTest(base.TestCase):
     def test_a_number_without_an_end_is_none(self) -> None:
         self.assertIsNone(parse.requests(STAT + ' ' + '9' * 5000))
         self.assertTrue(parse.is_number(str(2 ** 64 - 1)))
+        self.assertFalse(parse.is_number('1' * 21))
 
 
 class RunningTest(base.TestCase):
