@@ -41,6 +41,9 @@ def figures(told: Mapping[str, Value]) -> Iterator[Figure]:
         for what in ('median', 'worst'):
             yield from _one(told, f'rbd_stall_{way}_{what}_s', goal, CSI,
                             f'rbd_stall_{way}_csi_s')
+    for verb in ('lock_ls', 'lock_ls_own_settings', 'lock_rm'):
+        yield from _one(told, f'rbd_tool_{verb}_median_s', None,
+                        'rbd --version', 'rbd_tool_version_median_s')
     yield from _one(told, 'published_to_resync_median_s', 2.0)
     yield from _one(told, 'loss_to_resync_grace_1_s_median_s', None)
     yield from _one(told, 'connect_volume_added_median_s', 0.05,

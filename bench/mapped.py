@@ -155,6 +155,7 @@ def prepare(home: pathlib.Path, tree: pathlib.Path, volumes: int, *,
             _write(tree / f'proc/{pid}/cmdline', '\0'.join(argv) + '\0')
             _write(tree / f'proc/{pid}/stat',
                    f'{pid} (nbdkit) S{" 0" * 18} {number + 1} 0\n')
+            _write(tree / f'proc/{pid}/status', 'Uid:\t0\t0\t0\t0\n')
         rows.append((volume, device, 'attached', 1, '1', json.dumps({
             'kind': 'mapping', 'mounter': 'nbd', 'device': device,
             'source': dict(order.source), 'socket': order.socket,

@@ -24,8 +24,6 @@ from bed.guest import host, rbd
 from bed.guest.mapped import Served
 from bed.guest.scenario import Stage
 
-#: What the guest's image needs beside the usual.
-PACKAGES = (*rbd.PACKAGES, 'ceph-fuse', 'ceph-mds')
 NAME = 'cephfs'
 COMMAND_S = 180.0
 UP_S = 180.0

@@ -27,9 +27,10 @@ from bed.guest import host
 from bed.guest.mapped import MappedHost, Served
 from bed.guest.scenario import Stage
 
-#: What the guest's image needs beside the usual; one image for all of them.
-PACKAGES = ('ceph-common', 'ceph-mon', 'ceph-osd', 'cryptsetup-bin',
-            'rbd-nbd')
+#: What the guest's image needs beside the usual; one image for all of them,
+#: those with a CephFS, too.
+PACKAGES = ('ceph-common', 'ceph-fuse', 'ceph-mds', 'ceph-mon', 'ceph-osd',
+            'cryptsetup-bin', 'rbd-nbd')
 #: The features of most images: Ceph's default begins with these.
 LOCKED = 'layering,exclusive-lock'
 SCRIPT = '/bed/miniceph.sh'

@@ -14,19 +14,26 @@
 Beside ours, in the same guest: what ceph-csi's healer does, with its options,
 but at once. (It does it when its plugin starts, and not before.) Its device
 has the block layer's timer of requests, and nobody shuts a dead client out.
+
+Beside an image with exclusive-lock: what its tool costs by itself. One run of
+``rbd lock ls`` and one of ``rbd lock rm`` are in each of its heals, and most
+of a run is what ``rbd --version`` takes, too.
 """
 
+from collections.abc import Callable
+import json
 import signal
 import statistics
 import subprocess
+import time
 
 from bed.guest import host
 from bed.guest.mapped import connected
-from bed.guest.rbd import LOCKED, name_of, PACKAGES, RbdHost
+from bed.guest.rbd import LOCKED, name_of, PACKAGES, rbd, RbdHost
 from bed.guest.scenario import scenario, Stage
 from bed.guest.writer import NOTED_STALL_S, Writer
 
-DEATHS, PEER_DEATHS = 3, 1
+DEATHS, PEER_DEATHS, RUNS = 3, 1, 5
 GOES_ON_S = 120.0
 #: ceph-csi's map and attach options, whatever the volume.
 CSI = ('--try-netlink', '--reattach-timeout', '300', '--io-timeout', '0')
@@ -46,6 +53,7 @@ def bench_rbd(stage: Stage) -> None:
             peer = [of_peer(stage, mapped, features, number)
                     for _ in range(PEER_DEATHS)]
             stage.figure(f'rbd_stall_{way}_csi_s', max(peer))
+    tool_alone(stage, mapped)
     mapped.start_agent()
     for way, (features, number) in WAYS.items():
         volume = mapped.attach_image(way, features=features)
@@ -88,6 +96,35 @@ def of_peer(stage: Stage, mapped: RbdHost, features: str,
     host.command('rbd-nbd', 'unmap', f'/dev/{device}', deadline_s=120)
     second.wait(60)
     return found
+
+
+def tool_alone(stage: Stage, mapped: RbdHost) -> None:
+    """What each command of a heal takes when nothing else runs."""
+    image = name_of(mapped.make_image(features=LOCKED))
+
+    def lock_rm() -> float:
+        rbd('lock', 'add', image, 'bed')
+        (held,) = json.loads(rbd('lock', 'ls', '--format', 'json', image))
+        return took_s('lock', 'rm', image, held['id'], held['locker'])
+
+    ways: dict[str, Callable[[], float]] = {
+        'version': lambda: took_s('--version'),
+        'lock_ls': lambda: took_s('lock', 'ls', '--format', 'json', image),
+        # One session with a monitor less: it does not ask for its settings.
+        'lock_ls_own_settings': lambda: took_s(
+            '--no-mon-config', 'lock', 'ls', '--format', 'json', image),
+        'lock_rm': lock_rm}
+    for name, way in ways.items():
+        found = [way() for _ in range(RUNS)]
+        stage.note(f'rbd, {name}: '
+                   f'{", ".join(f"{one:.2f} s" for one in found)}')
+        stage.figure(f'rbd_tool_{name}_median_s', statistics.median(found))
+
+
+def took_s(*words: str) -> float:
+    began = time.monotonic()
+    rbd(*words)
+    return time.monotonic() - began
 
 
 def start(verb: str, *words: str) -> 'subprocess.Popen[bytes]':

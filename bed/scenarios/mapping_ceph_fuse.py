@@ -17,7 +17,7 @@ import subprocess
 
 from bed.guest import cephfs
 from bed.guest.mapped import PATIENT_S
-from bed.guest.rbd import RbdHost
+from bed.guest.rbd import PACKAGES, RbdHost
 from bed.guest.scenario import scenario, Stage
 
 MEMORY_MIB = 1536
@@ -58,7 +58,7 @@ def mounted_anew(stage: Stage, mapped: RbdHost, share: cephfs.Share,
 
 
 @scenario(name='ceph-fuse-remount', item='ceph', timeout_s=900,
-          packages=cephfs.PACKAGES, memory_mib=MEMORY_MIB)
+          packages=PACKAGES, memory_mib=MEMORY_MIB)
 def ceph_fuse_remount(stage: Stage) -> None:
     """ceph-fuse is killed with -9: its place is mounted anew."""
     mapped, share = adopted(stage)

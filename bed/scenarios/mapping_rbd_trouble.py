@@ -11,8 +11,10 @@
 # under the License.
 """RBD images in trouble: what is healed, and what is left alone."""
 
+import contextlib
 import errno
 import os
+import pathlib
 import signal
 import subprocess
 
@@ -123,6 +125,54 @@ def rbd_mons_down(stage: Stage) -> None:
     mapped.prove_device(volume, writer)
 
 
+@scenario(name='rbd-held-up', item='ceph', timeout_s=500,
+          packages=PACKAGES, memory_mib=MEMORY_MIB)
+def rbd_held_up(stage: Stage) -> None:
+    """Killed while its table of partitions is read: it cannot end."""
+    mapped = RbdHost.with_ceph(stage)
+    ceph = mapped.ceph
+    assert ceph is not None
+    volume = mapped.attach_image(features=LOCKED)
+    mapped.start_agent()
+    timer = volume.sysfs('queue/io_timeout')
+    # It has the lock now.
+    write_through(pathlib.Path(volume.device_path), bytes(MIB))
+    old = volume.signal(signal.SIGSTOP)
+    reader = subprocess.Popen(['blockdev', '--rereadpt',
+                               volume.device_path])
+    stage.at_exit('end the reader', reader.kill)
+    stage.wait_until('the table of partitions is read',
+                     lambda: state(reader.pid) == 'D', 30, 0.01)
+    stage.stays('nothing comes back', lambda: state(reader.pid) == 'D', 0.5)
+    with contextlib.suppress(ProcessLookupError):   # the agent may be quick
+        os.kill(old, signal.SIGKILL)
+    stage.wait_until('a thread of the process is held up in the kernel',
+                     lambda: held_up(old), 30, 0.01)
+    stage.wait_until('another process serves',
+                     lambda: volume.servers() not in ([], [old]), 60)
+    mapped.until_well(volume)
+    stage.check('the kernel had to give up the connection',
+                'Connection timed out' in host.command('dmesg'))
+    stage.check('the table of partitions was read', reader.wait(60) == 0)
+    stage.wait_until('the old process is gone', lambda: not held_up(old))
+    stage.check('the dead client was shut out', len(blocklist()) == 1)
+    stage.check('requests have the timer that they had',
+                volume.sysfs('queue/io_timeout') == timer, timer)
+    writer = mapped.write_to(volume)
+    server = volume.server
+    ceph.freeze('osd.0')
+    stage.at_exit('thaw the OSD', lambda: ceph.thaw('osd.0'))
+    stage.stays('slow storage is not cut off',
+                lambda: volume.servers() == [server], 8)
+    ceph.thaw('osd.0')
+    mapped.until_flowing(volume, writer)
+    mapped.until_well(volume)
+    stage.check('the process was never replaced', volume.server == server)
+    mapped.prove_device(volume, writer)
+    mapped.detach(volume)
+    stage.check('no device is left', not connected(), connected())
+
+
 @scenario(name='rbd-taken', item='ceph', timeout_s=500, packages=PACKAGES,
           memory_mib=MEMORY_MIB)
 def rbd_taken(stage: Stage) -> None:
@@ -221,6 +271,23 @@ def rbd_cephx(stage: Stage) -> None:
     mapped.detach(volume)
     mapped.unmap(snapshot)
     stage.check('no device is left', not connected(), connected())
+
+
+def held_up(pid: int) -> bool:
+    """Whether a process has ended, and a thread of it has not."""
+    try:
+        return state(pid) == 'Z' and len(os.listdir(f'/proc/{pid}/task')) > 1
+    except OSError:
+        return False
+
+
+def state(pid: int) -> str:
+    """Of a process, as ps shows it; empty: it is gone."""
+    try:
+        text = pathlib.Path(f'/proc/{pid}/stat').read_text()
+    except OSError:
+        return ''
+    return text.rpartition(')')[2].split()[0]
 
 
 def askers(volume: Served) -> list[str]:

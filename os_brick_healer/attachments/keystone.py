@@ -28,7 +28,7 @@ from keystoneauth1.loading import session as session_loading
 from oslo_config import cfg
 
 from os_brick_healer import exception
-from os_brick_healer.attachments import parse
+from os_brick_healer.attachments import deadline, parse
 from os_brick_healer.conf import opts
 
 #: Attachments as objects of their own (Ocata).
@@ -45,6 +45,19 @@ class _Thread(threading.local):
     signing_in = False
 
 
+class _Adapter(session.TCPKeepAliveAdapter):
+    """keystoneauth's own, with connections that keep a deadline."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        deadline.hold(self.poolmanager)
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        found = super().proxy_manager_for(*args, **kwargs)
+        deadline.hold(found)
+        return found
+
+
 class _Session(session.Session):
     """A session that asks for no token in order to get one.
 
@@ -53,6 +66,11 @@ class _Session(session.Session):
     """
 
     thread = _Thread()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for scheme in tuple(self.adapters):
+            self.mount(scheme, _Adapter())
 
     @contextlib.contextmanager
     def signing_in(self) -> Iterator[None]:
@@ -127,7 +145,8 @@ class Client:
 
         :raises SourceError: nowhere, or without TLS.
         """
-        found = self._api.get_endpoint()
+        with deadline.within(self._session.timeout):
+            found = self._api.get_endpoint()
         if found is None:
             raise exception.SourceError(
                 'cannot ask Cinder: because the catalogue of Keystone names '
@@ -142,9 +161,15 @@ class Client:
 
     def _ask(self, path: str, params: Mapping[str, str] | None,
              what: str) -> Any:
-        with self._session.signing_in():
+        time_s = self._session.timeout
+        with deadline.within(time_s), self._session.signing_in():
             self._auth.get_token(self._session)
-        self.endpoint()
+        with deadline.within(time_s):
+            self.endpoint()
+            return self._answer(path, params, what)
+
+    def _answer(self, path: str, params: Mapping[str, str] | None,
+                what: str) -> Any:
         with self._api.get(
                 path, params=dict(params or {}), log=False, stream=True,
                 redirect=False, allow_reauth=False,

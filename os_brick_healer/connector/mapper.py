@@ -29,7 +29,7 @@ from os_brick_healer import exception
 from os_brick_healer.conf import files, opts
 from os_brick_healer.connector import context, records
 from os_brick_healer.mapping import act, bounds, locks, model, remember
-from os_brick_healer.mounter import base, loader
+from os_brick_healer.mounter import base, loader, owners
 from os_brick_healer.sysfs import nbd, process, reader
 
 DEVICE_S = 10.0
@@ -172,7 +172,7 @@ class Mapper:
             return None
         for one in process.of_programs(self.tree,
                                        frozenset((plugin.program,))):
-            if plugin.serves(mapping.order, one.argv):
+            if owners.serves(plugin, mapping.order, one):
                 return one.process
         return None
 

@@ -215,7 +215,7 @@ class Hands:
         A read tells when it has: until then it is not even sent, or fails
         at once, where the time for which requests wait was over already.
         """
-        server = self.servers.start(mapping, until_s)
+        server = self.servers.follow(mapping, action.left, until_s)
         fenced = self.servers.fence(mapping, until_s)
 
         def serves() -> bool:

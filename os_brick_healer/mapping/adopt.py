@@ -31,7 +31,7 @@ from os_brick_healer.conf import opts
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.mapping import locks as locks_lib
 from os_brick_healer.mapping import model, places, remember
-from os_brick_healer.mounter import base, loader
+from os_brick_healer.mounter import base, loader, owners
 from os_brick_healer.nbd import parse
 from os_brick_healer.sysfs import nbd, process, reader
 
@@ -157,8 +157,9 @@ class Adopter:
         if stash is not None:
             found = self._noted(device, stash, found)
         if found is None:
-            raise _no(name, 'no process serves it, and nobody says what it '
-                      'has served', hint='name the stash file of ceph-csi '
+            raise _no(name, 'no process serves it (of root, or of who '
+                      'attaches volumes here), and nobody says what it has '
+                      'served', hint='name the stash file of ceph-csi '
                       '(--stash), if it was mapped by that')
         words = words or {}
         if found.lacks and not words.get('keyring'):
@@ -166,6 +167,9 @@ class Adopter:
                       f'{found.running}: {found.lacks}',
                       hint='name a keyring in /etc/ceph (--keyring)')
         mapping = self._mapping(device, found, words)
+        if found.running is not None and not owners.serves(
+                found.mounter, mapping.order, found.running):
+            raise _no(name, f'{found.running} does not run as root')
         self._must_be_new(mapping)
         ours = found.running is not None and parse.carries(
             found.running.argv, found.mounter.program,
@@ -228,13 +232,16 @@ class Adopter:
     def _server(self, device: model.Device) -> _Found | None:
         """The one process that says that it serves this device."""
         found = []
+        users = owners.of(locks_lib.socket_path(
+            self.settings().run_path, str(device.cookie)), as_root=False)
         for name in self.names():
             mounter = self.mounters.get(name)
             if mounter is None:
                 continue
             for one in process.of_programs(
                     self.tree, frozenset((mounter.program,))):
-                said = mounter.claim(one.argv)
+                said = (mounter.claim(one.argv) if owners.believed(one, users)
+                        else None)
                 if said is not None and self._is_of(device, one, said):
                     found.append(_Found(
                         name=name, mounter=mounter, source=said.source,

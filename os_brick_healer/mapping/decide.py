@@ -88,7 +88,7 @@ def _held(seen: model.Seen, found: Verdict) -> Verdict:
 
 def absorb(seen: model.Seen, memory: model.Memory) -> model.Memory:
     """What a look teaches, whatever is decided."""
-    server = seen.server
+    server = seen.server if seen.left is None else None
     if server is None:
         if memory.lost_s is not None:
             return memory
@@ -157,7 +157,7 @@ def _not_ours(seen: model.Seen, memory: model.Memory,
 
 def _no_server(seen: model.Seen, memory: model.Memory,
                policy: model.Policy) -> Verdict | None:
-    if seen.server is not None:
+    if seen.server is not None and seen.left is None:
         return None
     if seen.elsewhere is not None:
         return _say(Phase.HELD, memory, _SLOW_S * 10,
@@ -181,7 +181,7 @@ def _no_server(seen: model.Seen, memory: model.Memory,
         Phase.HEALING, memory, policy.attach_s,
         f'no process serves {_name(seen)}: a new one is started{lost}',
         model.Serve(volume=seen.key, device=_name(seen),
-                    mounter=mapping.mounter))
+                    mounter=mapping.mounter, left=seen.left))
 
 
 def _dying(seen: model.Seen, memory: model.Memory,

@@ -67,7 +67,7 @@ def _special(action: model.Action, seen: model.Seen) -> str | None:
     server = seen.server
     match action:
         case model.Serve():
-            if server is not None:
+            if server is not None and not _left(action, server):
                 return f'{server} serves it already (law 3)'
             if seen.elsewhere is not None:
                 return f'{seen.elsewhere} (law 8)'
@@ -83,6 +83,12 @@ def _special(action: model.Action, seen: model.Seen) -> str | None:
         case _:
             assert_never(action)
     return None
+
+
+def _left(action: model.Serve, server: model.Running) -> bool:
+    """Whether a process has ended, but for what it had open."""
+    return server.leaving and action.left is not None and same(
+        server, action.left)
 
 
 def same(one: model.Process | model.Running,

@@ -131,6 +131,21 @@ class Seen:
             return 0.0
         return max(0.0, self.now_s - self.moved_s)
 
+    @property
+    def left(self) -> Process | None:
+        """The server, if it writes nothing any more, and is not gone: it may
+        wait for its own device, which it had open, and never be gone.
+
+        Only one that writes over a network: the kernel may still be at work
+        on what another one wrote to a disk.
+        """
+        mapping = self.attachment and self.attachment.mapping
+        abilities = mapping and mapping.abilities
+        if self.server is None or not self.server.leaving or (
+                not abilities or not abilities.can_fence):
+            return None
+        return self.server.process
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
@@ -202,9 +217,14 @@ class SetTimer(_Act):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Serve(_Act):
-    """Start a new process, and give the device its connection."""
+    """Start a new process, and give the device its connection.
+
+    :ivar left: who served it, and has ended but for what it had open: its
+        end of the connection may be part of that.
+    """
 
     mounter: str
+    left: Process | None = None
     risk = Risk.CONNECT
     law = 'serve'
 

@@ -16,7 +16,7 @@ import dataclasses
 import threading
 
 from os_brick_healer.mapping import model, places
-from os_brick_healer.mounter import base
+from os_brick_healer.mounter import base, owners
 from os_brick_healer.nbd import parse
 from os_brick_healer.sysfs import mounts, nbd, process, reader
 
@@ -89,8 +89,10 @@ class Observer:
 
     def _claimed(self, mounter: base.Mounter, place: str) -> str | None:
         """Who says that it has mounted something else there."""
+        users = owners.of('', as_root=True)
         for one in self._running(fresh=False):
-            if mounter.program not in parse.programs(one.argv):
+            if (mounter.program not in parse.programs(one.argv)
+                    or not owners.believed(one, users)):
                 continue
             said = mounter.claim(one.argv)
             if said is not None and said.device == place and (
@@ -109,7 +111,7 @@ class Observer:
                     mapping.order, found.argv)):
                 return found
         for one in self._running(fresh):
-            if mounter.serves(mapping.order, one.argv):
+            if owners.serves(mounter, mapping.order, one):
                 now = process.same(self._tree, one.process)
                 if now is not None:
                     return now

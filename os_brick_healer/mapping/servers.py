@@ -33,6 +33,9 @@ from os_brick_healer.sysfs import process, reader
 KILLED_S = 2.0
 #: A storage is asked for so long whether it has the data, seconds.
 MISSING_S = 5.0
+#: The kernel is given so long to give up a connection, seconds: it looks at
+#: requests about once a second.
+HANG_UP_S = 5.0
 _POLL_S = 0.01
 
 
@@ -51,6 +54,9 @@ class Nbd(Protocol):
 
     def fence(self, *, mounter: str, volume: str, source: dict[str, str],
               socket: str, timeout_s: float) -> str: ...
+
+    def hang_up(self, *, device: str, volume: str, pid: int, start: str,
+                timer_ms: int, timeout_s: float) -> bool: ...
 
     def missing(self, *, mounter: str, volume: str, source: dict[str, str],
                 socket: str, timeout_s: float) -> str: ...
@@ -208,6 +214,20 @@ class Servers:
         except exception.CommandError as error:
             raise self._failure(mapping, str(error)) from error
         return model.Process(pid=pid, start=start)
+
+    def follow(self, mapping: model.Mapping, left: model.Process | None,
+               until_s: float) -> model.Process:
+        """Start the server of a device after one that has left it.
+
+        :param left: who is not gone yet, None: nobody.
+        """
+        order = mapping.order
+        if left is not None and order.device is not None:
+            self.nbd.hang_up(
+                device=order.device, volume=order.volume, pid=left.pid,
+                start=left.start, timer_ms=mapping.timer_ms,
+                timeout_s=HANG_UP_S)
+        return self.start(mapping, until_s)
 
     def fence(self, mapping: model.Mapping, until_s: float) -> str:
         """Shut out the client that died, if its storage makes others wait

@@ -63,7 +63,9 @@ class Abilities:
     :ivar transparent: with a new process the same device goes on, and who
         has it open notices a pause at most.
     :ivar can_fence: a dead client can be kept from coming back, where the
-        storage makes a new one wait for it.
+        storage makes a new one wait for it. Its process writes over a
+        network alone: when none of its threads will make a system call
+        again, a new one is started although it may not be gone.
     :ivar detects_hang: a process that lives and does not serve can be told
         from storage that is slow.
     """

@@ -144,6 +144,21 @@ def reconfigure(fd: int, index: int, *, size_bytes: int, cookie: str,
            (_BACKEND, genl.text(cookie)), _sockets(fd), timeout_s=timeout_s)
 
 
+def expire(index: int, *, cookie: str, after_s: int, timeout_s: float
+           ) -> None:
+    """Set the driver's own request timeout; 0, as it was connected: none.
+
+    With one, the connection on which a request waits for so long is given
+    up, and is dead then; the request waits for the next connection. With 0
+    the block layer's timer is its default again, 30 s.
+
+    :raises OSError: the kernel refuses (EINVAL: the cookie is another one).
+    """
+    _order(RECONFIGURE, (_INDEX, genl.u32(index)),
+           (_TIMEOUT, genl.u64(after_s)), (_BACKEND, genl.text(cookie)),
+           timeout_s=timeout_s)
+
+
 def disconnect(index: int, *, timeout_s: float) -> None:
     """End a device; requests under way fail.
 

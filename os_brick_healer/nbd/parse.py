@@ -28,6 +28,9 @@ _STOPPED = frozenset('Tt')
 _DIGITS_MAX = 20
 #: After the command's name: the state first, the start 19 words later.
 _START = 19
+#: Six words after the state: the task's flags, and the one that the kernel
+#: sets when a thread has made its last system call (PF_EXITING).
+_FLAGS, _EXITING = 6, 0x4
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +80,10 @@ class Running:
     :ivar argv: its command line.
     :ivar dying: it is ending, and threads of it are still in the kernel:
         they may be at work on a write. A thread of the kernel looks so, too.
+    :ivar uids: every user it is, empty: that was not read. What it says of
+        itself (argv) is worth no more than they are.
+    :ivar leaving: it is dying, and none of its threads will make a system
+        call again: all that is left is to give back what it had open.
     """
 
     pid: int
@@ -84,6 +91,8 @@ class Running:
     stopped: bool
     argv: tuple[str, ...]
     dying: bool = False
+    uids: frozenset[int] = frozenset()
+    leaving: bool = False
 
     def __str__(self) -> str:
         return f'process {self.pid}'
@@ -110,12 +119,13 @@ def requests(text: str) -> Requests | None:
 
 
 def running(pid: int, stat: str, cmdline: str,
-            threads: int = 1) -> Running | None:
+            threads: int = 1, leaving: bool = False) -> Running | None:
     """A process from its files; None: it has ended, or they are torn.
 
     :param threads: entries of /proc/PID/task. The first thread becomes a
         zombie before the others have left the kernel, and has no command
         line from then on.
+    :param leaving: whether each of them is, see :func:`exits`.
     """
     # The command's name may hold spaces and brackets: count after the last.
     words = stat.rpartition(')')[2].split()
@@ -123,13 +133,37 @@ def running(pid: int, stat: str, cmdline: str,
         return None
     if words[0] in _ENDED:
         return None if threads < 2 else Running(
-            pid=pid, start=words[_START], stopped=False, argv=(), dying=True)
+            pid=pid, start=words[_START], stopped=False, argv=(), dying=True,
+            leaving=leaving)
     if not cmdline:     # exit(2) gives memory back first, then all else
         return Running(pid=pid, start=words[_START], stopped=False, argv=(),
-                       dying=True)
+                       dying=True, leaving=leaving)
     return Running(pid=pid, start=words[_START],
                    stopped=words[0] in _STOPPED,
                    argv=tuple(cmdline.rstrip('\0').split('\0')))
+
+
+def uids(status: str) -> frozenset[int]:
+    """The users of ``/proc/PID/status``: real, effective, saved, and of its
+    files; none: they are not there.
+
+    The real one counts as well: whoever starts a program of mode setuid
+    says which arguments it gets.
+    """
+    for line in status.splitlines():
+        name, _, rest = line.partition(':')
+        words = rest.split()
+        if name == 'Uid' and words and all(map(is_number, words)):
+            return frozenset(map(int, words))
+    return frozenset()
+
+
+def exits(stat: str) -> bool:
+    """Whether a thread, by its file ``stat``, will never run a program
+    again: it was killed, and is past its last system call."""
+    words = stat.rpartition(')')[2].split()
+    return len(words) > _START and is_number(words[_FLAGS]) and bool(
+        int(words[_FLAGS]) & _EXITING)
 
 
 def programs(words: Sequence[str]) -> frozenset[str]:

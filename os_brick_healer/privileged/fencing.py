@@ -55,6 +55,12 @@ def clients(sections: Iterable[serverlog.Section],
     return Clients(dead=frozenset(dead - live), live=frozenset(live))
 
 
+def _lives(tree: reader.Tree, one: parse.Process) -> bool:
+    """Whether it may still ask its storage for anything."""
+    found = process.same(tree, one)
+    return found is not None and not found.leaving
+
+
 def _about(data: str, sections: Iterable[serverlog.Section],
            ) -> Iterable[serverlog.Section]:
     """Those of servers of the same data, and by the same way: only there
@@ -96,7 +102,7 @@ def fence(tree: reader.Tree, wanted: serving.Job, timeout_s: float,
     known = clients(
         _about(serverlog.about(order.source), serverlog.read(
             order.volume, mounter.client, directory)),
-        lambda one: process.same(tree, one) is not None)
+        lambda one: _lives(tree, one))
     if not known.dead:
         return ''
     serverlog.only_ours(order.volume, directory)

@@ -22,6 +22,7 @@ from os_brick_healer.privileged import (
     fencing,
     flowing,
     handing,
+    hanging,
     mounts,
     serverlog,
     serving,
@@ -150,6 +151,16 @@ def set_timer(*, device: str, volume: str, timer_ms: int,
     return blocks.set_timer(
         tree.Tree(), device=device, volume=volume, timer_ms=timer_ms,
         timeout_s=check.timeout(timeout_s))
+
+
+@privileged.entrypoint
+def hang_up(*, device: str, volume: str, pid: int, start: str, timer_ms: int,
+            timeout_s: float) -> bool:
+    """Give up a connection of which only a process that has ended has the
+    other end; False: it is gone, and that with it."""
+    return hanging.hang_up(
+        tree.Tree(), device=device, volume=volume, timer_ms=timer_ms,
+        server=_process(pid, start), timeout_s=check.timeout(timeout_s))
 
 
 @privileged.entrypoint

@@ -31,7 +31,7 @@ import threading
 import time
 
 from os_brick_healer import exception, privileged
-from os_brick_healer.mounter import base
+from os_brick_healer.mounter import base, owners
 from os_brick_healer.nbd import parse
 from os_brick_healer.privileged import check, command, serverlog, unit
 from os_brick_healer.sysfs import process, reader
@@ -100,10 +100,10 @@ def job(name: object, volume: object, source: object, socket: object,
 
 
 def find(tree: reader.Tree, wanted: Job) -> parse.Running | None:
-    """The live process of an order."""
+    """The live process of an order; of users who may serve it alone."""
     programs = frozenset((wanted.mounter.program,))
     for one in process.of_programs(tree, programs):
-        if wanted.of_ours(one):
+        if owners.serves(wanted.mounter, wanted.order, one):
             return one
     return None
 

@@ -12,6 +12,7 @@
 """Processes, told apart from others that got their numbers later."""
 
 from collections.abc import Iterator
+import dataclasses
 
 from os_brick_healer.nbd import parse
 from os_brick_healer.sysfs import reader
@@ -29,8 +30,10 @@ def running(tree: reader.Tree, pid: int) -> parse.Running | None:
     if text is None:
         return None
     line = tree.read(f'{PROC}/{pid}/cmdline', COMMAND_BYTES_MAX)
-    threads = 1 if line else len(tree.listdir(f'{PROC}/{pid}/task'))
-    return parse.running(pid, text, line or '', threads)
+    threads = [] if line else list(tree.listdir(f'{PROC}/{pid}/task'))
+    leaving = bool(threads) and all(parse.exits(
+        tree.read(f'{PROC}/{pid}/task/{one}/stat') or '') for one in threads)
+    return parse.running(pid, text, line or '', len(threads) or 1, leaving)
 
 
 def same(tree: reader.Tree, one: parse.Process) -> parse.Running | None:
@@ -41,7 +44,8 @@ def same(tree: reader.Tree, one: parse.Process) -> parse.Running | None:
 
 def of_programs(tree: reader.Tree,
                 programs: frozenset[str]) -> Iterator[parse.Running]:
-    """Every process whose command is one of these programs."""
+    """Every process whose command is one of these programs, and who it is.
+    """
     for name in tree.listdir(PROC):
         if not name.isdigit():
             continue
@@ -49,4 +53,5 @@ def of_programs(tree: reader.Tree,
         if line and programs & parse.programs(line.split('\0', 2)):
             found = running(tree, int(name))
             if found is not None:
-                yield found
+                status = tree.read(f'{PROC}/{name}/status') or ''
+                yield dataclasses.replace(found, uids=parse.uids(status))

@@ -73,9 +73,9 @@ class Audit:
         self.stopped = self.stopped or law in self.stop_at
         self._world.tell(f'LAW {law} IS BROKEN ({LAWS[law]}): {sentence}')
 
-    def destroys(self, what: str) -> None:
+    def destroys(self, key: str, what: str) -> None:
         """Something that needs the provisioner's present word."""
-        age_s = self._world.time.now_s - self._world.cloud.good_words_s
+        age_s = self._world.time.now_s - self._world.cloud.good_word_s(key)
         if age_s > self._world.policy.volume_age_max_s + SLACK_S:
             self.broke('6.truth', f'{what}, and the last good word is '
                                   f'{age_s:.0f} s old')
@@ -86,7 +86,7 @@ class Audit:
         world = self._world
         array = world.arrays.get(volume.key)
         disk = replica.disk
-        self.destroys(f'{disk.id} is deleted')
+        self.destroys(volume.key, f'{disk.id} is deleted')
         if array is not None and not array.stopped:
             if any(m.disk is disk and m.works for m in array.members):
                 self.broke('3.early-removal', f'{disk.id} is a leg of '

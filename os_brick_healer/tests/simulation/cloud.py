@@ -112,7 +112,7 @@ class Cloud:
         self.make = make
         self.volumes: dict[str, Volume] = {}
         self.weather = Weather()
-        self.good_words_s = 0.0
+        self._words_s: dict[str, float] = {}
         self.old: list[tuple[float, dict[base.VolumeId, base.Volume]]] = []
         self.deleted: Callable[[Volume, Replica], None] = lambda _v, _r: None
         self.requested: Callable[[Volume, str, str], None] = (
@@ -129,6 +129,19 @@ class Cloud:
         return self.rng.uniform(0.005, 0.05) + self.weather.slow_s
 
     # What it says -----------
+
+    def said_well(self, at_s: float) -> None:
+        """What is so was said then, of each volume that nothing is wrong
+        with in the answer."""
+        weather = self.weather
+        for key, volume in self.volumes.items():
+            if key not in weather.nonsense and not (
+                    weather.omit & volume.replicas.keys()):
+                self._words_s[key] = at_s
+
+    def good_word_s(self, key: str) -> float:
+        """When the agent was last told what is so of a volume."""
+        return self._words_s.get(key, 0.0)
 
     def say(self) -> dict[base.VolumeId, base.Volume]:
         now = {base.VolumeId(v.key): self._describe(v)
@@ -262,8 +275,7 @@ class Plugin(base.Provisioner):
         self._travel()
         if self._cloud.weather.forget:
             return {}
-        if not (self._cloud.weather.nonsense or self._cloud.weather.omit):
-            self._cloud.good_words_s = self._cloud.time.now_s
+        self._cloud.said_well(self._cloud.time.now_s)
         return self._cloud.say()
 
     def _change(self, name: str, work: Callable[[], Any]) -> None:

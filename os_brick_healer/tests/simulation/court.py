@@ -190,7 +190,7 @@ class Court(audit.Audit):
 
     def _known(self, key: str) -> bool:
         """Without knowing whose legs they are the agent cannot act."""
-        age_s = self._world.time.now_s - self._world.cloud.good_words_s
+        age_s = self._world.time.now_s - self._world.cloud.good_word_s(key)
         return age_s < self._world.policy.volume_age_max_s
 
     def _shared_in_need(self, member: parts.Member) -> bool:
@@ -239,13 +239,14 @@ class Court(audit.Audit):
         """I/O is kept flowing on old words, too: nobody may have told."""
         since_s = (self._world.time.now_s
                    - self._world.two_hosts_for_s(key))
-        return self._world.cloud.good_words_s > since_s
+        return self._world.cloud.good_word_s(key) > since_s
 
     def joins(self, array: parts.Array, disk: parts.Disk,
               how: str) -> None:
         """A device is about to join an array."""
         self.touches(array, f'{how} of {disk.id}')
-        self.destroys(f'{how} of {disk.id} to {array.name}')
+        self.destroys(array.key or '',
+                      f'{how} of {disk.id} to {array.name}')
         volume = self._world.volume_of(array.key or '')
         if volume is None or disk.id not in volume.replicas:
             self.broke('2.add', f'{disk.id} is not a replica of '

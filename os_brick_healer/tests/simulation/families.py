@@ -207,7 +207,7 @@ FAMILIES = {
                'refuse': 2, 'twins': 3, 'detach': 2},
         setup={'http': ('target-name', 'everybody', 'silent', 'name'),
                'grace_s': (5.0, 8.0, 20.0), 'volumes': (1, 2),
-               'legs': (2, 2, 3), 'backends': (4, 6), 'shared': (False,),
+               'legs': (2, 2, 3), 'backends': (6, 8), 'shared': (False,),
                'interval_s': (5.0, 10.0)},
         gaps_s=(0.5, 3.0, 20.0, 60.0, 100.0)),
 }

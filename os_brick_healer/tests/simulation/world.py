@@ -207,8 +207,13 @@ class World:
         up = [b for b in every if all(
             self.fabric.portal_reach(p) == parts.UP
             for p in self.portals(b))]
-        best = [b for b in up if b not in taken] or up or list(every)
-        return self.rng.choice(best)
+        free = [b for b in every if b not in taken]
+        best = [b for b in up if b in free]
+        if self.peer is not None:
+            # KumoScale names one target at a back end: two replicas of a
+            # volume there could not be told apart.
+            best = best or free
+        return self.rng.choice(best or up or list(every))
 
     def _backend(self, nqn: str) -> int:
         return int(self.fabric.targets[nqn].portals[0].address

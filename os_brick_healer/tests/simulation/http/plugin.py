@@ -47,10 +47,8 @@ class Plugin(kumoscale.KumoScaleProvisioner):
         cloud, lies = self._peer.cloud, self._peer.lies
         begun_s = cloud.time.now_s
         found = super().volumes()
-        weather = cloud.weather
-        if lies == self._peer.lies and not (
-                weather.forget or weather.nonsense or weather.omit):
-            cloud.good_words_s = begun_s
+        if lies == self._peer.lies and not cloud.weather.forget:
+            cloud.said_well(begun_s)
         return found
 
     def report(self, volume: base.VolumeId, replica: base.ReplicaId,

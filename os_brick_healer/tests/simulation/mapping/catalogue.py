@@ -100,10 +100,13 @@ BUGS = (
         f'{_TOOLS}.start', 'if there is not None:', 'if False:'),
         family='restarts'),
     _bug('server-beside-one-that-is-cut-off', '10.lost', (
-        'mapping.decide:_no_server', 'if seen.server is not None:',
+        'mapping.decide:_no_server',
+        'if seen.server is not None and seen.left is None:',
         'if seen.server is not None and (seen.link_dead_s or 0.0) <= '
         '(memory.linked_s or 0.0):'), (
-        'mapping.laws:_special', 'if server is not None:', 'if False:'), (
+        'mapping.laws:_special',
+        'if server is not None and not _left(action, server):',
+        'if False:'), (
         f'{_TOOLS}.start', 'if there is not None:', 'if False:'),
         family='hangs', setup={'exclusive': False}),
     _bug('smaller-data-is-served', '15.data', (

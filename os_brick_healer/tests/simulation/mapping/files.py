@@ -68,6 +68,9 @@ class Tree(trees.Tree):
                 proc = self._world.processes.by_pid.get(int(pid))
                 return None if proc is None else self._of_process(
                     proc, name)
+            case ['proc', pid, 'task', _thread] if pid.isdigit():
+                # Those of one that is dying are at work: they have no flag.
+                return self.read(f'/proc/{pid}/stat')
         raise AssertionError(path)
 
     def _of_device(self, device: parts.Device,
@@ -90,6 +93,8 @@ class Tree(trees.Tree):
         if name == 'cmdline':
             return ('' if proc.state == parts.DYING
                     else '\0'.join(proc.argv) + '\0')
+        if name == 'status':
+            return 'Uid:\t0\t0\t0\t0'
         assert name == 'stat', name
         rest = ' '.join(['0'] * 18)
         return (f'{proc.pid} ({proc.argv[0]}) {_STATES[proc.state]} {rest} '

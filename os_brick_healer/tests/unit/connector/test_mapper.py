@@ -119,6 +119,15 @@ class MapperTest(base.TestCase):
             (found.order.device, found.order.source, found.size_bytes,
              found.timer_ms, found.timer_before_ms, found.order.reattach_s))
 
+    def test_who_serves_it_is_ended_and_not_who_says_so(self) -> None:
+        self.map()
+        self.ground.process(10, uid=54321)      # before it in the list
+        self.unmap()
+        self.assertTrue(self.ground.tree.exists('/proc/10'))
+        self.assertEqual([], [
+            one for one in self.ground.tree.listdir('/proc')
+            if one != '10'])
+
     def test_it_is_written_down_before_anything_is_done(self) -> None:
         self.root.refuses['start'] = exception.NotOurs('no')
         seen: list[str] = []

@@ -60,16 +60,19 @@ class Ground:
         self.write(f'sys/block/{name}/stat',
                    f'{completed} 0 0 0 0 0 0 0 {in_flight} 0 0 0 0 0 0 0 0\n')
 
-    def process(self, pid: int, *argv: str, state: str = 'S') -> None:
+    def process(self, pid: int, *argv: str, state: str = 'S',
+                uid: int = 0) -> None:
         """A process; without words: the server of the order."""
         words = argv or ('nbdkit', '--unix', str(self.socket))
         self.write(f'proc/{pid}/cmdline', '\0'.join(words) + '\0')
         rest = ' '.join(['0'] * 18)
         self.write(f'proc/{pid}/stat',
                    f'{pid} (x y) {state} {rest} {pid * 7} 0\n')
+        self.write(f'proc/{pid}/status',
+                   f'Name:\tx y\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n')
 
     def ended(self, pid: int) -> None:
-        for name in ('cmdline', 'stat'):
+        for name in ('cmdline', 'stat', 'status'):
             (self.root / f'proc/{pid}/{name}').unlink()
         (self.root / f'proc/{pid}').rmdir()
 
@@ -176,6 +179,15 @@ class Root:
         assert timeout_s > 0.0
         self._asked('fence')
         return self.fenced
+
+    def hang_up(self, *, device: str, volume: str, pid: int, start: str,
+                timer_ms: int, timeout_s: float) -> bool:
+        del timeout_s
+        self._asked('hang_up')
+        assert (device, volume) == ('nbd3', world.KEY)
+        assert start == str(pid * 7)
+        assert timer_ms == 1000
+        return True
 
     def missing(self, *, mounter: str, volume: str, source: dict[str, str],
                 socket: str, timeout_s: float) -> str:

@@ -266,6 +266,19 @@ class ItselfTest(HandsTest):
         self.assertEqual('kill', self.root.did[-1])
         self.assertEqual([], self.started)
 
+    def test_the_connection_of_one_that_is_held_up_is_given_up_first(
+            self) -> None:
+        follow = dataclasses.replace(self.serve,
+                                     left=world.server().process)
+        at = dataclasses.replace(self.at, server=dataclasses.replace(
+            world.server(), dying=True, leaving=True))
+        self.assertIsNone(self.do(follow, at).error)
+        self.assertEqual(['hang_up', 'start', 'fence', 'flows'],
+                         self.root.did)
+        self.root.refuses['hang_up'] = exception.NotOurs('it lives')
+        self.assertIn('it lives', str(self.do(follow, at).error))
+        self.assertEqual('hang_up', self.root.did[-1])
+
     def test_slow_storage_does_not_make_it_fail(self) -> None:
         self.root.answer = 'sent'
         self.assertIsNone(self.do(self.serve).error)

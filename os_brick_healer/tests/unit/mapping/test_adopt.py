@@ -14,6 +14,7 @@
 from collections.abc import Mapping
 import dataclasses
 import json
+import os
 import pathlib
 import shutil
 from typing import Any
@@ -109,6 +110,29 @@ class AdoptTest(base.TestCase):
                          (mapping.order.device, mapping.size_bytes,
                           mapping.timer_before_ms))
         self.assertFalse(found.ours)
+
+    def test_what_anybody_says_is_not_heard(self) -> None:
+        """Not even to say that two processes contradict each other."""
+        self.host.csi()
+        self.ground.process(
+            51, 'rbd-nbd', 'attach', 'theirs/image', f'--cookie={HANDLE}',
+            uid=54321)
+        found = self.examine()
+        assert found.server is not None
+        self.assertEqual(50, found.server.pid)
+        self.ground.ended(50)
+        self.refused('no process serves it (of root')
+
+    def test_one_that_needs_root_and_is_not_root_is_not_believed(
+            self) -> None:
+        if os.geteuid() != 0:
+            self.skipTest('only root gives a directory away')
+        os.mkdir(self.host.home / 'mappings')
+        os.chown(self.host.home / 'mappings', 54321, 54321)
+        self.ground.process(
+            51, 'rbd-nbd', 'attach', 'theirs/image', f'--cookie={HANDLE}',
+            uid=54321)
+        self.refused('does not run as root')
 
     def test_the_process_is_the_wings_server_from_then_on(self) -> None:
         self.host.csi()

@@ -56,6 +56,28 @@ class LookTest(base.TestCase):
         self.assertEqual((Phase.STALLED, None), (found.phase, found.action))
         self.assertLess(found.look_again_s, 0.2)
 
+    def test_one_that_may_never_be_gone_is_followed(self) -> None:
+        """It is held up in closing its own device."""
+        left = dataclasses.replace(world.server(), dying=True, leaving=True,
+                                   argv=())
+        remote = world.attachment(mapping=world.mapping(
+            abilities=dataclasses.replace(world.ABILITIES, can_fence=True)))
+        action = judge(world.seen(server=left, attachment=remote)).action
+        assert isinstance(action, model.Serve)
+        self.assertEqual(left.process, action.left)
+        self.assertEqual((1000.0,), judge(world.seen(
+            server=left, attachment=remote)).memory.deaths_s)
+        for other in (dataclasses.replace(left, leaving=False), left):
+            # What one has written to a disk of this host may be under way.
+            local = other.leaving
+            found = judge(world.seen(server=other, **(
+                {} if local else {'attachment': remote})))
+            self.assertEqual((Phase.STALLED, None),
+                             (found.phase, found.action))
+        gone = judge(world.seen(server=None, attachment=remote)).action
+        assert isinstance(gone, model.Serve)
+        self.assertIsNone(gone.left)
+
     def test_a_server_nobody_knew_has_to_prove_itself(self) -> None:
         found = judge(world.seen(server=world.server(200)))
         self.assertIsInstance(found.action, model.Prove)

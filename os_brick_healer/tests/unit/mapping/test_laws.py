@@ -21,6 +21,8 @@ from os_brick_healer.tests.unit.mapping import world
 AttachState = model.AttachState
 SERVER = world.server().process
 SERVE = model.Serve(volume=world.KEY, device='nbd3', mounter='nbd')
+FOLLOW = dataclasses.replace(SERVE, left=SERVER)
+LEFT = dataclasses.replace(world.server(), dying=True, leaving=True)
 PROVE = model.Prove(volume=world.KEY, device='nbd3', server=SERVER)
 TIMER = model.SetTimer(volume=world.KEY, device='nbd3', timer_ms=1000)
 HUNG = model.Kill(volume=world.KEY, device='nbd3', hung=True, why='it hangs',
@@ -31,6 +33,7 @@ SILENT = model.Answer(asked_s=999.0, alive=False)
 #: Each action with a moment at which it is permitted.
 PERMITTED: tuple[tuple[model.Action, model.Seen], ...] = (
     (SERVE, world.seen(server=None)), (PROVE, world.seen()),
+    (FOLLOW, world.seen(server=LEFT)), (FOLLOW, world.seen(server=None)),
     (TIMER, world.seen()), (HUNG, world.waiting(answer=SILENT)),
     (HUNG, world.waiting(server=world.server(stopped=True))),
     (CUT, world.seen(link_dead_s=0.0)), (CUT, world.seen(unsent=True)))
@@ -85,6 +88,13 @@ class LawTest(base.TestCase):
 
     def test_law_3_a_volume_has_one_server(self) -> None:
         self.forbidden('law 3', SERVE, world.seen())
+
+    def test_law_3_only_who_has_left_is_followed(self) -> None:
+        for at in (world.seen(), world.seen(server=dataclasses.replace(
+                LEFT, leaving=False)), world.seen(
+                    server=dataclasses.replace(LEFT, start='9'))):
+            self.forbidden('law 3', FOLLOW, at)
+        self.forbidden('law 3', SERVE, world.seen(server=LEFT))
 
     def test_law_8_what_another_host_has_is_not_served_here(self) -> None:
         self.forbidden('cinder has it on b (law 8)', SERVE, world.seen(

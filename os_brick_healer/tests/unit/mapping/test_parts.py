@@ -9,21 +9,20 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""Seeing, hearing, sampling and locking."""
+"""Seeing, sampling and locking."""
 
-from collections.abc import Callable, Iterable
 import os
 import shutil
-import subprocess
-import sys
 
 from os_brick_healer import exception
-from os_brick_healer.mapping import events, locks, model, observe
+from os_brick_healer.mapping import locks, model, observe
 from os_brick_healer.mapping import pulse as pulse_lib
 from os_brick_healer.nbd import parse
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.mapping import ground as ground_lib
 from os_brick_healer.tests.unit.mapping import world
+
+STRANGER = 54321
 
 
 class Clock:
@@ -72,6 +71,27 @@ class ObserverTest(base.TestCase):
         assert found is not None
         self.assertEqual(12, found.pid)
 
+    def test_what_anybody_starts_is_no_server(self) -> None:
+        """A command line is what the one who starts a process writes."""
+        self.ground.process(11, uid=STRANGER)
+        self.assertIsNone(self.look().server)
+        # Of mode setuid: root's program, and somebody else's words.
+        self.ground.write('proc/11/status', f'Uid:\t{STRANGER}\t0\t0\t0\n')
+        self.assertIsNone(self.look().server)
+        self.ground.process(12)
+        found = self.look().server
+        assert found is not None
+        self.assertEqual(12, found.pid)
+
+    def test_a_server_may_be_of_who_attaches_volumes_here(self) -> None:
+        if os.geteuid() != 0:
+            self.skipTest('only root gives a directory away')
+        os.chown(self.ground.socket.parent, STRANGER, STRANGER)
+        self.ground.process(11, uid=STRANGER)
+        self.assertIsNotNone(self.look().server)
+        self.ground.process(11, uid=STRANGER + 1)
+        self.assertIsNone(self.look().server)
+
     def test_one_that_is_known_is_not_looked_for(self) -> None:
         self.ground.process(12)
         known = model.Process(pid=12, start='84')
@@ -101,6 +121,20 @@ class ObserverTest(base.TestCase):
         self.assertTrue(found.dying)
         shutil.rmtree(self.ground.root / 'proc/12/task/13')
         self.assertIsNone(self.look(known).server)
+
+    def test_it_is_leaving_when_each_of_its_threads_is(self) -> None:
+        self.ground.process(12)
+        known = model.Process(pid=12, start='84')
+        self.ground.process(12, state='Z')
+        self.ground.write('proc/12/cmdline', '')
+        for thread, flags, expected in (
+                (12, '4', None), (13, '64', False), (13, '68', True),
+                (14, '', False)):
+            rest = ' '.join([*['0'] * 5, flags, *['0'] * 12])
+            self.ground.write(f'proc/12/task/{thread}/stat',
+                              flags and f'{thread} (x y) D {rest} 84 0')
+            found = self.look(known).server
+            self.assertIs(expected, found and found.leaving, str(thread))
 
     def test_one_that_is_about_to_be_a_zombie_is_the_server(self) -> None:
         """Its memory has gone, and its command line with that."""
@@ -230,109 +264,6 @@ class PulseTest(base.TestCase):
         self.pulse.watch('k', 'nbd9')
         self.pulse.watch('j', None)
         self.assertEqual(set(), self.run_for(10.0))
-
-
-class Ear:
-    """The kernel's words, as a test says them."""
-
-    def __init__(self) -> None:
-        self.read_fd, self.write_fd = os.pipe()
-        self.said: frozenset[str] | None = frozenset()
-
-    def fileno(self) -> int:
-        return self.read_fd
-
-    def take(self) -> frozenset[str] | None:
-        return self.said
-
-    def close(self) -> None:
-        os.close(self.read_fd)
-        os.close(self.write_fd)
-
-
-class Listener:
-    def __init__(self) -> None:
-        self.takes: dict[int, Callable[[], Iterable[str]]] = {}
-
-    def listen(self, fd: int, take: Callable[[], Iterable[str]]) -> None:
-        assert fd not in self.takes
-        self.takes[fd] = take
-
-    def unlisten(self, fd: int) -> None:
-        self.takes.pop(fd, None)
-
-
-class EventsTest(base.TestCase):
-    def setUp(self) -> None:
-        super().setUp()
-        self.clock, self.listener, self.ear = Clock(), Listener(), Ear()
-        self.loaded = True
-        self.events = events.Events(self.listener, self.clock, self.hear)
-        self.addCleanup(self.ear.close)
-
-    def hear(self) -> events.Hears:
-        if not self.loaded:
-            raise exception.HealerError('cannot use nbd: no module')
-        return self.ear
-
-    def child(self) -> 'subprocess.Popen[bytes]':
-        child = subprocess.Popen([sys.executable, '-c', 'input()'],
-                                 stdin=subprocess.PIPE)
-        self.addCleanup(child.wait)
-        self.addCleanup(child.kill)
-        return child
-
-    def test_the_kernels_word_names_the_device_and_its_moment(self) -> None:
-        self.assertTrue(self.events.hear())
-        self.ear.said = frozenset(('nbd3',))
-        self.assertEqual({'nbd3'},
-                         set(self.listener.takes[self.ear.fileno()]()))
-        self.assertEqual({'nbd3': 1000.0}, self.events.link_dead_s)
-
-    def test_words_that_were_dropped_concern_everybody(self) -> None:
-        self.events.hear()
-        self.events.lost = lambda: ('nbd1', 'nbd2')
-        self.ear.said = None
-        self.assertEqual({'nbd1', 'nbd2'},
-                         set(self.listener.takes[self.ear.fileno()]()))
-
-    def test_a_driver_that_comes_later_is_heard_then(self) -> None:
-        self.loaded = False
-        self.assertFalse(self.events.hear())
-        self.assertIn('no module', str(self.events.problem))
-        self.loaded = True
-        self.assertFalse(self.events.hear())    # not at every look
-        self.clock.now_s += events.RETRY_S
-        self.assertTrue(self.events.hear())
-        self.assertIsNone(self.events.problem)
-
-    def test_the_end_of_a_server_is_heard_once(self) -> None:
-        child = self.child()
-        one = model.Process(pid=child.pid, start='1')
-        self.assertTrue(self.events.watch('nbd3', one))
-        self.assertTrue(self.events.watch('nbd3', one))
-        ((_fd, take),) = self.listener.takes.items()
-        self.assertEqual(('nbd3',), take())
-        self.assertEqual({}, self.listener.takes)
-
-    def test_a_server_that_ended_before_is_said_to_have(self) -> None:
-        child = self.child()
-        child.kill()
-        child.wait()
-        self.assertFalse(self.events.watch(
-            'nbd3', model.Process(pid=child.pid, start='1')))
-
-    def test_nothing_stays_open(self) -> None:
-        before = len(os.listdir('/proc/self/fd'))
-        for _ in range(3):
-            child = self.child()
-            self.events.watch('nbd3', model.Process(pid=child.pid,
-                                                    start='1'))
-            assert child.stdin is not None
-            child.stdin.close()
-        self.events.watch('nbd3', None)
-        self.assertEqual({}, self.listener.takes)
-        self.assertEqual(before, len(os.listdir('/proc/self/fd')))
 
 
 class LocksTest(base.TestCase):

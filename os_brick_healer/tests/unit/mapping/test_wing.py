@@ -31,7 +31,7 @@ from os_brick_healer.mapping import wing as wing_lib
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.engine import test_loop
 from os_brick_healer.tests.unit.mapping import ground as ground_lib
-from os_brick_healer.tests.unit.mapping import test_parts, world
+from os_brick_healer.tests.unit.mapping import test_events, world
 
 Phase = verdict.Phase
 
@@ -40,8 +40,8 @@ class Ears(events.Events):
     """Hears what a test says; watches no real process."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        super().__init__(test_parts.Listener(), clock,
-                         lambda: test_parts.Ear())  # noqa: PLW0108
+        super().__init__(test_events.Listener(), clock,
+                         lambda: test_events.Ear())  # noqa: PLW0108
         self.watched: dict[str, model.Process | None] = {}
 
     def watch(self, device: str, server: model.Process | None) -> bool:

@@ -59,6 +59,13 @@ class RequestsTest(base.TestCase):
 
 
 class RunningTest(base.TestCase):
+    def test_a_process_is_every_user_that_it_is(self) -> None:
+        status = 'Name:\tx\nUid:\t1000\t0\t0\t0\nGid:\t7\t7\t7\t7\n'
+        self.assertEqual(frozenset((0, 1000)), parse.uids(status))
+        for torn in ('', 'Name:\tx\n', 'Uid:\n', 'Uid:\t-1\t0\n',
+                     'Name:\tUid: 0\n'):
+            self.assertEqual(frozenset(), parse.uids(torn))
+
     def test_a_process_is_its_number_and_its_start(self) -> None:
         found = parse.running(4711, PROCESS, 'nbdkit\0-f\0')
         self.assertEqual(parse.Running(pid=4711, start='98765',
@@ -96,6 +103,26 @@ class RunningTest(base.TestCase):
         self.assertEqual(
             parse.Running(pid=1, start='98765', stopped=False, argv=(),
                           dying=True), parse.running(1, PROCESS, ''))
+
+    def test_a_thread_exits_after_its_last_system_call(self) -> None:
+        words = PROCESS.rpartition(') ')[2].split()
+        for flags, expected in (('4194624', False), ('4194628', True),
+                                ('4', True), ('8', False), ('0', False),
+                                ('-4', False), ('soon', False)):
+            line = ' '.join([*words[:6], flags, *words[7:]])
+            self.assertIs(expected, parse.exits(f'1 (a) 4) {line}'), flags)
+        self.assertFalse(parse.exits(f'1 (a) {" ".join(["4"] * 19)}'))
+        self.assertFalse(parse.exits(''))
+
+    def test_one_that_is_leaving_is_dying_and_a_live_one_is_not(
+            self) -> None:
+        zombie = PROCESS.replace(') S', ') Z')
+        for stat, line, threads in ((zombie, '', 2), (PROCESS, '', 1)):
+            found = parse.running(1, stat, line, threads, True)
+            assert found is not None
+            self.assertTrue(found.dying and found.leaving)
+        found = parse.running(1, PROCESS, 'x', 1, True)
+        self.assertFalse(found is None or found.leaving)
 
     def test_without_a_start_it_is_nobody(self) -> None:
         self.assertIsNone(parse.running(

@@ -107,6 +107,20 @@ class FencingTest(base.TestCase):
         self.locks = [lock(4120)]
         self.assertIn('was shut out', self.fence())
 
+    def test_one_that_only_gives_back_what_it_had_open_has_ended(
+            self) -> None:
+        self.served(6, 4120)
+        words = ' '.join(['0'] * 18)
+        self.write_file(self.root / 'proc/6/cmdline', '')
+        self.write_file(self.root / 'proc/6/stat', f'6 (x) Z {words} 42 0\n')
+        for flags, dead in (('4', True), ('0', False)):
+            for thread in (6, 7):
+                self.write_file(
+                    self.root / f'proc/6/task/{thread}/stat',
+                    f'7 (x) D 0 0 0 0 0 {flags} {words[12:]} 42 0\n')
+            self.locks = [lock(4120)]
+            self.assertIs(dead, 'was shut out' in self.fence(), flags)
+
     def test_the_one_that_lives_never_is(self) -> None:
         self.served(5, 4112)
         self.served(6, 4120, lives=True)

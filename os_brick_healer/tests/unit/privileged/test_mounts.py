@@ -120,6 +120,7 @@ class PlacesTest(base.TestCase):
         self.write_file(self.root / 'proc/50/cmdline', '\0'.join(argv))
         self.write_file(self.root / 'proc/50/stat',
                         f'50 (ceph-fuse) S {" ".join(["0"] * 18)} 350 0\n')
+        self.write_file(self.root / 'proc/50/status', 'Uid:\t0\t0\t0\t0\n')
         self.refused('process 50 serves it')
         self.assertEqual([], self.ran)
 

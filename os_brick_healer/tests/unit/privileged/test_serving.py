@@ -156,6 +156,19 @@ class ServingTest(base.TestCase):
         self.assertIsNone(serving.find(self.tree, wanted))
         self.assertTrue(self.kill(wanted, one))
 
+    def test_what_anybody_starts_keeps_no_server_out(self) -> None:
+        """A command line is what the one who starts a process writes."""
+        wanted, fake = self.job(), self.temp_dir()
+        argv = wanted.mounter.server(wanted.order).argv
+        for name, text in (('cmdline', '\0'.join(argv)),
+                           ('stat', f'7 (x) S {" ".join(["0"] * 18)} 7 0')):
+            self.write_file(fake / f'proc/7/{name}', text)
+        for uids, believed in (('0 0 0 0', True), ('54321 0 0 0', False),
+                               ('54321 54321 54321 54321', False)):
+            self.write_file(fake / 'proc/7/status', f'Uid:\t{uids}\n')
+            found = serving.find(reader.Tree(str(fake)), wanted)
+            self.assertEqual(believed, found is not None, uids)
+
     def test_another_volumes_process_is_not(self) -> None:
         other = self.job(OTHER)
         one = self.start(other)
