@@ -66,6 +66,11 @@ class RunningTest(base.TestCase):
                      'Name:\tUid: 0\n'):
             self.assertEqual(frozenset(), parse.uids(torn))
 
+    def test_no_process_says_who_it_is_by_its_name(self) -> None:
+        for odd in '\r\v\f\x1c\x1d\x1e\x85\u2028':
+            status = f'Name:\t{odd}Uid:\t0\t0\t0\nUid:\t7\t7\t7\t7\n'
+            self.assertEqual(frozenset((7,)), parse.uids(status))
+
     def test_a_process_is_its_number_and_its_start(self) -> None:
         found = parse.running(4711, PROCESS, 'nbdkit\0-f\0')
         self.assertEqual(parse.Running(pid=4711, start='98765',
