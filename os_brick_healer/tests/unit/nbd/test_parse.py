@@ -112,8 +112,9 @@ class RunningTest(base.TestCase):
     def test_a_thread_exits_after_its_last_system_call(self) -> None:
         words = PROCESS.rpartition(') ')[2].split()
         for flags, expected in (('4194624', False), ('4194628', True),
-                                ('4', True), ('8', False), ('0', False),
-                                ('-4', False), ('soon', False)):
+                                ('4', True), ('8', False), ('3', False),
+                                ('0', False), ('-4', False),
+                                ('soon', False)):
             line = ' '.join([*words[:6], flags, *words[7:]])
             self.assertIs(expected, parse.exits(f'1 (a) 4) {line}'), flags)
         self.assertFalse(parse.exits(f'1 (a) {" ".join(["4"] * 19)}'))
