@@ -50,7 +50,7 @@ def load(value: Mapping[str, Any]) -> model.Memory:
             kept[name] = float(kept.get(name, 0.0))
         found = kept.get('lost_s')
         kept['lost_s'] = None if found is None else float(found)
-        for name in ('tries', 'heals'):
+        for name in ('tries', 'heals', 'short'):
             kept[name] = int(kept.get(name, 0))
         kept['found'] = kept.get('found') is True
         for name in ('last_error', 'fenced', 'refused'):

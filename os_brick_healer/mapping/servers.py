@@ -229,6 +229,17 @@ class Servers:
                 timeout_s=HANG_UP_S)
         return self.start(mapping, until_s)
 
+    def flows(self, mapping: model.Mapping, server: model.Process,
+              timeout_s: float) -> str:
+        """What came of a read: see ``flowing``; empty: it failed."""
+        order = mapping.order
+        try:
+            return self.nbd.flows(
+                device=order.device or '', volume=order.volume,
+                pid=server.pid, start=server.start, timeout_s=timeout_s)
+        except exception.CommandError:
+            return ''
+
     def fence(self, mapping: model.Mapping, until_s: float) -> str:
         """Shut out the client that died, if its storage makes others wait
         for it: what came of it, or nothing.

@@ -205,11 +205,12 @@ class MappingWing:
         moved_s = (None if look.device is None
                    else self._motion.feed(key, look.device))
         unread_s, unsent = self._unread.get(key, (None, False))
+        dead_s, after_s = (None, None) if look.device is None else (
+            self._heard.link_dead_s.get(look.device.name, (None, None)))
         return model.Seen(
             key=key, now_s=self._clock(), attachment=attachment,
             device=look.device, server=look.server, moved_s=moved_s,
-            link_dead_s=(None if look.device is None else
-                         self._heard.link_dead_s.get(look.device.name)),
+            link_dead_s=dead_s, died_after_s=after_s,
             answer=self._answer(key, look.server),
             unread_s=unread_s, unsent=unsent,
             paused=engine.paused if engine is not None else None,

@@ -60,6 +60,14 @@ BUGS = (
         'mapping.decide:_hangs',
         '_prove(seen) if memory.proven_s is None else None', 'None'),
         family='unheard'),
+    _bug('who-cannot-close-is-waited-for', '17.stall', (
+        'mapping.decide:_no_server',
+        'if seen.server is not None and seen.left is None:',
+        'if seen.server is not None:'), family='held'),
+    _bug('connection-of-the-dead-is-kept', '17.stall', (
+        'mapping.servers:Servers.follow',
+        'if left is not None and order.device is not None:', 'if False:'),
+        family='held'),
     _bug('old-proof-outlives-the-agent', '17.stall', (
         'mapping.remember:load',
         "kept['linked_s'] = kept['proven_s'] = None", 'pass'),
@@ -128,7 +136,7 @@ BUGS = (
         'until_s = self.clock()'), family='deaths'),
     _bug('server-without-a-connection-is-kept', '17.stall 21.converge', (
         'mapping.decide:_unproven',
-        'if unread and seen.unsent and memory.linked_s is None:',
+        'if unread and seen.cut and memory.linked_s is None:',
         'if False:'), family='restarts', setup={'kinds': ('file',)}),
     _bug('monitors-down-are-given-up', '17.stall', (
         'mapping.learn:_failed', 'refused = outcome.detail == REFUSED',

@@ -39,6 +39,7 @@ DRAMAS: Mapping[str, tuple[tuple[str, float], ...]] = {
     # A read of ours is under way when that happens.
     'unheard_cut': (('slow', 0.0), ('kill', 0.3), ('overflow', 2.0),
                     ('cut', 2.0)),
+    'held_crash': (('kill_in', 0.0), ('kill_held', 0.1)),
     # It hangs for a moment while its storage is slow, too.
     'slow_blink': (('slow', 0.0), ('blink', 4.0)),
     'stopped_cut': (('stop', 0.0), ('cut', 0.4)),
@@ -92,6 +93,13 @@ FAMILIES = {
         kinds={'unheard_cut': 16, 'lost_cut': 2, 'stop': 1,
                'stopped_cut': 2, 'kill_server': 1},
         gaps_s=(20.0, 120.0), last_s=(2.0, 8.0, 25.0)),
+    # Servers that cannot close the device that they had open themselves.
+    'held': Family(
+        kinds={'kill_held': 10, 'held_crash': 4, 'kill_server': 3, 'slow': 2,
+               'stop': 1, 'kill': 2, 'kill_in': 3, 'detach': 3, 'fail': 1,
+               'hang': 1, 'monitors': 1},
+        setup={'kinds': (('rbd',),), 'exclusive': (True, False)},
+        gaps_s=(0.5, 3.0, 20.0, 60.0)),
     # The cluster: monitors, OSDs, locks, what becomes of images.
     'ceph': Family(
         kinds={'monitors': 4, 'monitors_dead': 6, 'slow': 3, 'slow_dead': 4,

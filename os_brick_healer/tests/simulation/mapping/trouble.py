@@ -82,6 +82,10 @@ class Servers(Common):
     def _kill_server(self, fault: plan_lib.Fault) -> None:
         self._hit(fault, 'is killed', self.world.processes.kill)
 
+    def _kill_held(self, fault: plan_lib.Fault) -> None:
+        self._hit(fault, 'is killed while its device is read',
+                  self.world.processes.kill_held)
+
     def _all_servers(self, fault: plan_lib.Fault) -> None:
         found = [self.world.server(k) for k in self.world.volumes]
         self.world.fault('all servers are killed')

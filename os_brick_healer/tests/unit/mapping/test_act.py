@@ -166,9 +166,21 @@ class HandsTest(base.TestCase):
                           why='x', server=world.server().process)
         at = dataclasses.replace(self.at, server=world.server())
         self.assertIn('cut off', str(self.do(kill, at).error))
-        for cut in (dataclasses.replace(at, link_dead_s=0.0),
-                    dataclasses.replace(at, unsent=True)):
-            self.assertIsNone(self.do(kill, cut).error)
+        told = dataclasses.replace(at, link_dead_s=0.0)
+        seen = dataclasses.replace(at, unread_s=at.now_s, unsent=True)
+        for cut, answer, kills in (
+                (told, 'unsent', True), (told, 'sent', True),
+                (told, 'read', False), (seen, 'unsent', True),
+                (seen, 'sent', False), (seen, 'read', False)):
+            # A kill may have waited for its turn: the server serves by now.
+            self.root.answer, self.root.did = answer, []
+            found = self.do(kill, cut)
+            self.assertEqual(['flows', *(['kill'] if kills else [])],
+                             self.root.did)
+            self.assertEqual((kills, learn.READ if answer == 'read' else (
+                'it has ended' if kills else 'sent')),
+                (found.changed, found.detail))
+            self.root.linked = self.root.linked or 100
 
     def test_a_pause_and_a_connector_hold_every_hand(self) -> None:
         at = dataclasses.replace(self.at, paused='by ann')
