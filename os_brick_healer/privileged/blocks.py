@@ -11,22 +11,18 @@
 #    under the License.
 """Network block devices: each verified by its cookie before it is touched."""
 
-from collections.abc import Callable
-import contextlib
 import socket
 from typing import Protocol
 
 from os_brick_healer import exception
 from os_brick_healer.nbd import kernel
-from os_brick_healer.privileged import check, command, holding
+from os_brick_healer.privileged import check, command
 from os_brick_healer.privileged import tree as trees
 from os_brick_healer.sysfs import nbd
 
 TIMER_MS_MAX = 3600000
 REATTACH_S_MAX = 30 * 86400
 _MODPROBE_S = 20.0
-
-Hold = Callable[[trees.Tree, str], contextlib.AbstractContextManager[None]]
 
 
 class Kernel(Protocol):
@@ -125,7 +121,7 @@ def reconnect(tree: trees.Tree, link: socket.socket, *, device: object,
 
 def disconnect(tree: trees.Tree, *, device: object, volume: object,
                timer_ms: object, timeout_s: float,
-               driver: Kernel = kernel, hold: Hold = holding.held) -> bool:
+               driver: Kernel = kernel) -> bool:
     """End a device, and give its timer back; whether there was one.
 
     The timer goes first: it outlives the device, and the next to be
@@ -137,16 +133,14 @@ def disconnect(tree: trees.Tree, *, device: object, volume: object,
     found = nbd.device(tree, name)
     if found is None or not found.connected:
         return False
-    verify(tree, name, volume)
-    with hold(tree, name):
-        index = verify(tree, name, volume)      # from here on it stays
-        holders = tree.listdir(f'{nbd.BLOCK}/{name}/holders')
-        if holders:
-            raise exception.NotOurs(
-                f'cannot disconnect {name}: {", ".join(holders)} holds it')
-        set_timer(tree, device=name, volume=volume, timer_ms=timer_ms,
-                  timeout_s=timeout_s)
-        driver.disconnect(index, timeout_s=timeout_s)
+    index = verify(tree, name, volume)
+    holders = tree.listdir(f'{nbd.BLOCK}/{name}/holders')
+    if holders:
+        raise exception.NotOurs(
+            f'cannot disconnect {name}: {", ".join(holders)} holds it')
+    set_timer(tree, device=name, volume=volume, timer_ms=timer_ms,
+              timeout_s=timeout_s)
+    driver.disconnect(index, timeout_s=timeout_s)
     return True
 
 

@@ -311,8 +311,7 @@ class Tools:
         def _disconnect() -> bool:
             done = blocks.disconnect(
                 self.world.tree, device=device, volume=volume,
-                timer_ms=timer_ms, timeout_s=timeout_s, driver=self._driver,
-                hold=lambda _tree, _name: contextlib.nullcontext())
+                timer_ms=timer_ms, timeout_s=timeout_s, driver=self._driver)
             if done:
                 self.world.court.disconnects(self.life, device, volume)
             return done

@@ -11,13 +11,8 @@
 #    under the License.
 """Network block devices are touched only with their own cookie."""
 
-from collections.abc import Iterator
-import contextlib
-import os
 import pathlib
 import socket
-import threading
-import time
 from typing import Any
 
 from os_brick_healer import exception
@@ -27,15 +22,6 @@ from os_brick_healer.tests import base
 KEY = '0d5fb8a0-6b9d-4c0a-9a55-6a1c1a6f3c11'
 OTHER = '6f0a4f3e-6c55-4b57-8c8f-0a8f5b7b2d22'
 SIZE = 1 << 20
-
-
-def opened(node: pathlib.Path) -> list[str]:
-    """What this process has open of a file."""
-    found = []
-    for descriptor in os.listdir('/proc/self/fd'):
-        with contextlib.suppress(FileNotFoundError):    # that of the list
-            found.append(os.readlink(f'/proc/self/fd/{descriptor}'))
-    return [link for link in found if link == str(node)]
 
 
 class Driver:
@@ -169,44 +155,6 @@ class BlocksTest(base.TestCase):
         self.assertTrue(self.disconnect())
         self.assertEqual('3000', self.timer())
         self.assertEqual([('disconnect', {'index': 3})], self.driver.told)
-
-    def test_a_device_is_held_while_its_number_is_all_that_is_said(
-            self) -> None:
-        """Nobody else's device comes under that number meanwhile."""
-        node = self.write_file(self.root / 'dev/nbd3', '')
-
-        seen: list[list[str]] = []
-        told = self.driver.disconnect
-
-        def disconnect(index: int, *, timeout_s: float) -> None:
-            seen.append(opened(node))
-            told(index, timeout_s=timeout_s)
-
-        self.driver.disconnect = disconnect  # type: ignore[method-assign]
-        self.assertTrue(self.disconnect())
-        self.assertEqual(([[str(node)]], []), (seen, opened(node)))
-
-    def test_one_that_is_anothers_by_the_time_it_is_held_is_left(
-            self) -> None:
-        @contextlib.contextmanager
-        def late(_tree: tree.Tree, name: str) -> Iterator[None]:
-            (self.root / f'sys/block/{name}/backend').write_text(OTHER)
-            yield
-
-        self.assertIn('cookie', self.refused(self.disconnect, hold=late))
-
-    def test_one_that_cannot_be_opened_in_time_is_ended_all_the_same(
-            self) -> None:
-        (self.root / 'dev').mkdir()
-        node = self.root / 'dev/nbd3'
-        os.mkfifo(node)         # open() waits for who writes
-        self.assertTrue(self.disconnect())
-        # Fails if nobody waits to read.
-        with open(os.open(node, os.O_WRONLY | os.O_NONBLOCK), 'wb'):
-            while any(thread.name == f'hold {node}'[:60]
-                      for thread in threading.enumerate()):
-                time.sleep(0.01)
-        self.assertEqual([], opened(node))
 
     def test_a_device_in_use_stays(self) -> None:
         (self.root / 'sys/block/nbd3/holders/dm-0').touch()
