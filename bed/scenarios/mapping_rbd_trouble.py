@@ -23,6 +23,7 @@ from bed.guest.mapped import connected, Served
 from bed.guest.rbd import (
     blocklist,
     LOCKED,
+    mapper,
     name_of,
     PACKAGES,
     rbd,
@@ -58,6 +59,10 @@ def rbd_resized(stage: Stage) -> None:
     stage.check('what has grown is served as it is now',
                 grown.sysfs('size') == str((48 * MIB) // 512),
                 grown.sysfs('size'))
+    rbd('resize', '--size', '64', '--no-progress', name_of(grown))
+    told = mapper().extend(grown.id)
+    stage.check('an extend of one that is served tells the new size',
+                told == 64 * MIB, told)
     mapped.until_says(shrunk, 'gets none', 'were mapped')
     stage.check('what is smaller than it was mapped is broken',
                 mapped.agent.phase(shrunk.id) == 'broken',

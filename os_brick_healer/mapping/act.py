@@ -323,7 +323,7 @@ class Hands:
         except exception.HealerError:
             self.unmap(mapped, server)
             raise
-        return mapped
+        return dataclasses.replace(mapped, lacks=self.servers.lacks(mapping))
 
     def unmap(self, mapping: model.Mapping,
               server: model.Process | None) -> None:

@@ -98,6 +98,8 @@ def learn(memory: model.Memory, action: model.Action,
                 lost_s=None, linked_s=now_s, proven_s=None, refused=None,
                 fenced=outcome.detail.partition(SERVES)[2] or None,
                 heals=memory.heals + 1)
+        case model.Prove() if action.server != memory.server:
+            return memory       # about one that serves no more
         case model.Prove() if outcome.error is None:
             return dataclasses.replace(
                 memory, proven_s=begun_s,

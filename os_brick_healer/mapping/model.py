@@ -51,6 +51,8 @@ class Mapping:
     :ivar size_bytes: of the device when it was mapped.
     :ivar timer_ms: of requests, while it is mapped; ...
     :ivar timer_before_ms: ... and what it is given back to.
+    :ivar lacks: what its data lacked for a good heal when it was mapped, a
+        sentence; empty: nothing that is known.
     """
 
     mounter: str
@@ -59,6 +61,7 @@ class Mapping:
     size_bytes: int
     timer_ms: int
     timer_before_ms: int
+    lacks: str = ''
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

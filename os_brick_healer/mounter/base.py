@@ -211,6 +211,12 @@ class Mounter(abc.ABC):
         return bool(self.names) and all(
             one.get(name) == other.get(name) for name in self.names)
 
+    def continues(self, mapped: Source, given: Source) -> bool:
+        """Whether a volume that is mapped is what is to be mapped now: the
+        same data, and the same way to it but for what may change while a
+        volume is attached."""
+        return dict(mapped) == dict(given)
+
     def serves(self, order: Order, argv: Sequence[str]) -> bool:
         """Whether a process serves a volume: one that was started for it,
         or one that says so by its cookie and its data."""
@@ -251,6 +257,13 @@ class Mounter(abc.ABC):
         empty: a server itself says so. It is asked when one has ended."""
         del order
         return ()
+
+    def lacks(self, order: Order, told: str) -> str:
+        """What the data lacks for a heal that keeps what this mounter
+        promises, from what the command of :meth:`ask_data` printed: a
+        sentence; empty: nothing, or it is not understood."""
+        del order, told
+        return ''
 
     # Fencing (abilities.can_fence) ------------------
 

@@ -42,7 +42,18 @@ ENV = '/usr/bin/env'
 ASKED_TO_END = ('HUP', 'INT', 'QUIT', 'TERM')
 UNIT_PREFIX = 'os-brick-healer-map-'
 SYSTEMD_RUNS = '/run/systemd/system'
-CGROUP = '/sys/fs/cgroup/system.slice'
+#: Where systemd's own hierarchy may be: cgroup v2, v1, and both together.
+CGROUPS = tuple(f'/sys/fs/cgroup{place}/system.slice'
+                for place in ('', '/systemd', '/unified'))
+#: What is stopped before a server when the host is shut down (systemd stops
+#: in the opposite order): who could start it anew, and what uses volumes.
+#: Guests are in scopes, which libvirt has put after its own daemon.
+STARTS_BEFORE = (
+    'os-brick-healer.service', 'os-brick-healer-agent.service',
+    'libvirtd.service', 'virtqemud.service', 'libvirt-guests.service',
+    'virt-guest-shutdown.target', 'docker.service', 'remote-fs-pre.target')
+#: What is stopped after it.
+STARTS_AFTER = ('network.target', 'network-online.target')
 #: Short pauses while a unit's process comes up.
 _POLL_S = 0.01
 
@@ -224,15 +235,23 @@ class Starter:
                 f'cannot start a server: `systemd-run` ended with '
                 f'{result.code} and said: {result.said}')
         while time.monotonic() < until_s:
-            for pid in (self.tree.read(f'{CGROUP}/{name}/cgroup.procs')
-                        or '').split():
-                found = process.running(self.tree, int(pid))
-                if found is not None and wanted.of_ours(found):
-                    return found
+            found = self._in_unit(name, wanted)
+            if found is not None:
+                return found
             time.sleep(_POLL_S)
         raise exception.CommandError(
             f'cannot start a server: unit {name} has no process of '
             f'{server.argv[0]}', hint=f'see {log}')
+
+
+    def _in_unit(self, name: str, wanted: Job) -> parse.Running | None:
+        for place in CGROUPS:
+            pids = self.tree.read(f'{place}/{name}/cgroup.procs') or ''
+            for pid in pids.split():
+                found = process.running(self.tree, int(pid))
+                if found is not None and wanted.of_ours(found):
+                    return found
+        return None
 
 
 def unit_argv(name: str, uid: int, gid: int, log: str,
@@ -241,7 +260,8 @@ def unit_argv(name: str, uid: int, gid: int, log: str,
 
     :param end_by: the signal with which systemd stops it.
 
-    OOMScoreAdjust: a guest loses its disk when this dies.
+    OOMScoreAdjust: a guest loses its disk when this dies. Before, After: at
+    the shutdown of the host the guests end first, and the network last.
     """
     return ['systemd-run', '--quiet', '--no-block', '--collect',
             f'--unit={name}', f'--uid={uid}', f'--gid={gid}',
@@ -249,6 +269,8 @@ def unit_argv(name: str, uid: int, gid: int, log: str,
             *(f'--property={p}' for p in (
                 'Type=exec', 'OOMScoreAdjust=-900', 'LimitNOFILE=65536',
                 'UMask=0077', 'WorkingDirectory=/', f'KillSignal={end_by}',
+                *(f'Before={other}' for other in STARTS_BEFORE),
+                *(f'After={other}' for other in STARTS_AFTER),
                 f'StandardOutput=append:{log}',
                 f'StandardError=append:{log}')),
             '--', *unit.literal(argv)]

@@ -185,9 +185,8 @@ BUGS = (
         family='nova'),
     _bug('unfinished-attach-is-in-the-way', '21.converge 19.leak', (
         'connector.mapper:Mapper._there',
-        'if known is not None and known.order.device is None and (',
-        'if False and ('), (
+        'if same and known is not None and known.order.device is None:',
+        'if False:'), (
         'connector.mapper:Mapper.unmap',
-        'if mapping.order.device is None and device is not None:',
-        'if False:'), family='nova'),
+        'for device in devices:', 'for device in ():'), family='nova'),
 )

@@ -272,6 +272,12 @@ class Tools:
         return str(self._run('missing', lambda: asking.fencing().missing(
             job, timeout_s, rbd, lambda _path: None), timeout_s, 0.1))
 
+    def lacks(self, *, mounter: str, volume: str, source: dict[str, str],
+              socket: str, timeout_s: float) -> str:
+        """Every image of this cluster has every feature."""
+        del mounter, volume, source, socket, timeout_s
+        return ''
+
     # Devices -----------
 
     def connect(self, *, volume: str, handover: str, size_bytes: int,

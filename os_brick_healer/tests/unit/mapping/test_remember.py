@@ -123,6 +123,15 @@ class LearnTest(base.TestCase):
                 self.learned(kill, detail=learn.READ))
             self.assertEqual(self.memory, self.learned(kill, detail='ended'))
 
+    def test_a_read_through_the_server_before_says_nothing_of_this_one(
+            self) -> None:
+        self.memory = dataclasses.replace(
+            self.memory, server=model.Process(pid=7, start='8'))
+        for error, detail in ((None, learn.READ), ('slow', learn.SENT),
+                              ('cut', learn.UNSENT)):
+            self.assertEqual(self.memory,
+                             self.learned(PROVE, error, detail))
+
     def test_a_proof_ends_a_row_of_failures(self) -> None:
         self.assertEqual(
             dataclasses.replace(
@@ -206,6 +215,10 @@ class TellingTest(base.TestCase):
             telling.describe(world.waiting(3), memory))
         doubted = telling.describe(world.seen(), memory, 'x says y')
         self.assertEqual('x says y', doubted['doubt'])
+        lacking = telling.describe(world.seen(attachment=world.attachment(
+            mapping=world.mapping(lacks='it lacks z'))), memory)
+        self.assertEqual('it lacks z', lacking['lacks'])
+        self.assertNotIn('lacks', doubted)
         dead = telling.describe(world.seen(server=None), model.Memory())
         self.assertEqual((None, 0, 0, 0),
                          (dead['server'], dead['waiting'], dead['heals'],

@@ -101,6 +101,11 @@ class NoServerTest(RoomsCase):
         self.assertEqual((Phase.HEALING, 'serve', 15.0, SERVE),
                          self.told(world.seen(server=None)))
 
+    def test_of_a_heal_that_nobody_notices_no_loss_is_told(self) -> None:
+        self.assertEqual(
+            'no process serves nbd3: a new one is started',
+            self.judge(world.seen(server=None)).sentence)
+
     def test_each_try_begins_at_its_moment(self) -> None:
         for refused, phase, law in ((None, Phase.STALLED, 'serve'),
                                     ('gone', Phase.BROKEN, 'refused')):

@@ -12,6 +12,7 @@
 """Starting servers, and killing the right one: with real processes."""
 
 from collections.abc import Mapping
+import dataclasses
 import os
 import pathlib
 import signal
@@ -284,6 +285,36 @@ class ServingTest(base.TestCase):
                      '--property=KillSignal=SIGKILL',
                      '--property=StandardOutput=append:/log'):
             self.assertIn(word, argv)
+
+    def test_a_server_outlives_guests_when_the_host_is_shut_down(
+            self) -> None:
+        """systemd stops in the opposite order, and one unit cannot stand
+        before and after the same thing."""
+        argv = serving.unit_argv('u.service', 0, 0, '/log', ['x'], 'SIGTERM')
+        for word in ('Before=libvirt-guests.service',
+                     'Before=libvirtd.service', 'After=network.target',
+                     'Before=os-brick-healer.service'):
+            self.assertIn(f'--property={word}', argv)
+        self.assertEqual(set(), {*serving.STARTS_BEFORE}
+                         & {*serving.STARTS_AFTER})
+
+    def test_a_server_is_found_wherever_systemd_keeps_its_units(
+            self) -> None:
+        """With cgroup v1 not even one start would be seen to succeed."""
+        wanted = self.job()
+        one = self.start(wanted)
+        for number, place in enumerate(serving.CGROUPS):
+            fake = self.temp_dir()
+            self.write_file(
+                fake / f'{place[1:]}/u{number}.service/cgroup.procs',
+                f'1\n{one.pid}\n')
+            (fake / 'proc').symlink_to('/proc')
+            starter = dataclasses.replace(self.starter(),
+                                          tree=reader.Tree(str(fake)))
+            found = starter._in_unit(f'u{number}.service', wanted)
+            assert found is not None
+            self.assertEqual(one.pid, found.pid)
+            self.assertIsNone(starter._in_unit('other.service', wanted))
 
     def test_a_unit_serves_what_was_named_to_the_letter(self) -> None:
         argv = serving.unit_argv('u.service', 0, 0, '/log', [
