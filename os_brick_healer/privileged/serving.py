@@ -243,7 +243,6 @@ class Starter:
             f'cannot start a server: unit {name} has no process of '
             f'{server.argv[0]}', hint=f'see {log}')
 
-
     def _in_unit(self, name: str, wanted: Job) -> parse.Running | None:
         for place in CGROUPS:
             pids = self.tree.read(f'{place}/{name}/cgroup.procs') or ''
