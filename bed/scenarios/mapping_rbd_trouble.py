@@ -59,6 +59,10 @@ def rbd_resized(stage: Stage) -> None:
     stage.check('what has grown is served as it is now',
                 grown.sysfs('size') == str((48 * MIB) // 512),
                 grown.sysfs('size'))
+    # Whoever extends a volume has the connector extend it: each time.
+    told = mapper().extend(grown.id)
+    stage.check('an extend tells what it grew to while it was dead',
+                told == 48 * MIB, told)
     rbd('resize', '--size', '64', '--no-progress', name_of(grown))
     told = mapper().extend(grown.id)
     stage.check('an extend of one that is served tells the new size',
