@@ -73,9 +73,14 @@ class Audit:
         self.stopped = self.stopped or law in self.stop_at
         self._world.tell(f'LAW {law} IS BROKEN ({LAWS[law]}): {sentence}')
 
-    def destroys(self, key: str, what: str) -> None:
-        """Something that needs the provisioner's present word."""
-        age_s = self._world.time.now_s - self._world.cloud.good_word_s(key)
+    def destroys(self, replica: str, what: str) -> None:
+        """Something that needs the provisioner's present word of it.
+
+        An answer that leaves out another replica of the volume is one: what
+        is left out may as well be gone.
+        """
+        age_s = (self._world.time.now_s
+                 - self._world.cloud.good_word_s(replica))
         if age_s > self._world.policy.volume_age_max_s + SLACK_S:
             self.broke('6.truth', f'{what}, and the last good word is '
                                   f'{age_s:.0f} s old')
@@ -86,7 +91,7 @@ class Audit:
         world = self._world
         array = world.arrays.get(volume.key)
         disk = replica.disk
-        self.destroys(volume.key, f'{disk.id} is deleted')
+        self.destroys(disk.id, f'{disk.id} is deleted')
         if array is not None and not array.stopped:
             if any(m.disk is disk and m.works for m in array.members):
                 self.broke('3.early-removal', f'{disk.id} is a leg of '

@@ -135,13 +135,18 @@ class Cloud:
         with in the answer."""
         weather = self.weather
         for key, volume in self.volumes.items():
-            if key not in weather.nonsense and not (
-                    weather.omit & volume.replicas.keys()):
+            if key in weather.nonsense:
+                continue
+            named = volume.replicas.keys() - weather.omit
+            self._words_s.update(dict.fromkeys(named, at_s))
+            if len(named) == len(volume.replicas):
                 self._words_s[key] = at_s
 
-    def good_word_s(self, key: str) -> float:
-        """When the agent was last told what is so of a volume."""
-        return self._words_s.get(key, 0.0)
+    def good_word_s(self, name: str) -> float:
+        """When the agent was last told what is so of a volume, or of one
+        of its replicas: that may be named where another is left out.
+        """
+        return self._words_s.get(name, 0.0)
 
     def say(self) -> dict[base.VolumeId, base.Volume]:
         now = {base.VolumeId(v.key): self._describe(v)
