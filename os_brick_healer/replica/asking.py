@@ -209,11 +209,12 @@ def _settles_s(case: case_lib.Case, leg: case_lib.Leg,
     """When it is known that an earlier request was not heard.
 
     After a clear failure its back-off says when. If the agent died in the
-    request, its replica may be named late: asking at once could yield two.
+    request, or its answer was lost, its replica may be named late: asking
+    at once could yield two.
     """
-    if leg.memory.last_error is not None:
-        # The error may be another one's: a sick leg fails again and again,
-        # and each time its next try is put off.
+    if old.failed:
+        # The back-off may be another error's: a sick leg fails again and
+        # again, and each time its next try is put off.
         latest_s = old.asked_s + case.policy.arrival_s * 2.0 ** min(
             old.tries, 16)
         return min(latest_s, max(

@@ -268,7 +268,7 @@ class AgainTest(_Lost):
             doubted = model.ReplicaMemory(
                 belongs=True, lost_s=990.0, last_error='sick',
                 next_try_s=next_s, request=a_request(
-                    state=State.ASKED, tries=tries,
+                    state=State.ASKED, tries=tries, failed=True,
                     asked_s=NOW_S - share * wait_s))
             other = world.leg('c', None, path=None, answers=False)
             wanted = self.case(other, raid_disks=3, others={C: doubted})
@@ -302,9 +302,17 @@ class AgainTest(_Lost):
                 (NOW_S - 2 * world.POLICY.arrival_s, NOW_S + 99.0, True)):
             found = self.said(self.case(
                 last_error='no', next_try_s=next_s,
-                request=a_request(asked_s=asked_s, tries=1)))
+                request=a_request(asked_s=asked_s, tries=1, failed=True)))
             self.assertIs(asks, found.action is not None,
                           f'{asked_s} {next_s}')
+
+    def test_another_failure_does_not_make_it_a_clear_one(self) -> None:
+        wait_s = world.POLICY.arrival_s
+        for ago_s, asks in ((wait_s - 1.0, False), (wait_s, True)):
+            found = self.said(self.case(
+                last_error='no', next_try_s=NOW_S - 1.0,
+                request=a_request(asked_s=NOW_S - ago_s, tries=2)))
+            self.assertIs(asks, found.action is not None, f'{ago_s}')
 
     def test_in_the_end_a_person_is_needed(self) -> None:
         most = limits.REQUEST_TRIES_MAX
