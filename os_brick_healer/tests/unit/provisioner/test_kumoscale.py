@@ -180,7 +180,8 @@ class TornTest(kumoscale_case.KumoScaleTestCase):
         self.assertEqual({HERE.name, THERE.name}, both)
         torn.asked = 0
         self.assertEqual(both, self.ours.volumes()[name].hosts)
-        for torn.left in range(1, torn.asked):
+        for left in range(1, torn.asked):
+            torn.left = left
             with self.assertRaisesRegex(exception.ProvisionerNonsense,
                                         'is left out now'):
                 self.ours.volumes()

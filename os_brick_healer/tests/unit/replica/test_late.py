@@ -64,9 +64,9 @@ class LateTest(test_recalled.RecallCase):
             self.assertEqual((None if over else request, ()),
                              (after.request, after.late), f'{legs}')
         # A third slot is free: what is here may be all that is named now.
-        after = self.after(a, c, raid_disks=3, ones={
+        half = self.after(a, c, raid_disks=3, ones={
             A: One(in_sync_s=1.0, belongs=True, request=request)})
-        self.assertEqual(request, after.replicas[A].request)
+        self.assertEqual(request, half.replicas[A].request)
 
     def test_the_newest_are_remembered(self) -> None:
         many = tuple(a_request(id=str(n), asked_s=800.0) for n in range(4))
