@@ -21,6 +21,8 @@ Phase = verdict.Phase
 def request(case: case_lib.Case) -> model.Verdict | None:
     """A leg has been lost for the whole grace: ask for another in its
     place, once."""
+    if case.whole:
+        return None     # what is out, or was new, is not needed
     lost = [x for x in case.legs if x.member is None
             and x.memory.lost_s is not None]
     said = [v for v in (_request_one(case, x) for x in lost)

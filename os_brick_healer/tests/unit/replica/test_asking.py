@@ -99,6 +99,17 @@ class AskingTest(_Lost):
         self.assertIsNone(asking.request(self.case(
             b=world.leg('b', 'spare'))))
 
+    def test_beside_a_whole_array_nothing_is_asked_for(self) -> None:
+        back = model.ReplicaMemory(belongs=True, in_sync_s=1.0,
+                                   request=a_request(arrived=B))
+        for flags, request, asks in (
+                ('in_sync', None, False), ('spare', None, True),
+                ('in_sync', a_request(state=State.ACCEPTED, asked_s=1.0),
+                 False)):
+            found = asking.request(self.case(
+                world.leg('c', flags), others={C: back}, request=request))
+            self.assertIs(asks, found is not None, flags)
+
     def test_a_new_replica_for_the_slot_is_enough(self) -> None:
         self.assertIsNone(asking.request(self.case(
             world.leg('c', None, path=None))))
