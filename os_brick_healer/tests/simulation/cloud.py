@@ -45,7 +45,8 @@ class Volume:
     :ivar made_for: by new replica: in whose place it was made.
     :ivar coming: by lost replica: how many new ones are on their way.
     :ivar forgotten: new ones that were still to be joined when the volume
-        was detached, where the agent is told of attached volumes only.
+        was detached, and those in whose place they came, where the agent is
+        told of attached volumes only: one of the two is of use.
     """
 
     key: str
@@ -64,7 +65,8 @@ class Volume:
     def kept(self) -> list[Replica]:
         """All but forgotten ones that stay beside a whole volume."""
         known = [replica for name, replica in self.replicas.items()
-                 if name not in self.forgotten]
+                 if name not in self.forgotten
+                 or replica.state is State.AVAILABLE]
         return (known if len(known) >= self.count
                 else list(self.replicas.values()))
 
