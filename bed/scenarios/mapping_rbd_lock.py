@@ -114,13 +114,15 @@ def rbd_locked_elsewhere(stage: Stage) -> None:
           packages=PACKAGES, memory_mib=4096)
 def rbd_many_killed(stage: Stage) -> None:
     """Sixteen images at once, every other one locked."""
-    mapped = RbdHost.with_ceph(stage, mapping_heals_max='4',
-                               mapping_attach_timeout='90')
+    # Four of them come up at once, on an emulated processor.
+    mapped = RbdHost.with_ceph(
+        stage, mapping_heals_max='4',
+        mapping_attach_timeout=str(min(600.0, 120.0 * stage.patience)))
     volumes = [mapped.attach_image(
         f'vol{n}', size_mib=8, features=LOCKED if n % 2 else 'layering')
         for n in range(MANY)]
     mapped.start_agent()
-    writers = [mapped.write_to(volume, pause_s=0.2) for volume in volumes]
+    writers = [mapped.write_to(volume, pause_s=0.5) for volume in volumes]
     old = [volume.signal(signal.SIGKILL) for volume in volumes]
     for volume, writer in zip(volumes, writers, strict=True):
         mapped.until_flowing(volume, writer, MANY_S)

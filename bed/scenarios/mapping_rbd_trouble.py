@@ -23,6 +23,7 @@ from bed.guest.mapped import connected, Served
 from bed.guest.rbd import (
     blocklist,
     LOCKED,
+    mapper,
     name_of,
     PACKAGES,
     rbd,
@@ -58,6 +59,10 @@ def rbd_resized(stage: Stage) -> None:
     stage.check('what has grown is served as it is now',
                 grown.sysfs('size') == str((48 * MIB) // 512),
                 grown.sysfs('size'))
+    rbd('resize', '--size', '64', '--no-progress', name_of(grown))
+    told = mapper().extend(grown.id)
+    stage.check('an extend of one that is served tells the new size',
+                told == 64 * MIB, told)
     mapped.until_says(shrunk, 'gets none', 'were mapped')
     stage.check('what is smaller than it was mapped is broken',
                 mapped.agent.phase(shrunk.id) == 'broken',
@@ -274,9 +279,12 @@ def rbd_cephx(stage: Stage) -> None:
 
 
 def held_up(pid: int) -> bool:
-    """Whether a process has ended, and a thread of it has not."""
+    """Whether a process has given back its memory, and a thread of it is
+    there: its first one, or another."""
     try:
-        return state(pid) == 'Z' and len(os.listdir(f'/proc/{pid}/task')) > 1
+        place = pathlib.Path(f'/proc/{pid}')
+        return not (place / 'cmdline').read_bytes() and (
+            state(pid) != 'Z' or len(list((place / 'task').iterdir())) > 1)
     except OSError:
         return False
 

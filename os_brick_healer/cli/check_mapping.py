@@ -11,7 +11,7 @@
 #    under the License.
 """What mapped volumes need: a driver, programs, a place for logs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 import contextlib
 import os
 import re
@@ -48,7 +48,8 @@ FREE_BYTES_MIN = 16777216
 def mapped(host: Host, conf: cfg.ConfigOpts,
            load: Load = loader.load) -> Iterator[Finding]:
     """All of it, where a volume is mapped or is to be."""
-    wanted = sorted(_wanted(host, conf))
+    rows = _rows(host, conf)
+    wanted = sorted(_wanted(conf, rows))
     if not wanted:
         return
     if not all(_mounts(name, load) for name in wanted):
@@ -56,21 +57,38 @@ def mapped(host: Host, conf: cfg.ConfigOpts,
     for name in wanted:
         yield from _mounter(host, name, load)
     yield from _logs(host)
+    yield from _lacking(rows)
 
 
-def _wanted(host: Host, conf: cfg.ConfigOpts) -> set[str]:
+def _lacking(rows: Iterable[journal.AttachRow]) -> Iterator[Finding]:
+    """What volumes lacked when they were mapped."""
+    lacking = [row for row in rows if row.connection.get('lacks')]
+    for row in lacking[:1]:
+        more = f' (and {len(lacking) - 1} more)' if lacking[1:] else ''
+        yield finding.warn(
+            'mapped volumes', f'{row.volume}{more}: '
+            f'{row.connection["lacks"]}',
+            'rbd feature enable IMAGE exclusive-lock, and attach it anew')
+
+
+def _wanted(conf: cfg.ConfigOpts,
+            rows: Iterable[journal.AttachRow]) -> set[str]:
     """Mounters that are configured, or in the journal."""
     found = {RBD} if conf[opts.GROUP].rbd_mounter == RBD else set()
+    return found | {str(row.connection.get('mounter')) for row in rows}
+
+
+def _rows(host: Host, conf: cfg.ConfigOpts) -> list[journal.AttachRow]:
+    """Mapped volumes by the journal; none if it cannot be read."""
     path = host.tree.path(os.path.join(conf[opts.GROUP].state_path,
                                        offline.JOURNAL))
     with contextlib.suppress(exception.JournalError):   # said elsewhere
         book = journal.Journal(path, boot_id='', read_only=True)
         try:
-            found |= {str(row.connection.get('mounter'))
-                      for row in book.attachments() if row.kind == KIND}
+            return [row for row in book.attachments() if row.kind == KIND]
         finally:
             book.close()
-    return found
+    return []
 
 
 def _mounts(name: str, load: Load) -> bool:

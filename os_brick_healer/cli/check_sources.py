@@ -11,18 +11,20 @@
 #    under the License.
 """The sources of attachments: their plugins, settings, and answers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from oslo_config import cfg
 
 from os_brick_healer import exception
 from os_brick_healer.attachments import base, loader
-from os_brick_healer.cli import finding
+from os_brick_healer.cli import finding, offline
 from os_brick_healer.cli.finding import Finding
 from os_brick_healer.conf import opts
 from os_brick_healer.provisioner import loader as provisioner_loader
 
 JOURNAL = 'journal'
+#: In the journal, the wing's rows (mapping.model.KIND).
+KIND = 'mapping'
 #: Makes a source by its name; may raise HealerError.
 Load = Callable[[cfg.ConfigOpts, str, str], base.AttachmentSource]
 
@@ -34,6 +36,7 @@ def sources(conf: cfg.ConfigOpts, *, online: bool,
     :param online: ask them, too.
     """
     host = provisioner_loader.host_name(conf)
+    mapped = _mapped(conf) if online else {}
     for name in conf[opts.GROUP].attachment_sources:
         if name == JOURNAL:
             continue        # its own line speaks of it
@@ -45,19 +48,28 @@ def sources(conf: cfg.ConfigOpts, *, online: bool,
                 f'pip install os-brick-healer[{name}], or mend that setting'))
             continue
         try:
-            yield from _asked(subject, source, online)
+            yield from _asked(subject, source, online, mapped)
         finally:
             source.close()
 
 
-def _asked(subject: str, source: base.AttachmentSource,
-           online: bool) -> Iterator[Finding]:
+def _mapped(conf: cfg.ConfigOpts) -> dict[str, str]:
+    """Volumes that are mapped here by the journal, and their mounters."""
+    rows = offline.look(conf[opts.GROUP].state_path).attachments
+    return {row.volume: str(row.connection.get('mounter')) for row in rows
+            if row.kind == KIND and row.state == 'attached'}
+
+
+def _asked(subject: str, source: base.AttachmentSource, online: bool,
+           mapped: Mapping[str, str]) -> Iterator[Finding]:
     yield finding.ok(subject, f'of host {source.host}')
     if not online:
         return
     try:
         sentence = source.probe()
-        count = len(source.listing(frozenset()).here)
+        told = source.listing(frozenset(
+            volume for volume, mounter in mapped.items()
+            if source.concerns(volume, mounter)))
     except exception.HealerError as e:
         yield finding.warn(
             f'{subject} online', e.sentence, e.hint or 'see its log and '
@@ -69,4 +81,20 @@ def _asked(subject: str, source: base.AttachmentSource,
             'may raise nothing but SourceError')
     else:
         yield finding.ok(f'{subject} online',
-                         f'{sentence}: {count} attachments')
+                         f'{sentence}: {len(told.here)} attachments')
+        yield from _elsewhere(subject, source, told)
+
+
+def _elsewhere(subject: str, source: base.AttachmentSource,
+               told: base.Listing) -> Iterator[Finding]:
+    """Volumes that would not be healed (law 8)."""
+    for volume, hosts in sorted(told.elsewhere.items())[:1]:
+        more = len(told.elsewhere) - 1
+        yield finding.warn(
+            f'{subject} online', f'it has volume {volume} attached to '
+            f'{", ".join(hosts)}, and not to this host'
+            f'{f", and {more} more like it" if more else ""}: a process '
+            'that dies is not replaced',
+            'well while a guest moves; else it knows this host by another '
+            f'name than {source.host}: see host of nova.conf, or '
+            'kubernetes_node')

@@ -194,6 +194,7 @@ def details(volume: Mapping[str, Any], width: int = 100) -> list[str]:
     """What is being done about a volume and why, its legs, its resync."""
     lines = _said('why', volume.get('sentence'), width)
     lines += _said('but', volume.get('doubt'), width)
+    lines += _said('but', volume.get('lacks'), width)
     if volume.get('transparent') is False:
         lines.append(f'{_INDENT}not transparent: a heal loses what is open '
                      'there')
@@ -276,7 +277,8 @@ def explain(told: Mapping[str, Any], *, width: int = 100,
 
 _SHOWN = frozenset(('kind', 'key', 'alias', 'array', 'device', 'waiting',
                     'phase', 'since_s', 'law', 'sentence', 'action',
-                    'intent', 'sync', 'legs', 'doubt', 'transparent'))
+                    'intent', 'sync', 'legs', 'doubt', 'lacks',
+                    'transparent'))
 
 
 def history(rows: Iterable[Mapping[str, Any]], *, when: When,

@@ -19,11 +19,13 @@ fails leaves neither a device, nor a process, nor a row.
 from collections.abc import Callable, Mapping
 import dataclasses
 import functools
+import logging as std_logging
 import time
 from typing import Any
 import uuid
 
 from oslo_config import cfg
+from oslo_log import log as logging
 
 from os_brick_healer import exception
 from os_brick_healer.conf import files, opts
@@ -32,7 +34,10 @@ from os_brick_healer.mapping import act, bounds, locks, model, remember
 from os_brick_healer.mounter import base, loader, owners
 from os_brick_healer.sysfs import nbd, process, reader
 
+LOG: std_logging.LoggerAdapter[Any] = logging.getLogger(__name__)
+
 DEVICE_S = 10.0
+EXTEND_S = 5.0
 _POLL_S = 0.02
 
 
@@ -51,6 +56,8 @@ class Mapper:
     """Maps and unmaps volumes of this host.
 
     :ivar device_s: udev is waited for so long.
+    :ivar extend_s: a server is waited for so long to hear that its data has
+        grown.
     """
 
     hands: act.Hands
@@ -59,6 +66,7 @@ class Mapper:
     settings: Callable[[], Settings]
     tree: reader.Tree
     device_s: float = DEVICE_S
+    extend_s: float = EXTEND_S
 
     def map(self, volume: str, alias: str, mounter: str,
             source: Mapping[str, object]) -> str:
@@ -91,25 +99,36 @@ class Mapper:
     def _there(self, key: str, wanted: model.Mapping) -> str | None:
         """The device that a volume has already.
 
+        Who serves it was started with what was written down until now: when
+        that changes, what he says in his log no longer counts (fencing).
+
         :raises HealerError: it is another source's.
         """
         device = nbd.with_cookie(self.tree, key)
         if device is None:
             return None
         known = self._known(key)
-        if known is not None and known.order.device is None and (
-                known.order.source == wanted.order.source):
+        same = known is not None and self._continues(known, wanted)
+        if same and known is not None and known.order.device is None:
             # An attach ended in the middle: nobody was given the device.
             self.hands.unmap(_on(known, device), self._server(known))
             return None
-        if known is None or known.order.device != device or (
-                known.order.source != wanted.order.source):
+        if known is None or not same or known.order.device != device:
             raise exception.HealerError(
                 f'cannot map {key}: because {device} is connected for it, '
                 'and nothing or something else is written down of it',
                 hint='os-brick-healer status; detach it first')
+        if known.order.source != wanted.order.source:   # the next heal's
+            self.records.attach_note(key, remember.dump_mapping(
+                _by(known, wanted.order.source)))
         self.records.attach_done(key)
         return f'/dev/{device}'
+
+    def _continues(self, known: model.Mapping,
+                   wanted: model.Mapping) -> bool:
+        plugin = self.mounters.get(known.mounter)
+        return known.mounter == wanted.mounter and plugin is not None and (
+            plugin.continues(known.order.source, wanted.order.source))
 
     def _known(self, key: str) -> model.Mapping | None:
         row = self.records.row(key)
@@ -139,6 +158,9 @@ class Mapper:
             self.records.attach_undo(key)
             raise
         self.records.attach_done(key)
+        if mapped.lacks:
+            LOG.warning('%s is mapped as %s, but %s', key, path,
+                        mapped.lacks)
         return path
 
     def _note(self, key: str, mapped: model.Mapping, begun: bool) -> None:
@@ -197,16 +219,19 @@ class Mapper:
         key = volume_id(volume)
         with self.hands.locks.hold(key, self.settings().lock_s):
             mapping = self._known(key)
-            device = nbd.with_cookie(self.tree, key)
+            devices = tuple(nbd.all_with_cookie(self.tree, key))
             if mapping is None:
-                if device is None:
+                if not devices:
                     return
                 mapping = self._wanted(key, mounter, source)
-            if mapping.order.device is None and device is not None:
-                mapping = _on(mapping, device)
-            elif device is None and self._is_anothers(mapping):
-                mapping = _on(mapping, None)
             self.records.detach_begin(key)
+            if mapping.order.device not in devices and (
+                    devices or self._is_anothers(mapping)):
+                mapping = _on(mapping, None)
+            # Not written down, or somebody has mapped the volume anew.
+            for device in devices:
+                if device != mapping.order.device:
+                    self.hands.unmap(_on(mapping, device), None)
             self.hands.unmap(mapping, self._server(mapping))
             self.records.detach_done(key)
 
@@ -246,11 +271,44 @@ class Mapper:
                 f'cannot tell the size of {volume}: because it is not mapped')
         return device.size_bytes
 
+    def extend(self, volume: str) -> int:
+        """How large a mapped volume is, now that its data has grown.
+
+        The storage tells the server, and that the kernel, a moment after
+        the volume was extended. The new size is written down: a heal never
+        serves less.
+
+        :raises HealerError: it is not mapped.
+        """
+        key, until_s = volume_id(volume), time.monotonic() + self.extend_s
+        known = self._known(key)
+        size = self.size_bytes(key)
+        while known is not None and size <= known.size_bytes and (
+                time.monotonic() < until_s):
+            time.sleep(_POLL_S)
+            size = self.size_bytes(key)
+        if known is not None and size > known.size_bytes:
+            with self.hands.locks.hold(key, self.settings().lock_s):
+                self._grown(key, size)
+        return size
+
+    def _grown(self, key: str, size_bytes: int) -> None:
+        known = self._known(key)
+        if known is not None and size_bytes > known.size_bytes:
+            self.records.attach_note(key, remember.dump_mapping(
+                dataclasses.replace(known, size_bytes=size_bytes)))
+
 
 def _on(mapping: model.Mapping, device: str | None) -> model.Mapping:
     """The same, with the device that it has."""
     return dataclasses.replace(mapping, order=dataclasses.replace(
         mapping.order, device=device))
+
+
+def _by(mapping: model.Mapping, source: base.Source) -> model.Mapping:
+    """The same, by another way to its data."""
+    return dataclasses.replace(mapping, order=dataclasses.replace(
+        mapping.order, source=source))
 
 
 def volume_id(volume: str) -> str:

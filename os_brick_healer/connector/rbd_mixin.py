@@ -84,13 +84,13 @@ class RbdMixin:
                 raise brick.refusal(str(e)) from e
 
     def extend_volume(self, connection_properties: dict[str, Any]) -> Any:
-        """The size that the device has now."""
+        """The size that the device has, now that its image has grown."""
         volume = self._mapped(connection_properties)
         if volume is None:
             extend = super().extend_volume  # type: ignore[misc]
             return extend(connection_properties)
         try:
-            return self._mapper().size_bytes(volume)
+            return self._mapper().extend(volume)
         except exception.HealerError as e:
             raise brick.refusal(str(e)) from e
 

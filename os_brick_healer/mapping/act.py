@@ -118,7 +118,7 @@ class Hands:
                         device=action.device, volume=action.volume,
                         timer_ms=action.timer_ms, timeout_s=CALL_S))
                 case model.Kill():
-                    return self._kill(action, mapping)
+                    return self._kill(action, mapping, seen)
                 case model.Serve():
                     return self._serve(action, mapping, started)
                 case _:
@@ -136,8 +136,11 @@ class Hands:
             fenced = self.servers.fence(mapping,
                                         self.clock() + policy.attach_s)
         timeout_s = policy.proof_s
-        found = self._flows(action, action.server, timeout_s)
-        if found == 'read':
+        found = self.nbd.flows(
+            device=action.device, volume=action.volume,
+            pid=action.server.pid, start=action.server.start,
+            timeout_s=timeout_s)
+        if found == learn.FLOWS:
             return Outcome(changed=False, detail=(
                 f'{learn.READ}; {fenced}' if fenced else learn.READ))
         told = 'sent, and' if found == learn.SENT else 'not even sent, and'
@@ -146,13 +149,16 @@ class Hands:
             error=f'a read from {action.device} was {told} has not come '
                   f'back in {timeout_s:g} s')
 
-    def _flows(self, action: model.Prove | model.Serve,
-               server: model.Process, timeout_s: float) -> str:
-        return self.nbd.flows(
-            device=action.device, volume=action.volume, pid=server.pid,
-            start=server.start, timeout_s=timeout_s)
-
-    def _kill(self, action: model.Kill, mapping: model.Mapping) -> Outcome:
+    def _kill(self, action: model.Kill, mapping: model.Mapping,
+              seen: model.Seen) -> Outcome:
+        if not action.hung:
+            # It may have waited for its turn, and the kernel's word too.
+            found = self.servers.flows(mapping, action.server, READ_S)
+            if found == learn.FLOWS:
+                return Outcome(changed=False, detail=learn.READ)
+            if found == learn.SENT and seen.link_dead_s is None:
+                return Outcome(changed=False, detail=found, error=(
+                    f'a read from {action.device} was sent after all'))
         if self.servers.end(mapping, action.server):
             return Outcome(changed=True, detail='it has ended')
         return Outcome(changed=True, error=f'{action.server} was sent '
@@ -219,10 +225,8 @@ class Hands:
         fenced = self.servers.fence(mapping, until_s)
 
         def serves() -> bool:
-            try:
-                return self._flows(action, server, READ_S) != learn.UNSENT
-            except exception.CommandError:
-                return False
+            return self.servers.flows(mapping, server, READ_S) in (
+                learn.FLOWS, learn.SENT)
 
         self.servers.wait_for(mapping, server, until_s, serves)
         found = nbd.device(self.tree, action.device)
@@ -319,7 +323,7 @@ class Hands:
         except exception.HealerError:
             self.unmap(mapped, server)
             raise
-        return mapped
+        return dataclasses.replace(mapped, lacks=self.servers.lacks(mapping))
 
     def unmap(self, mapping: model.Mapping,
               server: model.Process | None) -> None:

@@ -21,8 +21,8 @@ settled before anything is done to keep requests moving.
 from collections.abc import Callable
 import dataclasses
 
-from os_brick_healer.engine import pacing, verdict
-from os_brick_healer.mapping import laws, model
+from os_brick_healer.engine import verdict
+from os_brick_healer.mapping import learn, model
 from os_brick_healer.mounter import base
 
 Phase = verdict.Phase
@@ -36,11 +36,6 @@ _DYING_S = 0.1
 _SLOW_S = 2.0
 #: On a host with many: not more than one that is well in this time, seconds.
 WELL_EACH_S = 1.0
-#: First pause after a heal that failed, seconds.
-RETRY_FIRST_S = 0.25
-#: A server that refuses for good is tried again after this, seconds: what
-#: was deleted may have been restored.
-REFUSED_S = 300.0
 #: An answer older than this is asked for again, seconds.
 ANSWER_KEPT_S = 5.0
 #: The kernel may tell so late of the death of the connection before this
@@ -56,7 +51,7 @@ CUT_S = 20.0
 def decide(seen: model.Seen, memory: model.Memory,
            policy: model.Policy) -> Verdict:
     """The one thing to do now, or why nothing is done."""
-    memory = absorb(seen, memory)
+    memory = learn.absorb(seen, memory, policy)
     for room in _ROOMS:
         found = room(seen, memory, policy)
         if found is not None:
@@ -84,25 +79,6 @@ def _held(seen: model.Seen, found: Verdict) -> Verdict:
         found, action=None, phase=Phase.HELD, look_again_s=_NOVA_S,
         sentence=f'healing is paused ({seen.paused}); else: '
                  f'{found.sentence}')
-
-
-def absorb(seen: model.Seen, memory: model.Memory) -> model.Memory:
-    """What a look teaches, whatever is decided."""
-    server = seen.server if seen.left is None else None
-    if server is None:
-        if memory.lost_s is not None:
-            return memory
-        return dataclasses.replace(
-            memory, lost_s=seen.now_s, linked_s=None, proven_s=None,
-            deaths_s=(*memory.deaths_s, seen.now_s)[-model.DEATHS_MAX:])
-    known = memory.server
-    if known is not None and laws.same(known, server):
-        return (memory if memory.lost_s is None else
-                dataclasses.replace(memory, lost_s=None))
-    return dataclasses.replace(
-        memory, server=server.process, found=known is not None,
-        server_s=seen.now_s, lost_s=None, linked_s=None, proven_s=None,
-        fenced=None)
 
 
 def _gone(seen: model.Seen, memory: model.Memory,
@@ -234,7 +210,7 @@ def _not_sent_again(seen: model.Seen, memory: model.Memory) -> bool:
     """A read was sent to this server, or it was given a connection, and the
     last read since then was not sent."""
     return (memory.proven_s is None and memory.linked_s is not None
-            and seen.unsent and seen.unread_s is not None
+            and seen.cut and seen.unread_s is not None
             and seen.unread_s > memory.linked_s)
 
 
@@ -251,7 +227,8 @@ def _cut_off(seen: model.Seen, memory: model.Memory,
         return _say(Phase.DEGRADED, memory, max(left_s, 0.02),
                     f'the connection of {_name(seen)} died; {seen.server} '
                     'may be about to end', law='hang')
-    if dead_s - since_s < _LATE_S and not _unanswered(seen, dead_s, policy):
+    died_s = dead_s if seen.died_after_s is None else seen.died_after_s
+    if died_s - since_s < _LATE_S and not _unanswered(seen, dead_s, policy):
         return _say(
             Phase.DEGRADED, memory, _SLOW_S,
             f'a connection of {_name(seen)} died when it had just been '
@@ -266,7 +243,7 @@ def _unanswered(seen: model.Seen, since_s: float,
     """Whether a read shows, since then, that no connection is there. One
     that could not be tried, or was sent, shows nothing: not for ever."""
     return (seen.unread_s is not None and seen.unread_s >= since_s
-            and (seen.unsent
+            and (seen.cut
                  or seen.now_s - since_s > 2.0 * policy.proof_s))
 
 
@@ -286,7 +263,7 @@ def _unproven(seen: model.Seen, memory: model.Memory,
     if memory.proven_s is not None:
         return None
     unread = seen.unread_s is not None and seen.unread_s >= memory.server_s
-    if unread and seen.unsent and memory.linked_s is None:
+    if unread and seen.cut and memory.linked_s is None:
         return _kill(seen, memory, policy, False,
                      'no connection of the kernel leads to it')
     if unread and seen.now_s - (seen.unread_s or 0.0) < _SLOW_S:
@@ -391,10 +368,3 @@ def _name(seen: model.Seen) -> str:
     name = _mapping(seen).order.device
     assert name is not None
     return name
-
-
-def retry_s(tries: int, policy: model.Policy) -> float:
-    """How long to wait after so many failures in a row, seconds."""
-    return pacing.backoff_s(tries, first_s=RETRY_FIRST_S,
-                            last_s=policy.retry_last_s)
-

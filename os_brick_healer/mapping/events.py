@@ -62,17 +62,21 @@ class Events:
         self._deaths: Hears | None = None
         self._next_s = 0.0
         self._servers: dict[str, tuple[model.Process, int]] = {}
-        #: When a connection of a device last died, by the kernel's word.
-        self.link_dead_s: dict[str, float] = {}
+        #: When a connection of a device last died, by the kernel's word: it
+        #: was heard then, and may have died since the time after it.
+        self.link_dead_s: dict[str, tuple[float, float]] = {}
+        self._heard_s = self._before_s = clock()
         self.problem: str | None = None
         #: The kernel had to drop some words: every volume is looked at.
         self.lost: Callable[[], Iterable[str]] = tuple
 
     def hear(self) -> bool:
         """Begin to hear the kernel, if that is not so yet; whether it is."""
-        if self._deaths is not None:
-            return True
         now_s = self._clock()
+        if self._deaths is not None:
+            # All that was told before the last call was taken before this.
+            self._before_s, self._heard_s = self._heard_s, now_s
+            return True
         if now_s < self._next_s:
             return False
         self._next_s = now_s + RETRY_S
@@ -82,6 +86,7 @@ class Events:
             self.problem = str(e)
             return False
         self.problem = None
+        self._before_s = self._heard_s = now_s
         self._listener.listen(self._deaths.fileno(), self._died)
         return True
 
@@ -91,7 +96,7 @@ class Events:
         if found is None:
             return self.lost()
         for name in found:
-            self.link_dead_s[name] = self._clock()
+            self.link_dead_s[name] = self._clock(), self._before_s
         return found
 
     def watch(self, device: str, server: model.Process | None) -> bool:

@@ -103,7 +103,7 @@ def _serves(action: model.Kill, server: model.Running,
     if seen.waiting and seen.stuck_s <= 0.0:
         return f'requests of {action.device} end again (law 2)'
     if not action.hung:
-        return None if seen.link_dead_s is not None or seen.unsent else (
+        return None if seen.link_dead_s is not None or seen.cut else (
             f'nothing shows that {server} is cut off (law 2)')
     if not seen.waiting:
         return f'no request waits for {server} (law 2)'

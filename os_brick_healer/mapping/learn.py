@@ -13,17 +13,62 @@
 
 import dataclasses
 
-from os_brick_healer.engine import verdict
-from os_brick_healer.mapping import decide, model
+from os_brick_healer.engine import pacing, verdict
+from os_brick_healer.mapping import laws, model
 
 #: Outcome.detail of a heal whose data is gone or is another's.
 REFUSED = 'refused'
+#: Of a read that came back.
+FLOWS = 'read'
 #: Of a read that did not come back: the server has been sent it, or not.
 SENT, UNSENT = 'sent', 'unsent'
 #: Of a heal: between the server and what came of shutting out a dead client.
 SERVES = ' serves; '
 #: Of a read that came back, and before what came of shutting out.
 READ = 'a block was read'
+#: First pause after a heal that failed, seconds.
+RETRY_FIRST_S = 0.25
+#: A server that refuses for good is tried again after this, seconds: what
+#: was deleted may have been restored.
+REFUSED_S = 300.0
+#: A server that ends so soon may have ended of what it was asked, seconds.
+SHORT_S = 10.0
+#: So many of those in a row are followed by the next one at once.
+SHORT_FREE = 3
+
+
+def absorb(seen: model.Seen, memory: model.Memory,
+           policy: model.Policy) -> model.Memory:
+    """What a look teaches, whatever is decided."""
+    server = seen.server if seen.left is None else None
+    if server is None:
+        return memory if memory.lost_s is not None else _died(
+            memory, seen.now_s, policy)
+    known = memory.server
+    if known is not None and laws.same(known, server):
+        return (memory if memory.lost_s is None else
+                dataclasses.replace(memory, lost_s=None))
+    return dataclasses.replace(
+        memory, server=server.process, found=known is not None,
+        server_s=seen.now_s, lost_s=None, linked_s=None, proven_s=None,
+        fenced=None)
+
+
+def _died(memory: model.Memory, now_s: float,
+          policy: model.Policy) -> model.Memory:
+    """Whoever comes next may die of the same request."""
+    memory = dataclasses.replace(
+        memory, lost_s=now_s, linked_s=None, proven_s=None,
+        deaths_s=(*memory.deaths_s, now_s)[-model.DEATHS_MAX:],
+        short=memory.short + 1 if memory.server is not None
+        and now_s - memory.server_s < SHORT_S else 0)
+    if memory.short <= SHORT_FREE:
+        return memory
+    return dataclasses.replace(
+        memory, last_error=f'{memory.short} servers in a row have ended '
+        f'within {SHORT_S:g} s',
+        next_try_s=max(memory.next_try_s, now_s + retry_s(
+            memory.short - SHORT_FREE, policy)))
 
 
 def intend(memory: model.Memory, action: model.Action) -> model.Memory:
@@ -53,6 +98,8 @@ def learn(memory: model.Memory, action: model.Action,
                 lost_s=None, linked_s=now_s, proven_s=None, refused=None,
                 fenced=outcome.detail.partition(SERVES)[2] or None,
                 heals=memory.heals + 1)
+        case model.Prove() if action.server != memory.server:
+            return memory       # about one that serves no more
         case model.Prove() if outcome.error is None:
             return dataclasses.replace(
                 memory, proven_s=begun_s,
@@ -67,6 +114,10 @@ def learn(memory: model.Memory, action: model.Action,
                 linked_s=memory.linked_s or begun_s)
         case model.Prove():
             return dataclasses.replace(memory, last_error=outcome.error)
+        case model.Kill() if outcome.detail == READ:
+            return dataclasses.replace(
+                memory, proven_s=begun_s,
+                linked_s=max(memory.linked_s or begun_s, begun_s))
         case model.Kill() if outcome.error is None:
             return memory
         case model.SetTimer():
@@ -79,8 +130,15 @@ def _failed(memory: model.Memory, outcome: verdict.Outcome, now_s: float,
             policy: model.Policy) -> model.Memory:
     tries = memory.tries + 1
     refused = outcome.detail == REFUSED
-    wait_s = decide.REFUSED_S if refused else decide.retry_s(tries, policy)
+    wait_s = REFUSED_S if refused else retry_s(tries, policy)
     return dataclasses.replace(
         memory, tries=tries, next_try_s=now_s + wait_s,
         last_error=outcome.error,
         refused=outcome.error if refused else None)
+
+
+def retry_s(tries: int, policy: model.Policy) -> float:
+    """How long to wait after so many failures in a row, seconds."""
+    return pacing.backoff_s(tries, first_s=RETRY_FIRST_S,
+                            last_s=policy.retry_last_s)
+

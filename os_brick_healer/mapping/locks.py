@@ -13,6 +13,12 @@
 
 flock(2) on a file beside the volume's socket: it goes with the process that
 holds it, however that ends. Other volumes never wait for it.
+
+The file stays when the volume has left, empty, until the host boots: it is
+below /run, one for each volume that was ever mapped since. Who removed it
+would let somebody hold the old file, for which he had waited, beside somebody
+else with a new one of that name. Each holder could look whether his is still
+the one of that name; one of another version of this package would not.
 """
 
 from collections.abc import Iterator

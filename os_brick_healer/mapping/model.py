@@ -28,6 +28,8 @@ Running = parse.Running
 KIND = 'mapping'
 #: Memory of past deaths of one volume's servers, entries.
 DEATHS_MAX = 32
+#: What a read showed that was not sent is believed for so long, seconds.
+UNSENT_KEPT_S = 5.0
 
 
 class AttachState(enum.Enum):
@@ -49,6 +51,8 @@ class Mapping:
     :ivar size_bytes: of the device when it was mapped.
     :ivar timer_ms: of requests, while it is mapped; ...
     :ivar timer_before_ms: ... and what it is given back to.
+    :ivar lacks: what its data lacked for a good heal when it was mapped, a
+        sentence; empty: nothing that is known.
     """
 
     mounter: str
@@ -57,6 +61,7 @@ class Mapping:
     size_bytes: int
     timer_ms: int
     timer_before_ms: int
+    lacks: str = ''
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +98,9 @@ class Seen:
     :ivar device: None: there is no such device.
     :ivar server: the live process that serves, None: there is none.
     :ivar link_dead_s: when the kernel last told that a connection of the
-        device died, None: not since the agent runs.
+        device died, None: not since the agent runs; ...
+    :ivar died_after_s: ... and since when that can have been, None: it was
+        heard at once.
     :ivar moved_s: when a request was last seen to end, or none to wait.
     :ivar answer: to the last question to the server that lives now.
     :ivar unread_s: when a read through this server was last given up; ...
@@ -110,12 +117,22 @@ class Seen:
     device: Device | None
     server: Running | None
     link_dead_s: float | None = None
+    died_after_s: float | None = None
     moved_s: float | None = None
     answer: Answer | None = None
     unread_s: float | None = None
     unsent: bool = False
     paused: str | None = None
     elsewhere: str | None = None
+
+    @property
+    def cut(self) -> bool:
+        """A read was not even sent, a moment ago: no connection is there.
+
+        A kill may wait for its turn meanwhile, and the server come to serve.
+        """
+        return (self.unsent and self.unread_s is not None
+                and self.now_s - self.unread_s <= UNSENT_KEPT_S)
 
     @property
     def waiting(self) -> int:
@@ -162,6 +179,7 @@ class Memory:
     :ivar tries: heals that failed, in a row; ...
     :ivar next_try_s: ... and when the next may begin.
     :ivar deaths_s: of servers, newest last.
+    :ivar short: servers in a row that ended soon after they were known.
     :ivar heals: how often a server was brought back.
     :ivar last_error: why the last try failed, None: it did not.
     :ivar fenced: what came of shutting out who died, at the last heal; None:
@@ -179,6 +197,7 @@ class Memory:
     tries: int = 0
     next_try_s: float = 0.0
     deaths_s: tuple[float, ...] = ()
+    short: int = 0
     heals: int = 0
     last_error: str | None = None
     fenced: str | None = None

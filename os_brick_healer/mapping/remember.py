@@ -50,7 +50,7 @@ def load(value: Mapping[str, Any]) -> model.Memory:
             kept[name] = float(kept.get(name, 0.0))
         found = kept.get('lost_s')
         kept['lost_s'] = None if found is None else float(found)
-        for name in ('tries', 'heals'):
+        for name in ('tries', 'heals', 'short'):
             kept[name] = int(kept.get(name, 0))
         kept['found'] = kept.get('found') is True
         for name in ('last_error', 'fenced', 'refused'):
@@ -72,7 +72,8 @@ def dump_mapping(mapping: model.Mapping) -> dict[str, Any]:
         'source': dict(order.source), 'socket': order.socket,
         'device': order.device, 'reattach_s': order.reattach_s,
         'size_bytes': mapping.size_bytes, 'timer_ms': mapping.timer_ms,
-        'timer_before_ms': mapping.timer_before_ms}
+        'timer_before_ms': mapping.timer_before_ms,
+        'lacks': mapping.lacks}
 
 
 def load_mapping(volume: str, value: Mapping[str, Any],
@@ -93,6 +94,7 @@ def load_mapping(volume: str, value: Mapping[str, Any],
                 reattach_s=int(value['reattach_s'])),
             size_bytes=int(value['size_bytes']),
             timer_ms=int(value['timer_ms']),
-            timer_before_ms=int(value['timer_before_ms']))
+            timer_before_ms=int(value['timer_before_ms']),
+            lacks=str(value.get('lacks', '')))
     except (AttributeError, KeyError, TypeError) as e:
         raise ValueError(f'not a mapping: {e!r}') from e

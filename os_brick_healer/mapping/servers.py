@@ -61,6 +61,9 @@ class Nbd(Protocol):
     def missing(self, *, mounter: str, volume: str, source: dict[str, str],
                 socket: str, timeout_s: float) -> str: ...
 
+    def lacks(self, *, mounter: str, volume: str, source: dict[str, str],
+              socket: str, timeout_s: float) -> str: ...
+
     def last_words(self, *, volume: str) -> str: ...
 
     def connect(self, *, volume: str, handover: str, size_bytes: int,
@@ -229,6 +232,17 @@ class Servers:
                 timeout_s=HANG_UP_S)
         return self.start(mapping, until_s)
 
+    def flows(self, mapping: model.Mapping, server: model.Process,
+              timeout_s: float) -> str:
+        """What came of a read: see ``flowing``; empty: it failed."""
+        order = mapping.order
+        try:
+            return self.nbd.flows(
+                device=order.device or '', volume=order.volume,
+                pid=server.pid, start=server.start, timeout_s=timeout_s)
+        except exception.CommandError:
+            return ''
+
     def fence(self, mapping: model.Mapping, until_s: float) -> str:
         """Shut out the client that died, if its storage makes others wait
         for it: what came of it, or nothing.
@@ -247,6 +261,18 @@ class Servers:
                 timeout_s=max(0.1, (until_s - self.clock()) / 2.0))
         except exception.HealerError as error:
             return f'nobody was shut out: {error}'
+
+    def lacks(self, mapping: model.Mapping) -> str:
+        """What its data lacks for a good heal, or nothing; nothing as well
+        if that cannot be asked: nobody waits long for it."""
+        order = mapping.order
+        try:
+            return self.nbd.lacks(
+                mounter=mapping.mounter, volume=order.volume,
+                source=dict(order.source), socket=order.socket,
+                timeout_s=MISSING_S)
+        except exception.HealerError:
+            return ''
 
     def _knock(self, mapping: model.Mapping, server: model.Process,
                until_s: float) -> socket.socket:

@@ -144,6 +144,9 @@ class Sources:
 
     def doubt(self, key: str) -> str | None:
         """What a source says otherwise than the journal."""
+        why = self.elsewhere(key)
+        if why is not None:
+            return f'{why}: a process that dies is not replaced'
         return next((state.doubts[key] for state in self._states.values()
                      if key in state.doubts and self._holds(state, key)),
                     None)
@@ -160,6 +163,8 @@ class Sources:
             'age_s': (None if state.answered_s is None
                       else now_s - state.answered_s),
             'attachments': state.count, 'error': state.error,
+            'elsewhere': sum(self._holds(state, key)
+                             for key in state.elsewhere),
             'down_s': (None if state.down_s is None
                        else now_s - state.down_s),
             'lacking': dict(state.lacking)}
@@ -295,7 +300,8 @@ class Sources:
         state.error, state.down_s, state.count = None, None, told.count
         state.answered_s = self._given.clock()
         state.lacking = dict(told.lacking)
-        before = {*state.doubts, *state.elsewhere}
+        held = state.elsewhere
+        before = {*state.doubts, *held}
         # What was written between two answers is newer than the first.
         same = {k for k, row in asked.items() if state.rows.get(k) == row}
         last, state.said, state.rows = state.said, told.said, asked
@@ -305,6 +311,7 @@ class Sources:
                 told.said.doubts, last.doubts, same)
             state.elsewhere = compare.confirmed(
                 told.said.elsewhere, last.elsewhere, same)
+        self._warn(name, state, set(held))
         now = {*state.doubts, *state.elsewhere}
         if {*told.said.doubts, *told.said.elsewhere} - now:
             state.due_s = self._given.clock() + CONFIRM_S
@@ -314,6 +321,21 @@ class Sources:
         if told.adopted:
             self._rows.outdated()
         self._touch(before ^ now)
+
+    def _warn(self, name: str, state: _State, before: set[str]) -> None:
+        """Say what holds heals back before there is one to be held back."""
+        for volume in sorted(before - set(state.elsewhere)):
+            LOG.info('%s no longer has %s attached to another host alone',
+                     name, volume)
+        new = sorted(set(state.elsewhere) - before)
+        if not new:
+            return
+        more = f', and {len(new) - 1} more like it' if new[1:] else ''
+        LOG.warning(
+            '%s: %s%s: a process that dies is not replaced%s', new[0],
+            state.elsewhere[new[0]], more, '' if state.count else
+            f'; {name} has nothing at all attached to a host of the name '
+            f'{self._given.host}')
 
     # Letting go -----------
 

@@ -37,6 +37,8 @@ def describe(seen: model.Seen | None,
         else mapping.abilities.transparent,
         'waiting': seen.waiting, 'heals': memory.heals,
         'deaths': len(memory.deaths_s)}
+    if mapping is not None and mapping.lacks:
+        told['lacks'] = mapping.lacks
     if memory.last_error is not None:
         told['note'] = memory.last_error
     if doubt is not None:

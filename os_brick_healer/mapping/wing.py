@@ -164,17 +164,18 @@ class MappingWing:
     def after(self, key: str, action: model.Action,
               outcome: verdict.Outcome) -> model.Memory:
         """See ``loop.Wing``."""
-        now_s, begun_s = self._clock(), None
+        now_s, begun_s, started = self._clock(), None, None
+        memory = self._memory(key)
         if isinstance(action, model.Prove):
             begun_s = self._reading_s.pop(key, None)
-            if outcome.error is not None:
+            if outcome.error is not None and action.server == memory.server:
                 self._unread[key] = (now_s,
                                      outcome.detail == learn.UNSENT)
         else:
             self._serving.discard(key)
-        memory = learn.learn(
-            self._memory(key), action, outcome, now_s, self.policy,
-            self._started.pop(key, None), begun_s)
+            started = self._started.pop(key, None)
+        memory = learn.learn(memory, action, outcome, now_s, self.policy,
+                             started, begun_s)
         self.keep(key, memory)
         return memory
 
@@ -205,11 +206,12 @@ class MappingWing:
         moved_s = (None if look.device is None
                    else self._motion.feed(key, look.device))
         unread_s, unsent = self._unread.get(key, (None, False))
+        dead_s, after_s = (None, None) if look.device is None else (
+            self._heard.link_dead_s.get(look.device.name, (None, None)))
         return model.Seen(
             key=key, now_s=self._clock(), attachment=attachment,
             device=look.device, server=look.server, moved_s=moved_s,
-            link_dead_s=(None if look.device is None else
-                         self._heard.link_dead_s.get(look.device.name)),
+            link_dead_s=dead_s, died_after_s=after_s,
             answer=self._answer(key, look.server),
             unread_s=unread_s, unsent=unsent,
             paused=engine.paused if engine is not None else None,

@@ -44,6 +44,10 @@ SOURCE_UP = counters.Gauge(
 SOURCE_AGE = counters.Gauge(
     f'{PREFIX}_attachment_source_age_seconds',
     "Seconds since a source of attachments' last good answer.", ('source',))
+SOURCE_ELSEWHERE = counters.Gauge(
+    f'{PREFIX}_attachment_source_elsewhere',
+    'Mapped volumes that a source has attached to another host, and not to '
+    'this one: a process of theirs that dies is not replaced.', ('source',))
 LOOP_LAG = counters.Gauge(
     f'{PREFIX}_loop_lag_seconds',
     'Seconds since the loop last turned.')
@@ -74,8 +78,8 @@ INFO = counters.Gauge(
 
 ALL: tuple[counters.Metric, ...] = (
     INFO, VOLUMES, ACTIONS, STALL_SECONDS, STALLED, PROVISIONER_UP,
-    PROVISIONER_AGE, SOURCE_UP, SOURCE_AGE, LOOP_LAG, LOOK_ERRORS,
-    TASK_ERRORS, JOURNAL_ERRORS, PAUSED, LACKS, START_FAILURES,
+    PROVISIONER_AGE, SOURCE_UP, SOURCE_AGE, SOURCE_ELSEWHERE, LOOP_LAG,
+    LOOK_ERRORS, TASK_ERRORS, JOURNAL_ERRORS, PAUSED, LACKS, START_FAILURES,
     RELOAD_FAILURES)
 
 
@@ -133,6 +137,9 @@ def _sources(sources: Mapping[str, Mapping[str, Any]]) -> None:
     SOURCE_AGE.replace({(str(name),): float(one['age_s'])
                         for name, one in sources.items()
                         if one.get('age_s') is not None})
+    SOURCE_ELSEWHERE.replace({
+        (str(name),): float(one.get('elsewhere') or 0)
+        for name, one in sources.items() if one.get('age_s') is not None})
 
 
 def text() -> str:

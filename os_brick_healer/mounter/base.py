@@ -63,7 +63,9 @@ class Abilities:
     :ivar transparent: with a new process the same device goes on, and who
         has it open notices a pause at most.
     :ivar can_fence: a dead client can be kept from coming back, where the
-        storage makes a new one wait for it.
+        storage makes a new one wait for it. Its process writes over a
+        network alone: when none of its threads will make a system call
+        again, a new one is started although it may not be gone.
     :ivar detects_hang: a process that lives and does not serve can be told
         from storage that is slow.
     """
@@ -209,6 +211,12 @@ class Mounter(abc.ABC):
         return bool(self.names) and all(
             one.get(name) == other.get(name) for name in self.names)
 
+    def continues(self, mapped: Source, given: Source) -> bool:
+        """Whether a volume that is mapped is what is to be mapped now: the
+        same data, and the same way to it but for what may change while a
+        volume is attached."""
+        return dict(mapped) == dict(given)
+
     def serves(self, order: Order, argv: Sequence[str]) -> bool:
         """Whether a process serves a volume: one that was started for it,
         or one that says so by its cookie and its data."""
@@ -249,6 +257,13 @@ class Mounter(abc.ABC):
         empty: a server itself says so. It is asked when one has ended."""
         del order
         return ()
+
+    def lacks(self, order: Order, told: str) -> str:
+        """What the data lacks for a heal that keeps what this mounter
+        promises, from what the command of :meth:`ask_data` printed: a
+        sentence; empty: nothing, or it is not understood."""
+        del order, told
+        return ''
 
     # Fencing (abilities.can_fence) ------------------
 

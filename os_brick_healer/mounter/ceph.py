@@ -50,6 +50,19 @@ def check(found: Mapping[str, str], plain: Iterable[str]) -> None:
         raise refused('monitors are no addresses')
 
 
+def continues(mapped: base.Source, given: base.Source) -> bool:
+    """Whether only monitors differ, and not all of them: an address is of
+    one cluster only, and images of one name are in many."""
+    mine, its = monitors(mapped), monitors(given)
+    return (mine == its or bool(mine & its)) and {
+        **mapped, 'monitors': ''} == {**given, 'monitors': ''}
+
+
+def monitors(source: base.Source) -> frozenset[str]:
+    """Those that are named, in whatever order."""
+    return frozenset(filter(None, source.get('monitors', '').split(',')))
+
+
 def conf(source: base.Source) -> str:
     """The file that tells how the cluster is found."""
     return source.get('conf', f'{CONFIG}ceph.conf')

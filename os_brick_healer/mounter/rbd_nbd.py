@@ -48,6 +48,7 @@ _CLIENT = re.compile(
 _GONE = re.compile(
     r'error (?:opening (?:image|pool)|setting snapshot context)[^;]{0,300}'
     r'\(2\) No such file or directory')
+_LOCK = 'exclusive-lock'
 _LOCKER = re.compile(r'client\.[0-9]{1,20}')
 #: How librbd calls the lock of the feature; others are somebody's own.
 _CLAIM = re.compile(r'auto [0-9]{1,20}')
@@ -81,6 +82,10 @@ class RbdNbdMounter(base.Mounter):
             if found.get(name, 'true') != 'true':
                 raise ceph.refused(f"{name} is 'true' or not there")
         return found
+
+    def continues(self, mapped: base.Source, given: base.Source) -> bool:
+        """See :class:`base.Mounter`."""
+        return ceph.continues(mapped, given)
 
     def server(self, order: base.Order) -> base.Server:
         """See :class:`base.Mounter`."""
@@ -127,6 +132,22 @@ class RbdNbdMounter(base.Mounter):
         is no such image."""
         return (self.tool, 'info', '--format', 'json',
                 *ceph.access(order.source), spec(order.source))
+
+    def lacks(self, order: base.Order, told: str) -> str:
+        """See :class:`base.Mounter`. ``rbd info`` lists the features."""
+        source = order.source
+        if 'readonly' in source or 'snapshot' in source:
+            return ''
+        try:
+            found = json.loads(told)
+        except (ValueError, RecursionError):
+            return ''
+        features = found.get('features') if isinstance(found, dict) else None
+        if not isinstance(features, list) or _LOCK in features:
+            return ''
+        return (f'its image lacks the feature {_LOCK}: a client that died '
+                'cannot be shut out, and a write of it that the storage '
+                'takes late may come after a newer one')
 
     def client(self, line: str) -> str | None:
         """See :class:`base.Mounter`."""

@@ -150,7 +150,9 @@ def uids(status: str) -> frozenset[int]:
     The real one counts as well: whoever starts a program of mode setuid
     says which arguments it gets.
     """
-    for line in status.splitlines():
+    # Not splitlines(): a process says what it is called, in a line above, and
+    # the kernel escapes nothing there but the line feed.
+    for line in status.split('\n'):
         name, _, rest = line.partition(':')
         words = rest.split()
         if name == 'Uid' and words and all(map(is_number, words)):

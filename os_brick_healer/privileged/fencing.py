@@ -150,6 +150,25 @@ def missing(wanted: serving.Job, timeout_s: float,
     return '' if result.code == 0 else result.said
 
 
+def lacks(wanted: serving.Job, timeout_s: float,
+          run: command.Runner | None = None,
+          only_roots: Callable[[str], None] = unit.only_roots) -> str:
+    """What the data of an order lacks for a good heal, by its mounter.
+
+    :returns: a sentence; empty: nothing, or nobody tells.
+    :raises NotOurs: others could tell the tool what to do.
+    :raises CommandError: the storage does not answer.
+    """
+    question = wanted.mounter.ask_data(wanted.order)
+    if not question:
+        return ''
+    for path in wanted.mounter.obeyed(wanted.order):
+        only_roots(path)
+    result = _run(wanted, question, time.monotonic() + timeout_s, run)
+    return ('' if result.code != 0
+            else wanted.mounter.lacks(wanted.order, result.out))
+
+
 def _run(wanted: serving.Job, argv: tuple[str, ...], until_s: float,
          run: command.Runner | None) -> command.Result:
     """A command of the mounter's own tool, and of no other."""

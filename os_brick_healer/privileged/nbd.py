@@ -105,6 +105,14 @@ def missing(*, mounter: str, volume: str, source: dict[str, str],
 
 
 @privileged.entrypoint
+def lacks(*, mounter: str, volume: str, source: dict[str, str], socket: str,
+          timeout_s: float) -> str:
+    """What the data of a volume lacks for a good heal: a sentence, or ''."""
+    return fencing.lacks(serving.job(mounter, volume, source, socket),
+                         check.timeout(timeout_s))
+
+
+@privileged.entrypoint
 def last_words(*, volume: str) -> str:
     """What the servers of a volume said last."""
     return serverlog.last_words(volume)

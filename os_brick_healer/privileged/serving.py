@@ -42,7 +42,18 @@ ENV = '/usr/bin/env'
 ASKED_TO_END = ('HUP', 'INT', 'QUIT', 'TERM')
 UNIT_PREFIX = 'os-brick-healer-map-'
 SYSTEMD_RUNS = '/run/systemd/system'
-CGROUP = '/sys/fs/cgroup/system.slice'
+#: Where systemd's own hierarchy may be: cgroup v2, v1, and both together.
+CGROUPS = tuple(f'/sys/fs/cgroup{place}/system.slice'
+                for place in ('', '/systemd', '/unified'))
+#: What is stopped before a server when the host is shut down (systemd stops
+#: in the opposite order): who could start it anew, and what uses volumes.
+#: Guests are in scopes, which libvirt has put after its own daemon.
+STARTS_BEFORE = (
+    'os-brick-healer.service', 'os-brick-healer-agent.service',
+    'libvirtd.service', 'virtqemud.service', 'libvirt-guests.service',
+    'virt-guest-shutdown.target', 'docker.service', 'remote-fs-pre.target')
+#: What is stopped after it.
+STARTS_AFTER = ('network.target', 'network-online.target')
 #: Short pauses while a unit's process comes up.
 _POLL_S = 0.01
 
@@ -136,6 +147,7 @@ class Starter:
             for path in wanted.mounter.obeyed(wanted.order):
                 unit.only_roots(path)
             os.makedirs(self.sockets, mode=0o700, exist_ok=True)
+            self._clear(wanted)
         log = serverlog.begin(wanted.order.volume, self.log_directory,
                               serverlog.about(wanted.order.source))
         until_s = time.monotonic() + timeout_s
@@ -143,6 +155,18 @@ class Starter:
         found = started(wanted, server, argv, log, until_s)
         serverlog.known(log, found)
         return found
+
+    def _clear(self, wanted: Job) -> None:
+        """Take the socket of a server that has ended out of the way.
+
+        One that cannot close its own device has it open still: Ceph's next
+        one would ask there who has it, and wait ten seconds for an answer.
+        """
+        question = wanted.mounter.question(wanted.order)
+        if question is not None and (
+                os.path.dirname(question.socket) == self.sockets):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(question.socket)
 
     def _argv(self, server: base.Server) -> list[str]:
         program = self._found(server.argv[0])
@@ -211,15 +235,22 @@ class Starter:
                 f'cannot start a server: `systemd-run` ended with '
                 f'{result.code} and said: {result.said}')
         while time.monotonic() < until_s:
-            for pid in (self.tree.read(f'{CGROUP}/{name}/cgroup.procs')
-                        or '').split():
-                found = process.running(self.tree, int(pid))
-                if found is not None and wanted.of_ours(found):
-                    return found
+            found = self._in_unit(name, wanted)
+            if found is not None:
+                return found
             time.sleep(_POLL_S)
         raise exception.CommandError(
             f'cannot start a server: unit {name} has no process of '
             f'{server.argv[0]}', hint=f'see {log}')
+
+    def _in_unit(self, name: str, wanted: Job) -> parse.Running | None:
+        for place in CGROUPS:
+            pids = self.tree.read(f'{place}/{name}/cgroup.procs') or ''
+            for pid in pids.split():
+                found = process.running(self.tree, int(pid))
+                if found is not None and wanted.of_ours(found):
+                    return found
+        return None
 
 
 def unit_argv(name: str, uid: int, gid: int, log: str,
@@ -228,7 +259,8 @@ def unit_argv(name: str, uid: int, gid: int, log: str,
 
     :param end_by: the signal with which systemd stops it.
 
-    OOMScoreAdjust: a guest loses its disk when this dies.
+    OOMScoreAdjust: a guest loses its disk when this dies. Before, After: at
+    the shutdown of the host the guests end first, and the network last.
     """
     return ['systemd-run', '--quiet', '--no-block', '--collect',
             f'--unit={name}', f'--uid={uid}', f'--gid={gid}',
@@ -236,6 +268,8 @@ def unit_argv(name: str, uid: int, gid: int, log: str,
             *(f'--property={p}' for p in (
                 'Type=exec', 'OOMScoreAdjust=-900', 'LimitNOFILE=65536',
                 'UMask=0077', 'WorkingDirectory=/', f'KillSignal={end_by}',
+                *(f'Before={other}' for other in STARTS_BEFORE),
+                *(f'After={other}' for other in STARTS_AFTER),
                 f'StandardOutput=append:{log}',
                 f'StandardError=append:{log}')),
             '--', *unit.literal(argv)]

@@ -20,6 +20,7 @@
   goes off and the device has a new connection, it is sent again.
 """
 
+from collections.abc import Iterator
 import re
 
 from os_brick_healer.nbd import parse, reads
@@ -66,10 +67,14 @@ def names(tree: reader.Tree) -> tuple[str, ...]:
 
 def with_cookie(tree: reader.Tree, cookie: str) -> str | None:
     """The device that is connected with a cookie."""
+    return next(all_with_cookie(tree, cookie), None)
+
+
+def all_with_cookie(tree: reader.Tree, cookie: str) -> Iterator[str]:
+    """Every one: nothing keeps two from having the same."""
     for name in names(tree):
         if tree.read(f'{BLOCK}/{name}/backend') == cookie:
-            return name
-    return None
+            yield name
 
 
 def _number(text: str | None) -> int | None:

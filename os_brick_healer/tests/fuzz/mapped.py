@@ -299,6 +299,31 @@ class NbdFiles(law.Target):
         law.need(not sysfs_nbd.is_name(text) or text.isascii(), text)
 
 
+class ProcessStatus(law.Target):
+    """``/proc/PID/status``: as it is, and with the input as what a process
+    calls itself, which the kernel has in 15 bytes."""
+
+    name = 'process-status'
+    huge_bytes = 1 << 20
+    words = (b'Uid:\t0\t0\t0\t0', b'\n', b'\r', b'\x0b', b'\x0c', b'\x1c',
+             b'Name:\t', b'\\n', b'9' * 5000, b'-1')
+
+    def seeds(self) -> Iterator[bytes]:
+        yield (b'Name:\trbd-nbd\nUmask:\t0022\nState:\tS (sleeping)\n'
+               b'Uid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n')
+        yield b'a) b Uid:\t0'
+
+    def run(self, data: bytes) -> None:
+        found = parse.uids(law.kernel_text(data))
+        law.need(law.typed(found, frozenset[int]), repr(found))
+        name = data.replace(b'\0', b'')[:15].replace(
+            b'\\', b'\\\\').replace(b'\n', b'\\n')
+        status = (b'Name:\t%s\nState:\tS (sleeping)\n'
+                  b'Uid:\t7\t8\t9\t9\nGid:\t0\t0\t0\t0\n' % name)
+        law.need(parse.uids(law.kernel_text(status)) == {7, 8, 9},
+                 f'{name!r} says who it is')
+
+
 class Stash(law.Target):
     """ceph-csi's ``image-meta.json``."""
 
@@ -331,4 +356,4 @@ class Stash(law.Target):
 
 
 TARGETS: tuple[type[law.Target], ...] = (
-    RbdWords, RbdLocks, NbdLink, Handshake, NbdFiles, Stash)
+    RbdWords, RbdLocks, NbdLink, Handshake, NbdFiles, ProcessStatus, Stash)

@@ -354,6 +354,7 @@ def _open(path: str, danger: Danger, wall: Callable[[], float],
 
 def _drop(journal: Journal) -> None:
     """Leave the files as they are on disk: a clean close would tidy up."""
+    journal.danger.armed = journal.danger.wanted = None
     kept = journal.path + '.kept'
     for suffix in _FILES:
         if os.path.exists(journal.path + suffix):

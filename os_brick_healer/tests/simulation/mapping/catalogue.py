@@ -60,6 +60,14 @@ BUGS = (
         'mapping.decide:_hangs',
         '_prove(seen) if memory.proven_s is None else None', 'None'),
         family='unheard'),
+    _bug('who-cannot-close-is-waited-for', '17.stall', (
+        'mapping.decide:_no_server',
+        'if seen.server is not None and seen.left is None:',
+        'if seen.server is not None:'), family='held'),
+    _bug('connection-of-the-dead-is-kept', '17.stall', (
+        'mapping.servers:Servers.follow',
+        'if left is not None and order.device is not None:', 'if False:'),
+        family='held'),
     _bug('old-proof-outlives-the-agent', '17.stall', (
         'mapping.remember:load',
         "kept['linked_s'] = kept['proven_s'] = None", 'pass'),
@@ -69,9 +77,16 @@ BUGS = (
         family='hangs'),
     _bug('late-death-costs-the-next-server', '12.kill', (
         'mapping.decide:_cut_off',
-        'if dead_s - since_s < _LATE_S and not _unanswered('
-        'seen, dead_s, policy):', 'if False:'),
+        'if died_s - since_s < _LATE_S and not _unanswered('
+        'seen, dead_s, policy):', 'if False:'), (
+        'mapping.act:Hands._kill', 'if not action.hung:', 'if False:'),
         family='host'),
+    _bug('nobody-looks-before-a-kill', '12.kill', (
+        'mapping.act:Hands._kill', 'if not action.hung:', 'if False:'),
+        family='queues'),
+    _bug('who-dies-of-its-work-is-hammered', '18.hammer', (
+        'mapping.learn:_died', 'if memory.short <= SHORT_FREE:', 'if True:'),
+        family='crashes'),
     # Whose it is -----------
     _bug('cookie-is-ignored', '11.foreign', (
         'mapping.decide:_not_ours', 'if device.cookie != seen.key:',
@@ -128,7 +143,7 @@ BUGS = (
         'until_s = self.clock()'), family='deaths'),
     _bug('server-without-a-connection-is-kept', '17.stall 21.converge', (
         'mapping.decide:_unproven',
-        'if unread and seen.unsent and memory.linked_s is None:',
+        'if unread and seen.cut and memory.linked_s is None:',
         'if False:'), family='restarts', setup={'kinds': ('file',)}),
     _bug('monitors-down-are-given-up', '17.stall', (
         'mapping.learn:_failed', 'refused = outcome.detail == REFUSED',
@@ -177,9 +192,8 @@ BUGS = (
         family='nova'),
     _bug('unfinished-attach-is-in-the-way', '21.converge 19.leak', (
         'connector.mapper:Mapper._there',
-        'if known is not None and known.order.device is None and (',
-        'if False and ('), (
+        'if same and known is not None and known.order.device is None:',
+        'if False:'), (
         'connector.mapper:Mapper.unmap',
-        'if mapping.order.device is None and device is not None:',
-        'if False:'), family='nova'),
+        'for device in devices:', 'for device in ():'), family='nova'),
 )

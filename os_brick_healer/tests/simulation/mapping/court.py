@@ -138,7 +138,8 @@ class Court:
     def starts(self, life: 'tools.Life', key: str) -> None:
         """A server is about to be started."""
         self._acts(life, key, 'start')
-        there = self._world.processes.servers(key)
+        there = [p for p in self._world.processes.servers(key)
+                 if not p.held]
         if there:
             self.broke('13.two', f'a server of {key[:8]} is started beside '
                                  f'process {there[0].pid} '
@@ -154,8 +155,9 @@ class Court:
             self.broke('18.hammer', f'{len(found)} servers of {key[:8]} '
                                     'were started in a minute')
 
-    def kills(self, life: 'tools.Life', proc: parts.Proc, key: str) -> None:
-        """A process is about to be killed."""
+    def kills(self, life: 'tools.Life', proc: parts.Proc, key: str,
+              asked_s: float) -> None:
+        """A process is about to be killed, as was asked for then."""
         self._acts(life, key, 'kill')
         if proc.volume != key:
             self.broke('12.kill', f'process {proc.pid} is not of {key[:8]}')
@@ -164,7 +166,7 @@ class Court:
             return
         world = self._world
         now_s, policy = world.time.now_s, world.policy
-        if now_s - proc.heard_s <= LOOSE_S + world.host.slow_s:
+        if proc.heard_s >= asked_s - LOOSE_S:
             return      # it came loose since that was decided
         if proc.born_s <= world.host.hit_s and (
                 now_s - proc.born_s <= 2.0 * policy.attach_s):

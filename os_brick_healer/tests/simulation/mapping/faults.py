@@ -116,9 +116,11 @@ class Faults(trouble.Servers):
         if agent is None or agent.dead or self.world.paused_s is not None:
             return
         self.world.fault('an operator pauses healing')
-        self.world.paused_s = self.world.held_s = self.world.time.now_s
+        self.world.paused_s = self.world.time.now_s
         self.for_a_while(fault, self._resume)
         agent.engine.pause('by the simulator')
+        # An agent that dies of it may have written it down, or not.
+        self.world.held_s = self.world.time.now_s
 
     def _resume(self) -> None:
         agent = self.agent

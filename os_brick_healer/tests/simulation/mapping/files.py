@@ -69,7 +69,7 @@ class Tree(trees.Tree):
                 return None if proc is None else self._of_process(
                     proc, name)
             case ['proc', pid, 'task', _thread] if pid.isdigit():
-                # Those of one that is dying are at work: they have no flag.
+                # Of one that is dying they are at work, or it is held up.
                 return self.read(f'/proc/{pid}/stat')
         raise AssertionError(path)
 
@@ -96,7 +96,8 @@ class Tree(trees.Tree):
         if name == 'status':
             return 'Uid:\t0\t0\t0\t0'
         assert name == 'stat', name
-        rest = ' '.join(['0'] * 18)
+        flags = '4' if proc.held else '0'
+        rest = ' '.join(['0'] * 5 + [flags] + ['0'] * 12)
         return (f'{proc.pid} ({proc.argv[0]}) {_STATES[proc.state]} {rest} '
                 f'{proc.start} 0')
 

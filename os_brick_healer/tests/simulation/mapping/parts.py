@@ -139,6 +139,9 @@ class Proc:
     :ivar client: which client of its cluster it is; 0: none yet.
     :ivar blocked: its cluster lets it write no more.
     :ivar half: it never comes to the end of its start.
+    :ivar held: it has made its last call, and cannot close its own device:
+        its end of the connection stays open.
+    :ivar noted: the agent has read through it, so its journal has it.
     """
 
     pid: int
@@ -156,6 +159,8 @@ class Proc:
     client: int = 0
     blocked: bool = False
     half: bool = False
+    held: bool = False
+    noted: bool = False
     listens: bool = False
     ended: list[Callable[[], None]] = dataclasses.field(
         default_factory=list)

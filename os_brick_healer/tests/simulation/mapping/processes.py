@@ -26,6 +26,8 @@ from os_brick_healer.tests.simulation.mapping import parts
 from os_brick_healer.tests.simulation.mapping import storage as storage_lib
 
 FIRST_PID = 100
+#: One that was held up is gone so long after its connection.
+_RELEASED_S = 3.0
 _STEP_S = 0.05
 _NOT_THERE = 'No such file or directory'
 #: What can be wrong with the next server that is started.
@@ -142,6 +144,9 @@ class Processes:
                 self._nbd.connect(link, cookie=cookie, **about)
         except OSError as e:
             self._exit(proc, f'rbd-nbd: {e.strerror}')
+            return
+        if link.dead:       # the kernel has dropped it
+            self._exit(proc, 'rbd-nbd: the connection was closed')
 
     def accept(self, proc: parts.Proc) -> parts.Link:
         """A new connection to one that listens; not the kernel's yet."""
@@ -159,9 +164,28 @@ class Processes:
         in_kernel = proc.ops and proc.image is not None and (
             proc.image.kind == parts.FILE)
         proc.state = parts.DYING
+        if proc.held:
+            return
         if in_kernel:
             self._time.after(_STEP_S, lambda: self._bury(proc))
         else:
+            self._end(proc)
+
+    def kill_held(self, proc: parts.Proc) -> None:
+        """SIGKILL, while somebody reads what only it can serve."""
+        proc.held = proc.linked and proc.noted and (
+            proc.image is not None and proc.image.kind == parts.RBD)
+        self.kill(proc)
+
+    def expire(self, proc: parts.Proc) -> None:
+        """The driver gives its connection up: what it waits for is served
+        by the next one."""
+        for link in proc.links:
+            self._nbd.died(link)
+        self._time.after(_RELEASED_S, lambda: self._let_go(proc))
+
+    def _let_go(self, proc: parts.Proc) -> None:
+        if proc.lives:
             self._end(proc)
 
     def _bury(self, proc: parts.Proc) -> None:
@@ -181,7 +205,9 @@ class Processes:
     def _hung_up(self, link: parts.Link) -> None:
         """The kernel has ended the device: rbd-nbd ends, nbdkit stays."""
         proc = link.proc
-        if proc.image is not None and proc.image.kind == parts.RBD:
+        if proc.held:
+            self._let_go(proc)
+        elif proc.image is not None and proc.image.kind == parts.RBD:
             self._step(proc, lambda: self.kill(proc))
 
     def stop(self, proc: parts.Proc, how: str) -> None:

@@ -207,6 +207,7 @@ class Tools:
         """As ``serving.kill``, with the processes of this world."""
         job = serving.job(mounter, volume, source, socket, self._plugin)
         wanted = parse.Process(pid=pid, start=check.start(start))
+        asked_s = self.world.time.now_s
 
         def _kill() -> parts.Proc | None:
             proc = self.world.processes.by_pid.get(pid)
@@ -218,7 +219,7 @@ class Tools:
             if not job.of_ours(found):
                 raise exception.NotOurs(f'cannot kill {found}: it does not '
                                         f'serve {volume}')
-            self.world.court.kills(self.life, proc, volume)
+            self.world.court.kills(self.life, proc, volume, asked_s)
             if not grace_s:
                 self.world.processes.kill(proc)
             else:
@@ -237,13 +238,15 @@ class Tools:
 
     def ask(self, mapping: model.Mapping,
             timeout_s: float) -> tuple[bool | None, str]:
-        """``act.ask``: whether the server answers on its socket."""
+        """``calls.ask``: whether the server answers on its socket."""
         plugin = self.world.mounter(mapping.mounter)
         question = None if plugin is None else plugin.question(mapping.order)
         if question is None:
             return None, 'nobody knows how to ask it'
-        proc = next((p for p in self.world.processes.by_pid.values()
-                     if question.socket in p.argv), None)
+        # Who came last has taken the place of who listened there.
+        proc = max((p for p in self.world.processes.by_pid.values()
+                    if question.socket in p.argv),
+                   key=lambda p: p.born_s, default=None)
         self.world.time.sleep(0.002)
         if proc is None or not proc.lives or proc.state == parts.DYING:
             return False, 'nobody is there'
@@ -268,6 +271,12 @@ class Tools:
         rbd = asking.Rbd(self.world, self.world.image_of(volume, source))
         return str(self._run('missing', lambda: asking.fencing().missing(
             job, timeout_s, rbd, lambda _path: None), timeout_s, 0.1))
+
+    def lacks(self, *, mounter: str, volume: str, source: dict[str, str],
+              socket: str, timeout_s: float) -> str:
+        """Every image of this cluster has every feature."""
+        del mounter, volume, source, socket, timeout_s
+        return ''
 
     # Devices -----------
 
@@ -322,9 +331,24 @@ class Tools:
 
     def hang_up(self, *, device: str, volume: str, pid: int, start: str,
                 timer_ms: int, timeout_s: float) -> bool:
-        # Processes that die here give back what they had open at once.
-        raise exception.NotOurs(f'cannot hang up process {pid}: it is not '
-                                'leaving')
+        """As ``hanging.hang_up``, by the driver's timeout of a second."""
+        server = parse.Process(pid=pid, start=start)
+
+        def _expire() -> bool:
+            found = process.same(self.world.tree, server)
+            if found is None:
+                return False
+            if not found.leaving:
+                raise exception.NotOurs(f'cannot give up {found}')
+            blocks.verify(self.world.tree, device, volume)
+            self.world.court.touches(self.life, device, volume, 'hang up')
+            self.world.processes.expire(self.world.processes.by_pid[pid])
+            blocks.set_timer(
+                self.world.tree, device=device, volume=volume,
+                timer_ms=timer_ms, timeout_s=timeout_s)
+            return True
+
+        return self._run('hang up', _expire, timeout_s, 1.5)
 
     def flows(self, *, device: str, volume: str, pid: int, start: str,
               timeout_s: float) -> str:
@@ -346,6 +370,8 @@ class Tools:
         if self._wait(lambda: mine.request.state == parts.DONE, timeout_s):
             if mine.request.error:
                 raise exception.CommandError('cannot flows: EIO')
+            for proc in self.world.processes.servers(volume):
+                proc.noted = True
             return 'read'
         mine.read = reads.after(mine.read, self._requests(device))
         return 'sent' if mine.read.sent else 'unsent'

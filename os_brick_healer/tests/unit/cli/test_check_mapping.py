@@ -69,6 +69,17 @@ class MappedTest(test_check.CheckTestCase):
         self.assertEqual([], self.found(Level.WARN) + self.found(Level.FAIL))
         self.assertEqual([('/usr/bin/rbd-nbd', '--help')] * 2, self.ran)
 
+    def test_what_an_image_lacked_when_it_was_mapped_warns(self) -> None:
+        book = journal.Journal(
+            str(self.root / 'var/lib/h' / offline.JOURNAL), boot_id='b')
+        for volume, lacks in ('v1', ''), ('v2', 'it lacks x'), ('v3', 'y'):
+            book.attach_begin(volume, 'v', {
+                'kind': check_mapping.KIND, 'mounter': 'rbd-nbd',
+                'lacks': lacks}, 1, '1')
+        book.close()
+        self.assertEqual('v2 (and 1 more): it lacks x',
+                         self.the(Level.WARN).sentence)
+
     def test_who_maps_nothing_needs_nothing(self) -> None:
         self.set(rbd_mounter='krbd')
         self.assertEqual([], list(check_mapping.mapped(self.host,
@@ -178,7 +189,8 @@ class Source(source_base.AttachmentSource):
         return 'a source'
 
     def listing(self, about: frozenset[str]) -> source_base.Listing:
-        return source_base.Listing(here={})
+        return source_base.Listing(here={}, elsewhere=dict.fromkeys(
+            about, ('node-7.example',)))
 
     def concerns(self, volume: str, mounter: str) -> bool:
         return True
@@ -216,6 +228,22 @@ class SourcesTest(test_check.CheckTestCase):
         self.assertEqual(
             (Level.OK, 'source mine online', 'a source: 0 attachments'),
             self.found()[1])
+
+    def test_one_that_has_volumes_on_another_host_alone_warns(self) -> None:
+        state_path = str(self.temp_dir())
+        book = journal.Journal(f'{state_path}/{offline.JOURNAL}',
+                               boot_id='b')
+        for number in range(3):
+            volume = f'0d5fb8a0-6b9d-4c0a-9a55-6a1c1a6f3c1{number}'
+            book.attach_begin(volume, 'v', {
+                'kind': check_sources.KIND, 'mounter': 'rbd-nbd'}, 1, '1')
+            if number < 2:      # the third is on its way
+                book.attach_done(volume)
+        book.close()
+        found = self.found(state_path=state_path)[2]
+        self.assertEqual((Level.WARN, 'source mine online'), found[:2])
+        self.assertIn('attached to node-7.example, and not to this host, '
+                      'and 1 more like it', found[2])
 
     def test_one_that_cannot_be_reached_warns(self) -> None:
         found = self.found(exception.SourceError('cannot reach it'))

@@ -138,6 +138,8 @@ class StatusTest(base.TestCase):
             self.assertIn(line + '\n', shown)
         doubted = self.show(told({**healing(), 'doubt': 'x says y'}))
         self.assertIn('    but  x says y\n', doubted)
+        self.assertIn('    but  it lacks y\n', self.show(
+            told({**healing(), 'lacks': 'it lacks y'})))
 
     def test_a_source_that_is_down_says_for_how_long(self) -> None:
         shown = self.show(told(sources={'cinder': {

@@ -69,7 +69,9 @@ class Mortal(records.Records):
         """It is dead."""
 
 
-class MapperTest(base.TestCase):
+class MapperCase(base.TestCase):
+    """A host, and who maps."""
+
     def setUp(self) -> None:
         super().setUp()
         self.ground = ground_lib.Ground(self.temp_dir())
@@ -106,6 +108,13 @@ class MapperTest(base.TestCase):
     def row(self) -> journal_lib.AttachRow | None:
         return self.journal.attachment(world.KEY)
 
+    def nothing_is_left(self) -> None:
+        """Neither a device nor a process."""
+        self.assertIsNone(self.mapper.path(world.KEY))
+        self.assertEqual({}, self.root.servers)
+
+
+class MapperTest(MapperCase):
     def test_what_is_mapped_is_written_down_whole(self) -> None:
         self.assertEqual('/dev/nbd3', self.map())
         row = self.row()
@@ -148,11 +157,6 @@ class MapperTest(base.TestCase):
             self.assertRaises(exception.NotOurs, self.map)
             self.assertIsNone(self.row())
             self.assertEqual({}, self.root.servers)
-
-    def nothing_is_left(self) -> None:
-        """Neither a device nor a process."""
-        self.assertIsNone(self.mapper.path(world.KEY))
-        self.assertEqual({}, self.root.servers)
 
     def test_a_device_that_does_not_appear_is_not_left_either(self) -> None:
         hidden = dataclasses.replace(

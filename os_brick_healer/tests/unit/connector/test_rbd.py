@@ -98,7 +98,7 @@ class Mapper:
     def is_mapped(self, volume: str) -> bool:
         return volume in self.mapped
 
-    def size_bytes(self, volume: str) -> int:
+    def extend(self, volume: str) -> int:
         if self.refuses:
             raise self.refuses
         return 1 << 30 if volume in self.mapped else 0

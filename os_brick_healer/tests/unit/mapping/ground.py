@@ -121,6 +121,7 @@ class Root:
         self.left: int | None = None
         self.linked = 100
         self.errors = 0
+        self.lacking = ''
 
     def _asked(self, name: str) -> None:
         if self.left is not None:
@@ -194,6 +195,13 @@ class Root:
         del mounter, volume, source, socket, timeout_s
         self._asked('missing')
         return self.gone
+
+    def lacks(self, *, mounter: str, volume: str, source: dict[str, str],
+              socket: str, timeout_s: float) -> str:
+        del mounter, volume, source, socket, timeout_s
+        if 'lacks' in self.refuses:
+            raise self.refuses['lacks']
+        return self.lacking
 
     def last_words(self, *, volume: str) -> str:
         del volume

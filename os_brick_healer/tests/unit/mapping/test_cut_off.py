@@ -53,6 +53,15 @@ class CutOffTest(base.TestCase):
         unsent = dataclasses.replace(late, unread_s=999.0, unsent=True)
         self.assertIsInstance(judge(unsent, healed).action, model.Kill)
 
+    def test_a_death_that_is_heard_late_may_be_of_the_one_before(
+            self) -> None:
+        """The agent did not run for half a minute."""
+        healed = world.known(linked_s=970.0, proven_s=970.1)
+        at_once = world.seen(link_dead_s=999.0, died_after_s=972.0)
+        self.assertIsInstance(judge(at_once, healed).action, model.Kill)
+        late = dataclasses.replace(at_once, died_after_s=971.9)
+        self.assertIsInstance(judge(late, healed).action, model.Prove)
+
     def test_a_read_that_could_not_be_tried_is_tried_again(self) -> None:
         healed = world.known(linked_s=997.0, proven_s=997.5)
         failed = world.seen(link_dead_s=997.9, unread_s=999.0)
@@ -96,14 +105,14 @@ class CutOffTest(base.TestCase):
 
     def test_who_answers_and_is_sent_nothing_any_more_is_cut_off(
             self) -> None:
-        sent = world.known(linked_s=900.0, proven_s=None)
+        sent = world.known(linked_s=996.0, proven_s=None)
         for for_s, unread_s, unsent, proven_s, kills in (
                 (20.0, 999.0, True, None, True),
                 (19.9, 999.0, True, None, False),
                 (20.0, 999.0, False, None, False),
-                (20.0, 900.0, True, None, False),
-                (20.0, 900.1, True, None, True),
-                (20.0, 999.0, True, 901.0, False)):
+                (20.0, 996.0, True, None, False),
+                (20.0, 996.1, True, None, True),
+                (20.0, 999.0, True, 997.0, False)):
             action = judge(
                 world.waiting(
                     for_s=for_s, unread_s=unread_s, unsent=unsent,

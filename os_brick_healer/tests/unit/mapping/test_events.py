@@ -78,7 +78,20 @@ class EventsTest(base.TestCase):
         self.ear.said = frozenset(('nbd3',))
         self.assertEqual({'nbd3'},
                          set(self.listener.takes[self.ear.fileno()]()))
-        self.assertEqual({'nbd3': 1000.0}, self.events.link_dead_s)
+        self.assertEqual({'nbd3': (1000.0, 1000.0)},
+                         self.events.link_dead_s)
+
+    def test_a_word_may_have_waited_since_the_turn_before_the_last(
+            self) -> None:
+        """The agent did not run meanwhile: the last one was just now."""
+        for now_s in (1000.0, 1001.0, 1031.0):
+            self.clock.now_s = now_s
+            self.events.hear()
+        self.ear.said = frozenset(('nbd3',))
+        self.clock.now_s = 1031.1
+        list(self.listener.takes[self.ear.fileno()]())
+        self.assertEqual({'nbd3': (1031.1, 1001.0)},
+                         self.events.link_dead_s)
 
     def test_words_that_were_dropped_concern_everybody(self) -> None:
         self.events.hear()

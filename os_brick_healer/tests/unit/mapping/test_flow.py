@@ -43,7 +43,20 @@ class FlowTest(base.TestCase):
             host.die()
             host.run(2.0)
             self.assertTrue(host.well())
+            host.run(10.0)
         self.assertEqual(model.DEATHS_MAX, len(host.memory.deaths_s))
+
+    def test_a_server_that_dies_of_its_work_is_not_hammered(self) -> None:
+        host = self.host()
+        times: list[float] = []
+        while host.now_s < 2000.0:
+            host.run(0.5)
+            if host.well():
+                times.append(host.now_s)
+                host.die()
+        self.assertLess(times[3] - times[0], 4.0)
+        self.assertLess(len(times), 50)
+        self.assertGreater(len(times), 30)
 
     def test_a_hung_server_is_killed_and_replaced(self) -> None:
         host = self.host()

@@ -36,7 +36,8 @@ PERMITTED: tuple[tuple[model.Action, model.Seen], ...] = (
     (FOLLOW, world.seen(server=LEFT)), (FOLLOW, world.seen(server=None)),
     (TIMER, world.seen()), (HUNG, world.waiting(answer=SILENT)),
     (HUNG, world.waiting(server=world.server(stopped=True))),
-    (CUT, world.seen(link_dead_s=0.0)), (CUT, world.seen(unsent=True)))
+    (CUT, world.seen(link_dead_s=0.0)),
+    (CUT, world.seen(unread_s=995.0, unsent=True)))
 
 
 class LawTest(base.TestCase):
@@ -85,6 +86,10 @@ class LawTest(base.TestCase):
 
     def test_law_2_a_lost_connection_is_proven(self) -> None:
         self.forbidden('cut off', CUT, world.seen(unread_s=999.0))
+        self.forbidden('cut off', CUT, world.seen(unsent=True))
+        # It may have come to serve while the kill waited for its turn.
+        self.forbidden('cut off', CUT, world.seen(
+            unread_s=994.9, unsent=True))
 
     def test_law_3_a_volume_has_one_server(self) -> None:
         self.forbidden('law 3', SERVE, world.seen())

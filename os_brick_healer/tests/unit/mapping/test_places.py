@@ -214,7 +214,8 @@ class DecideTest(MountTestCase):
         self.ground.ended(199)
         self.ground.process(50, 'ceph-fuse', '-r', '/other', PLACE)
         found = self.verdict()
-        self.assertEqual((Phase.BROKEN, None), (found.phase, found.action))
+        self.assertEqual((Phase.BROKEN, None, 20.0), (
+            found.phase, found.action, found.look_again_s))
         self.assertIn('/mnt/c is the mount of process 50 now',
                       found.sentence)
 

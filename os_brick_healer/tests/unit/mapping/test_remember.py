@@ -29,6 +29,7 @@ class RememberTest(base.TestCase):
             model.Process, pid=st.integers(1, 9), start=st.just('7')),
         lost_s=st.none() | st.floats(0, 9), tries=st.integers(0, 9),
         deaths_s=st.tuples(st.floats(0, 9)), heals=st.integers(0, 9),
+        short=st.integers(0, 9),
         last_error=st.none() | st.text(max_size=5),
         fenced=st.none() | st.text(max_size=5), found=st.booleans()))
     def test_what_is_written_is_read_again(self,
@@ -46,7 +47,8 @@ class RememberTest(base.TestCase):
         self.assertEqual(model.Memory(), remember.load({'newer': 1}))
 
     def test_every_field_is_of_its_kind_or_nothing_is_read(self) -> None:
-        for name in ('server_s', 'next_try_s', 'lost_s', 'tries', 'heals'):
+        for name in ('server_s', 'next_try_s', 'lost_s', 'tries', 'heals',
+                     'short'):
             wrong: list[Any] = [{}, 'x', []]
             for value in wrong:
                 self.assertRaises(ValueError, remember.load, {name: value})
@@ -108,6 +110,27 @@ class LearnTest(base.TestCase):
         self.assertEqual('x was shut out', self.memory.fenced)
         self.assertIsNone(self.learned(
             SERVE, server=one, detail=f'{one} serves').fenced)
+
+    def test_who_served_when_it_was_to_be_killed_is_proven(self) -> None:
+        kill = model.Kill(volume=world.KEY, device='nbd3', hung=False,
+                          why='x', server=world.server().process)
+        for linked_s, expected_s in ((None, 1000.0), (900.0, 1000.0),
+                                     (1001.0, 1001.0)):
+            self.memory = dataclasses.replace(self.memory, linked_s=linked_s)
+            self.assertEqual(
+                dataclasses.replace(self.memory, proven_s=1000.0,
+                                    linked_s=expected_s),
+                self.learned(kill, detail=learn.READ))
+            self.assertEqual(self.memory, self.learned(kill, detail='ended'))
+
+    def test_a_read_through_the_server_before_says_nothing_of_this_one(
+            self) -> None:
+        self.memory = dataclasses.replace(
+            self.memory, server=model.Process(pid=7, start='8'))
+        for error, detail in ((None, learn.READ), ('slow', learn.SENT),
+                              ('cut', learn.UNSENT)):
+            self.assertEqual(self.memory,
+                             self.learned(PROVE, error, detail))
 
     def test_a_proof_ends_a_row_of_failures(self) -> None:
         self.assertEqual(
@@ -192,6 +215,10 @@ class TellingTest(base.TestCase):
             telling.describe(world.waiting(3), memory))
         doubted = telling.describe(world.seen(), memory, 'x says y')
         self.assertEqual('x says y', doubted['doubt'])
+        lacking = telling.describe(world.seen(attachment=world.attachment(
+            mapping=world.mapping(lacks='it lacks z'))), memory)
+        self.assertEqual('it lacks z', lacking['lacks'])
+        self.assertNotIn('lacks', doubted)
         dead = telling.describe(world.seen(server=None), model.Memory())
         self.assertEqual((None, 0, 0, 0),
                          (dead['server'], dead['waiting'], dead['heals'],

@@ -16,11 +16,15 @@ import itertools
 from typing import Any
 
 from os_brick_healer.engine import verdict
-from os_brick_healer.mapping import decide, laws, model
+from os_brick_healer.mapping import decide, laws, learn, model
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.mapping import world
 
 Phase = verdict.Phase
+
+
+def absorb(seen: model.Seen, memory: model.Memory) -> model.Memory:
+    return learn.absorb(seen, memory, world.POLICY)
 State = model.AttachState
 SERVER = world.server().process
 SILENT = model.Answer(asked_s=999.0, alive=False, sentence='silence')
@@ -97,6 +101,11 @@ class NoServerTest(RoomsCase):
         self.assertEqual((Phase.HEALING, 'serve', 15.0, SERVE),
                          self.told(world.seen(server=None)))
 
+    def test_of_a_heal_that_nobody_notices_no_loss_is_told(self) -> None:
+        self.assertEqual(
+            'no process serves nbd3: a new one is started',
+            self.judge(world.seen(server=None)).sentence)
+
     def test_each_try_begins_at_its_moment(self) -> None:
         for refused, phase, law in ((None, Phase.STALLED, 'serve'),
                                     ('gone', Phase.BROKEN, 'refused')):
@@ -109,10 +118,10 @@ class NoServerTest(RoomsCase):
                     self.told(world.seen(server=None), memory))
 
     def test_data_that_is_gone_is_asked_for_every_five_minutes(self) -> None:
-        self.assertEqual(300.0, decide.REFUSED_S)
+        self.assertEqual(300.0, learn.REFUSED_S)
         self.assertEqual(
             [0.0, 0.25, 0.5, 1.0, 16.0, 30.0],
-            [decide.retry_s(n, world.POLICY) for n in (0, 1, 2, 3, 7, 8)])
+            [learn.retry_s(n, world.POLICY) for n in (0, 1, 2, 3, 7, 8)])
 
     def test_one_that_is_dying_is_looked_at_again_at_once(self) -> None:
         dying = dataclasses.replace(world.server(), dying=True)
@@ -121,13 +130,39 @@ class NoServerTest(RoomsCase):
 
     def test_a_server_that_is_back_by_itself_is_lost_no_more(self) -> None:
         memory = world.known(lost_s=990.0)
-        self.assertEqual(world.known(), decide.absorb(world.seen(), memory))
+        self.assertEqual(world.known(), absorb(world.seen(), memory))
         gone = world.seen(server=None)
-        self.assertEqual(memory, decide.absorb(gone, memory))
+        self.assertEqual(memory, absorb(gone, memory))
+
+    def test_who_ends_soon_again_and_again_is_followed_after_a_pause(
+            self) -> None:
+        """It may end of a request that comes anew each time."""
+        self.assertEqual((10.0, 3), (learn.SHORT_S, learn.SHORT_FREE))
+        for short, next_s in ((0, 0.0), (2, 0.0), (3, 1000.25), (4, 1000.5),
+                              (9, 1016.0), (10, 1030.0), (99, 1030.0)):
+            died = absorb(world.seen(server=None), world.known(
+                server_s=990.1, short=short))
+            self.assertEqual((short + 1, next_s),
+                             (died.short, died.next_try_s))
+            self.assertIs(next_s > 0.0, died.last_error is not None)
+            found = self.judge(world.seen(server=None), died)
+            self.assertIs(next_s > 0.0, found.action is None)
+        self.assertIn('10 servers in a row have ended within 10 s', (
+            absorb(world.seen(server=None), world.known(
+                server_s=995.0, short=9)).last_error or ''))
+        later = absorb(world.seen(server=None), world.known(
+            server_s=995.0, short=3, next_try_s=1007.0))
+        self.assertEqual(1007.0, later.next_try_s)
+
+    def test_who_has_served_for_a_while_is_followed_at_once(self) -> None:
+        for memory in (world.known(server_s=990.0, short=9),
+                       world.known(server=None, server_s=995.0, short=9)):
+            died = absorb(world.seen(server=None), memory)
+            self.assertEqual((0, 0.0), (died.short, died.next_try_s))
 
     def test_of_many_deaths_the_last_are_kept(self) -> None:
         many = tuple(float(n) for n in range(model.DEATHS_MAX))
-        self.assertEqual((*many[1:], 1000.0), decide.absorb(
+        self.assertEqual((*many[1:], 1000.0), absorb(
             world.seen(server=None), world.known(deaths_s=many)).deaths_s)
         self.assertEqual(32, model.DEATHS_MAX)
 
@@ -135,7 +170,7 @@ class NoServerTest(RoomsCase):
         self.assertEqual(
             world.known(server=SERVER, server_s=1000.0, found=True,
                         linked_s=None, proven_s=None, fenced=None),
-            decide.absorb(world.seen(), world.known(
+            absorb(world.seen(), world.known(
                 server=world.server(7).process, fenced='x', lost_s=9.0)))
 
 
@@ -295,11 +330,14 @@ class UnprovenTest(RoomsCase):
                 (990.0, True, None, True), (989.9, True, None, False),
                 (990.0, False, None, False), (990.0, True, 990.0, False)):
             found = self.judge(
-                world.seen(unread_s=unread_s, unsent=unsent),
+                world.seen(now_s=995.0, unread_s=unread_s, unsent=unsent),
                 dataclasses.replace(self.half, linked_s=linked_s)).action
             self.assertIs(kills, isinstance(found, model.Kill))
             if isinstance(found, model.Kill):
                 self.assertFalse(found.hung)
+        later = self.judge(world.seen(now_s=995.1, unread_s=990.0,
+                                      unsent=True), self.half)
+        self.assertEqual(PROVE, later.action)
         soon = dataclasses.replace(self.half, server_s=999.5)
         self.assertIsNotNone(self.judge(
             world.seen(unread_s=999.0), soon).action)
@@ -343,7 +381,7 @@ class PermittedTest(base.TestCase):
             (15.0, 5.0, 2.0, 1.0, 0.5, 30.0, 60.0, 8),
             dataclasses.astuple(model.Policy()))
         self.assertEqual(
-            (None, 0.0, False, None, None, None, 0, 0.0, (), 0, None, None,
+            (None, 0.0, False, None, None, None, 0, 0.0, (), 0, 0, None, None,
              None), dataclasses.astuple(model.Memory()))
         seen = world.seen()
         self.assertEqual((None, None, None, False, None, None), (

@@ -80,6 +80,22 @@ class SourcesTest(test_sources.ChainTest):
         agent.run(60.0, story)
         self.assertNotIn('doubt', self.volume_of(agent))
 
+    def test_what_holds_a_heal_back_is_said_before_there_is_one(
+            self) -> None:
+        """It may be that the source knows this host by another name."""
+        agent = self.scripted()
+        self.source.answer = source_base.Listing(here={}, elsewhere={
+            world.KEY: ('node-7.example',)})
+        agent.run(30.0)
+        self.assertEqual('healthy', agent.phase())
+        self.assertIn('not replaced', self.volume_of(agent)['doubt'])
+        self.assertEqual(1, self.told(agent)['elsewhere'])
+        lines = [line for line in self.log.output.splitlines()
+                 if 'not replaced' in line]
+        self.assertEqual(1, len(lines))
+        self.assertIn('attached to node-7.example', lines[0])
+        self.assertIn('nothing at all attached', lines[0])
+
     def test_what_was_said_last_stands_while_it_is_silent(self) -> None:
         agent = self.scripted()
 

@@ -152,13 +152,15 @@ class CatalogueTest(base.TestCase):
 
     def test_a_source_that_is_down_is_0_and_keeps_its_age(self) -> None:
         catalogue.from_status({'agent': {'sources': {
-            'cinder': {'error': 'no', 'age_s': 700.0},
+            'cinder': {'error': 'no', 'age_s': 700.0, 'elsewhere': 3},
             'kubernetes': {'error': None, 'age_s': 4.0},
             'new': {'error': 'no', 'age_s': None}}}, 'volumes': []})
         self.assertEqual({('cinder',): 0.0, ('kubernetes',): 1.0,
                           ('new',): 0.0}, catalogue.SOURCE_UP.values())
         self.assertEqual({('cinder',): 700.0, ('kubernetes',): 4.0},
                          catalogue.SOURCE_AGE.values())
+        self.assertEqual({('cinder',): 3.0, ('kubernetes',): 0.0},
+                         catalogue.SOURCE_ELSEWHERE.values())
         catalogue.from_status({'agent': {}, 'volumes': []})
         self.assertNotIn('attachment_source', catalogue.text())
 

@@ -92,6 +92,22 @@ class RbdNbdConformanceTest(mounters.MounterConformance, base.TestCase):
                 ('p/n/i@s', {'namespace': 'n', 'snapshot': 's'})):
             self.assertEqual(written, self.words(**more).split()[-1])
 
+    def test_monitors_may_change_while_an_image_is_mapped(self) -> None:
+        """Some of them: an image of that name is in many clusters."""
+        def source(monitors: str, **more: str) -> mounter_base.Source:
+            return self.mounter.normalize({
+                'pool': 'p', 'image': 'i', **more,
+                **({'monitors': monitors} if monitors else {})})
+
+        mapped = source('10.0.0.1:6789,10.0.0.2:6789')
+        for same in ('10.0.0.2:6789,10.0.0.1:6789',
+                     '10.0.0.9:6789,10.0.0.2:6789'):
+            self.assertTrue(self.mounter.continues(mapped, source(same)))
+        for other in (source('10.0.0.9:6789'), source(''),
+                      source('10.0.0.1:6789', user='x')):
+            self.assertFalse(self.mounter.continues(mapped, other))
+        self.assertTrue(self.mounter.continues(source(''), source('')))
+
     def test_a_snapshot_is_read_only(self) -> None:
         self.assertIn('--read-only', self.words(snapshot='s'))
         self.assertNotIn('--read-only', self.words())

@@ -55,6 +55,7 @@ class RequestsTest(base.TestCase):
     def test_a_number_without_an_end_is_none(self) -> None:
         self.assertIsNone(parse.requests(STAT + ' ' + '9' * 5000))
         self.assertTrue(parse.is_number(str(2 ** 64 - 1)))
+        self.assertFalse(parse.is_number('1' * 21))
 
 
 class RunningTest(base.TestCase):
@@ -64,6 +65,11 @@ class RunningTest(base.TestCase):
         for torn in ('', 'Name:\tx\n', 'Uid:\n', 'Uid:\t-1\t0\n',
                      'Name:\tUid: 0\n'):
             self.assertEqual(frozenset(), parse.uids(torn))
+
+    def test_no_process_says_who_it_is_by_its_name(self) -> None:
+        for odd in '\r\v\f\x1c\x1d\x1e\x85\u2028':
+            status = f'Name:\t{odd}Uid:\t0\t0\t0\nUid:\t7\t7\t7\t7\n'
+            self.assertEqual(frozenset((7,)), parse.uids(status))
 
     def test_a_process_is_its_number_and_its_start(self) -> None:
         found = parse.running(4711, PROCESS, 'nbdkit\0-f\0')
@@ -106,8 +112,9 @@ class RunningTest(base.TestCase):
     def test_a_thread_exits_after_its_last_system_call(self) -> None:
         words = PROCESS.rpartition(') ')[2].split()
         for flags, expected in (('4194624', False), ('4194628', True),
-                                ('4', True), ('8', False), ('0', False),
-                                ('-4', False), ('soon', False)):
+                                ('4', True), ('8', False), ('3', False),
+                                ('0', False), ('-4', False),
+                                ('soon', False)):
             line = ' '.join([*words[:6], flags, *words[7:]])
             self.assertIs(expected, parse.exits(f'1 (a) 4) {line}'), flags)
         self.assertFalse(parse.exits(f'1 (a) {" ".join(["4"] * 19)}'))

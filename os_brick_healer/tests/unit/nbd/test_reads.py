@@ -86,6 +86,10 @@ class SentTest(base.TestCase):
             now = parse.Requests(completed=completed, in_flight=in_flight)
             self.assertIs(sent, was_sent(read(sent=False), now))
 
+    def test_one_that_has_just_begun_was_not_seen_to_be_sent(self) -> None:
+        self.assertFalse(was_sent(
+            reads.Read(server=OLD, begun_s=0.0, before=THREE), THREE))
+
     def test_what_cannot_be_told_was_sent(self) -> None:
         self.assertTrue(was_sent(read(sent=False), None))
         self.assertTrue(was_sent(read(sent=False, before=None), THREE))

@@ -12,6 +12,7 @@
 """Law 7: nobody is shut out but the client of a server that has ended."""
 
 from collections.abc import Mapping, Sequence
+import dataclasses
 import json
 import os
 import pathlib
@@ -240,6 +241,30 @@ class FencingTest(base.TestCase):
 
     def test_of_what_is_there_nothing_is_told(self) -> None:
         self.assertEqual('', self.missing())
+
+    def test_what_an_image_lacks_is_told_by_its_mounter(self) -> None:
+        order, info = self.job().order, rbd_nbd.RbdNbdMounter().lacks
+        for features, lacks in ((['layering'], True), ([], True),
+                                (['layering', 'exclusive-lock'], False)):
+            told = json.dumps({'name': 'i', 'features': features})
+            self.assertEqual(lacks, 'exclusive-lock' in info(order, told))
+        for nonsense in ('', '7', '[]', '{}', '{"features": 7}', '[' * 99999):
+            self.assertEqual('', info(order, nonsense))
+        readonly = dataclasses.replace(order, source={
+            **order.source, 'snapshot': 's'})
+        self.assertEqual('', info(readonly, '{"features": []}'))
+
+    def test_what_data_lacks_is_asked_of_the_storage(self) -> None:
+        def lacks() -> str:
+            return fencing.lacks(self.job(), 10.0, self.run_tool,
+                                 self.obeyed.append)
+
+        self.locks = '{"features": ["layering"]}'
+        self.assertIn('exclusive-lock', lacks())
+        self.assertEqual(('rbd', 'info'), self.asked[0][:2])
+        self.assertEqual(['/etc/ceph/ceph.conf'], self.obeyed)
+        self.codes['--format'] = 2
+        self.assertEqual('', lacks())
 
     @given(st.text())
     def test_whatever_is_listed_is_holders_or_no_list(

@@ -12,6 +12,7 @@
 """Starting servers, and killing the right one: with real processes."""
 
 from collections.abc import Mapping
+import dataclasses
 import os
 import pathlib
 import signal
@@ -57,6 +58,17 @@ class Sleeper(mounter_base.Mounter):
         return (order.socket,)
 
 
+class Asked(Sleeper):
+    """Is asked at a socket, here: at a file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def question(self, order: mounter_base.Order) -> mounter_base.Question:
+        return mounter_base.Question(socket=self.path, as_root=True,
+                                     words=b'')
+
+
 class Mounts(Sleeper):
     """Mounts nothing, by the same script."""
 
@@ -89,7 +101,7 @@ class ServingTest(base.TestCase):
         return serving.Starter(
             tree=self.tree, uid=0, systemd=False,
             log_directory=str(self.place / 'log'),
-            path=f'{self.place}/bin')
+            sockets=f'{self.place}/root', path=f'{self.place}/bin')
 
     def start(self, wanted: serving.Job) -> parse.Running:
         return self.starter().start(wanted, 20.0)
@@ -125,6 +137,19 @@ class ServingTest(base.TestCase):
         entered = (self.place / 'entered').read_text()
         self.assertTrue(entered.startswith(
             '--target 1 --mount --root -- '), entered)
+
+    def test_the_socket_of_one_that_cannot_end_is_in_nobodys_way(
+            self) -> None:
+        wanted = {}
+        for volume, place in ((KEY, 'root/a.asok'), (OTHER, 'mine/a.sock')):
+            path = self.write_file(self.place / place, '')
+            self.mounter = Asked(str(path))
+            wanted[volume] = self.job(volume)
+            self.start(wanted[volume])
+            self.assertIs(volume == OTHER, path.exists())
+        left = self.write_file(self.place / 'root/a.asok', '')
+        self.assertRaises(exception.NotOurs, self.start, wanted[KEY])
+        self.assertTrue(left.exists())
 
     def test_what_each_server_said_is_told_apart(self) -> None:
         wanted = self.job()
@@ -260,6 +285,36 @@ class ServingTest(base.TestCase):
                      '--property=KillSignal=SIGKILL',
                      '--property=StandardOutput=append:/log'):
             self.assertIn(word, argv)
+
+    def test_a_server_outlives_guests_when_the_host_is_shut_down(
+            self) -> None:
+        """systemd stops in the opposite order, and one unit cannot stand
+        before and after the same thing."""
+        argv = serving.unit_argv('u.service', 0, 0, '/log', ['x'], 'SIGTERM')
+        for word in ('Before=libvirt-guests.service',
+                     'Before=libvirtd.service', 'After=network.target',
+                     'Before=os-brick-healer.service'):
+            self.assertIn(f'--property={word}', argv)
+        self.assertEqual(set(), {*serving.STARTS_BEFORE}
+                         & {*serving.STARTS_AFTER})
+
+    def test_a_server_is_found_wherever_systemd_keeps_its_units(
+            self) -> None:
+        """With cgroup v1 not even one start would be seen to succeed."""
+        wanted = self.job()
+        one = self.start(wanted)
+        for number, place in enumerate(serving.CGROUPS):
+            fake = self.temp_dir()
+            self.write_file(
+                fake / f'{place[1:]}/u{number}.service/cgroup.procs',
+                f'1\n{one.pid}\n')
+            (fake / 'proc').symlink_to('/proc')
+            starter = dataclasses.replace(self.starter(),
+                                          tree=reader.Tree(str(fake)))
+            found = starter._in_unit(f'u{number}.service', wanted)
+            assert found is not None
+            self.assertEqual(one.pid, found.pid)
+            self.assertIsNone(starter._in_unit('other.service', wanted))
 
     def test_a_unit_serves_what_was_named_to_the_letter(self) -> None:
         argv = serving.unit_argv('u.service', 0, 0, '/log', [

@@ -251,7 +251,8 @@ class TestNetwork(HandsTestCase):
             found = self.do(action)
             self.assertEqual(('cannot: so', kind.transient),
                              (found.error, found.transient))
-            self.assertIs(uncertain, found.detail == learn.UNCERTAIN, f'{kind}')
+            self.assertIs(uncertain, found.detail == learn.UNCERTAIN,
+                          f'{kind}')
 
     def test_a_refusal_is_final_and_a_silence_is_not(self) -> None:
         action = model.Publish(volume=KEY, law=LAW, replica=rid(3))
