@@ -172,9 +172,12 @@ class Audit:
         until_s = self._synced_s.get(replica, -1e9)
         back_for_s = until_s - self._back_s.get(replica, until_s)
         forgotten = back_for_s > 2 * self._world.policy.arrival_s - 2.0
+        # The last watch may have been before one was in sync.
+        synced = self._synced_s.keys() | {
+            m.disk.id for m in self._world.arrays[volume.key].in_sync}
         return (until_s > asked_s
                 and (forgotten or not volume.coming.get(replica))
-                and all(name in self._synced_s for name in volume.made_for
+                and all(name in synced for name in volume.made_for
                         if name in volume.replicas))
 
     def _grace(self, replica: str, now_s: float) -> None:

@@ -161,7 +161,9 @@ class Nova:
             new = {name for name in volume.made_for if name in volume.replicas
                    and volume.replicas[name].state
                    is not base.ReplicaState.AVAILABLE}
-            volume.forgotten |= new | {volume.made_for[n] for n in new} | {
+            replaced = {volume.made_for[name] for name in volume.made_for
+                        if name in volume.replicas}
+            volume.forgotten |= new | replaced | {
                 lost for lost, count in volume.coming.items() if count}
 
     def _disconnect(self, key: str) -> None:
