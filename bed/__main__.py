@@ -23,9 +23,8 @@ from bed import image, machine, runner, scenarios
 from bed.guest.scenario import Scenario
 from bench import figures, guests
 
-#: Shown or measured, or played by name only: those with a Ceph, whose image
-#: is big, and some of which have not passed yet.
-APART = ('demo', 'bench', 'ceph')
+#: Shown or measured, and not played with the rest.
+APART = ('demo', 'bench')
 
 
 def parser() -> argparse.ArgumentParser:

@@ -68,7 +68,9 @@ class KumoScaleProvisioner(base.Provisioner):
     targets of each other host are asked for, or those of each of our
     volumes, whichever is less, and there a target that is not among ours
     betrays another host even where the entries name none. ``Volume.hosts``
-    is None when even that tells nothing.
+    is None when even that tells nothing. An answer may have been given while
+    KumoScale had just forgotten everything: who is asked about others tells
+    of our own targets, too, or we ask for them once more.
 
     So ``batch`` and ``knows_hosts`` are kept where the targets name volumes
     and hosts, and cannot be promised for every generation.
@@ -97,7 +99,7 @@ class KumoScaleProvisioner(base.Provisioner):
         self._host_id = host.uuid
         self._requested: dict[str, _Asked] = {}
         self._unfiltered_next_s = 0.0
-        self._listed = False
+        self._listed = self._tells_ours = False
         self._not_ours: dict[base.VolumeId, float] = {}
 
     def _new_client(self) -> kumoscale_client.Client:
@@ -164,7 +166,7 @@ class KumoScaleProvisioner(base.Provisioner):
         strangers = self._strangers(us, mine, others, len(serving))
         found = {}
         for name, targets in serving.items():
-            holders = self._holders(stored[name], mine, strangers)
+            holders = self._holders(stored[name], mine, targets, strangers)
             found[name] = ks.volume(
                 stored[name], targets, reached,
                 None if holders is None else frozenset(
@@ -224,6 +226,10 @@ class KumoScaleProvisioner(base.Provisioner):
             return None
         each = {other: self._targets(f'list the targets of host {other}',
                                      hostId=other) for other in others}
+        if each:
+            # Theirs may be none; but not if ours, asked next, are none.
+            _check_ours(mine, self._targets(
+                'list the targets of this host again', hostId=us))
         return _Index(dataclasses.replace(target, host=other)
                       for other, targets in each.items()
                       for target in targets)
@@ -246,14 +252,22 @@ class KumoScaleProvisioner(base.Provisioner):
         return None
 
     def _holders(self, volume: ks.Stored, mine: tuple[ks.Target, ...],
+                 ours: tuple[ks.Target, ...],
                  strangers: '_Index | None') -> frozenset[str] | None:
-        """Ids of the hosts that hold one of our volumes, beside us."""
+        """Ids of the hosts that hold one of our volumes, beside us.
+
+        :param ours: those of our targets that serve it.
+        """
         if strangers is not None:
             return frozenset(target.host or SOMEBODY
                              for target in strangers.serving(volume))
         found = self._targets(
             f'list all targets of volume {volume.id}', volId=volume.id)
         known = {target.nqn for target in mine}
+        if not known.isdisjoint(t.nqn for t in found):
+            self._tells_ours = True
+        elif self._tells_ours:
+            _check_ours(ours, found)
         if any(t.host is None and t.nqn in known for t in found):
             # The same subsystem may be for another host as well.
             more = any(t.nqn not in known for t in found)
@@ -308,7 +322,7 @@ class KumoScaleProvisioner(base.Provisioner):
     def _check_settled(self, what: str, asked: '_Asked') -> None:
         if (asked.sent_s is not None
                 and self._clock() - asked.sent_s < UNCERTAIN_S):
-            raise exception.ProvisionerError(
+            raise kumoscale_client.Uncertain(
                 f'cannot {what} again yet: because the first request was '
                 'sent and its answer lost, and a second could add a second '
                 'replica',
@@ -418,6 +432,16 @@ def _check_host(us: str, mine: Iterable[ks.Target]) -> None:
                 f'cannot list the targets of this host: because KumoScale '
                 f'contradicts itself: it was asked for those of host {us} '
                 f'and shows {target.nqn} of host {target.host}')
+
+
+def _check_ours(mine: Collection[ks.Target],
+                told: Iterable[ks.Target]) -> None:
+    """An answer without our own targets may lack other hosts', too."""
+    missing = {t.nqn for t in mine} - {t.nqn for t in told}
+    if missing:
+        raise exception.ProvisionerNonsense(
+            f'cannot list the targets: because KumoScale contradicts itself: '
+            f'{min(missing)} was among them, and is left out now')
 
 
 def host_name(name: str) -> str:

@@ -136,8 +136,15 @@ class Hands:
     def _request_replacement(self, action: model.RequestReplacement,
                              fresh: Fresh) -> Outcome:
         self._check(action, fresh())
-        self._owner().request_replacement(action.volume, action.replica,
-                                          action.request_id)
+        owner = self._owner()
+        try:
+            owner.request_replacement(action.volume, action.replica,
+                                      action.request_id)
+        except (exception.ProvisionerUnreachable,
+                exception.ProvisionerNonsense) as error:
+            return Outcome(changed=False, error=str(error),
+                           transient=error.transient,
+                           detail=learn.UNCERTAIN)
         return Outcome(changed=True)
 
     def _confirm_removal(self, action: model.ConfirmRemoval,

@@ -21,6 +21,8 @@ Phase = verdict.Phase
 def request(case: case_lib.Case) -> model.Verdict | None:
     """A leg has been lost for the whole grace: ask for another in its
     place, once."""
+    if case.whole:
+        return None     # what is out, or was new, is not needed
     lost = [x for x in case.legs if x.member is None
             and x.memory.lost_s is not None]
     said = [v for v in (_request_one(case, x) for x in lost)
@@ -209,11 +211,12 @@ def _settles_s(case: case_lib.Case, leg: case_lib.Leg,
     """When it is known that an earlier request was not heard.
 
     After a clear failure its back-off says when. If the agent died in the
-    request, its replica may be named late: asking at once could yield two.
+    request, or its answer was lost, its replica may be named late: asking
+    at once could yield two.
     """
-    if leg.memory.last_error is not None:
-        # The error may be another one's: a sick leg fails again and again,
-        # and each time its next try is put off.
+    if old.failed:
+        # The back-off may be another error's: a sick leg fails again and
+        # again, and each time its next try is put off.
         latest_s = old.asked_s + case.policy.arrival_s * 2.0 ** min(
             old.tries, 16)
         return min(latest_s, max(

@@ -30,6 +30,8 @@ BREAK_AGAIN_S = 0.5
 WORDS_S = 0.5
 #: Detail of an outcome: MD cannot catch up by the bitmap.
 READD_REFUSED = 're-add refused'
+#: Detail of an outcome: the provisioner may have heard the request.
+UNCERTAIN = 'it may have been heard'
 
 
 def replica_of(action: model.Action) -> model.ReplicaId | None:
@@ -101,11 +103,8 @@ def _learn(one: One, action: model.Action, outcome: Outcome, now_s: float,
         case model.Examine():
             return _examined(one, outcome, now_s)
         case model.RequestReplacement():
-            assert one.request is not None
             return dataclasses.replace(
-                recall.succeeded(one), request=dataclasses.replace(
-                    one.request, state=model.RequestState.ACCEPTED,
-                    asked_s=now_s))
+                recall.succeeded(one), request=_accepted(one.request, now_s))
         case model.Publish():
             # The next words of the provisioner, which is being asked now,
             # tell where it is: until then it would be published again.
@@ -149,8 +148,24 @@ def _failed(one: One, action: model.Action, outcome: Outcome, now_s: float,
     if isinstance(action, model.RequestReplacement):
         wait_s = 2 * policy.provisioner_interval_s
         return dataclasses.replace(
-            after, next_try_s=max(after.next_try_s, now_s + wait_s))
+            after, next_try_s=max(after.next_try_s, now_s + wait_s),
+            request=_refused(one.request, outcome))
     return after
+
+
+def _accepted(request: model.Request | None,
+              now_s: float) -> model.Request | None:
+    """The provisioner said yes; its replica may have been named since."""
+    if request is None or request.state is not model.RequestState.ASKED:
+        return request
+    return dataclasses.replace(request, asked_s=now_s,
+                               state=model.RequestState.ACCEPTED)
+
+
+def _refused(request: model.Request | None,
+             outcome: Outcome) -> model.Request | None:
+    return None if request is None else dataclasses.replace(
+        request, failed=outcome.detail != UNCERTAIN)
 
 
 def _examined(one: One, outcome: Outcome, now_s: float) -> One:

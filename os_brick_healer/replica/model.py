@@ -268,6 +268,8 @@ class Request:
 
     :ivar known: replicas that were named when it was asked: a name not
         among them is the new one.
+    :ivar failed: its last try has clearly come to nothing. Else it may
+        have been heard: an agent that died meanwhile does not know.
     """
 
     id: str
@@ -276,6 +278,7 @@ class Request:
     state: RequestState
     known: frozenset[ReplicaId]
     arrived: ReplicaId | None = None
+    failed: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

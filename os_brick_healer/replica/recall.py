@@ -162,7 +162,8 @@ def _losses(case: case_lib.Case, leg: case_lib.Leg,
 def _over(case: case_lib.Case, leg: case_lib.Leg) -> model.Request | None:
     """A request is forgotten when its leg is back for good.
 
-    For good: nothing has arrived for long, or what arrived is gone again.
+    For good: nothing has arrived for long, or what arrived is gone again, or
+    is a leg beside it.
     """
     request, since_s = leg.memory.request, leg.memory.in_sync_s
     if request is None or _arrived_in_vain(case, request):
@@ -171,9 +172,21 @@ def _over(case: case_lib.Case, leg: case_lib.Leg) -> model.Request | None:
         return request
     if request.arrived is not None:
         named = {x.id for x in case.legs}
-        return request if request.arrived in named else None
+        over = request.arrived not in named or _both_legs(case, request)
+        return None if over else request
     waited_s = case.now_s - since_s
     return request if waited_s < 2 * case.policy.arrival_s else None
+
+
+def _both_legs(case: case_lib.Case, request: model.Request) -> bool:
+    """Its successor has the slot of another, which has been let go.
+
+    Neither replaces the other from then on: the one that is lost next needs
+    a request of its own.
+    """
+    return (case.whole
+            and any(x.id == request.arrived for x in case.in_sync)
+            and not any(x.memory.belongs for x in case.outside))
 
 
 def _late(case: case_lib.Case,
@@ -217,14 +230,17 @@ def _arrivals(
 ) -> dict[model.ReplicaId, model.ReplicaMemory]:
     """A request is answered once a name that it did not know is named.
 
-    Each new name answers one request, the oldest first. One that was ever
-    a leg (what it came for may be forgotten by now) is no news.
+    Each new name answers one request, the oldest first; that of a leg that
+    is back in sync, or named no more, which nobody waits for, last. One that
+    was ever a leg (what it came for may be forgotten by now) is no news.
     """
     answered = dict(replicas)
+    lost = {leg.id for leg in case.legs if not leg.in_sync}
     taken = {request.arrived for m in replicas.values()
              for request in (m.request, *m.late) if request is not None}
     # One that was accepted before one of which nobody knows if it was heard.
-    waiting = [((m.request.state is not model.RequestState.ACCEPTED,
+    waiting = [((key not in lost,
+                 m.request.state is not model.RequestState.ACCEPTED,
                  m.request.asked_s), key, m.request)
                for key, m in replicas.items() if m.request is not None
                and m.request.state is not model.RequestState.ARRIVED]

@@ -68,7 +68,8 @@ def _request(value: Any) -> model.Request:
         state=model.RequestState(value['state']),
         known=frozenset(map(model.ReplicaId,
                             plain.each(value['known'], plain.text))),
-        arrived=None if arrived is None else model.ReplicaId(arrived))
+        arrived=None if arrived is None else model.ReplicaId(arrived),
+        failed=plain.flag(value.get('failed', False)))
 
 
 #: How a field is read, by what it is.

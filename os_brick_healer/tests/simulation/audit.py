@@ -58,6 +58,7 @@ class Audit:
         self._synced_s: dict[str, float] = {}     # until when, and
         self._back_s: dict[str, float] = {}       # since when it was
         self._lost_s: dict[str, float] = {}
+        self._sent: dict[str, set[str]] = {}
         self.journal_lost = False
         self.stop_at: tuple[str, ...] = ()
         self.stopped = False
@@ -73,9 +74,14 @@ class Audit:
         self.stopped = self.stopped or law in self.stop_at
         self._world.tell(f'LAW {law} IS BROKEN ({LAWS[law]}): {sentence}')
 
-    def destroys(self, key: str, what: str) -> None:
-        """Something that needs the provisioner's present word."""
-        age_s = self._world.time.now_s - self._world.cloud.good_word_s(key)
+    def destroys(self, replica: str, what: str) -> None:
+        """Something that needs the provisioner's present word of it.
+
+        An answer that leaves out another replica of the volume is one: what
+        is left out may as well be gone.
+        """
+        age_s = (self._world.time.now_s
+                 - self._world.cloud.good_word_s(replica))
         if age_s > self._world.policy.volume_age_max_s + SLACK_S:
             self.broke('6.truth', f'{what}, and the last good word is '
                                   f'{age_s:.0f} s old')
@@ -86,12 +92,14 @@ class Audit:
         world = self._world
         array = world.arrays.get(volume.key)
         disk = replica.disk
-        self.destroys(volume.key, f'{disk.id} is deleted')
+        self.destroys(disk.id, f'{disk.id} is deleted')
+        sent = self._sent.pop(disk.uuid, set())
         if array is not None and not array.stopped:
             if any(m.disk is disk and m.works for m in array.members):
                 self.broke('3.early-removal', f'{disk.id} is a leg of '
                                               f'{array.name}')
-            good = [m for m in array.in_sync if m.disk is not disk]
+            good = {m.disk.id for m in array.in_sync} | sent
+            good.discard(disk.id)
             if len(good) < min(array.raid_disks, limits.COPIES_MIN):
                 self.broke('3.early-removal', (
                     f'{disk.id} is deleted while {array.name} has '
@@ -107,6 +115,14 @@ class Audit:
                 world.md.fabric.lost_devices(disk)
         else:
             world.fabric.unexport(disk.nqn)
+
+    def lets_go(self, key: str, uuid: str) -> None:
+        """The agent sends for the removal of a replica: who is in sync now
+        may be lost while that is on its way over a wire.
+        """
+        array = self._world.arrays.get(key)
+        self._sent[uuid] = (set() if array is None else
+                            {m.disk.id for m in array.in_sync})
 
     def reported(self, key: str, replica: str,
                  state: base.ReplicaState) -> None:

@@ -323,6 +323,8 @@ MENDED = (
         'replica.doubt:spares', 'if seen.peers_hold:', 'if False:'),
         setup={'shared': True}, family='truth'),
     _bug('request-is-put-off-for-ever', '9.converge', (
+        'replica.asking:_settles_s', 'if old.failed:',
+        'if leg.memory.last_error is not None:'), (
         'replica.asking:_settles_s', 'return min(latest_s, max(',
         'return max(1.0, max('), family='requests'),
     _bug('withdrawn-replica-stays-connected', '9.converge', (
@@ -347,6 +349,21 @@ MENDED = (
     _bug('repeat-that-is-put-off-is-not-waited-for', '9.converge', (
         'replica.asking:_in_doubt_until_s',
         'return max(first_s, _settles_s(case, leg, request) + arrival_s)',
-        'return first_s'), family='requests'),
+        'return first_s'), (
+        'replica.asking:_settles_s', 'if old.failed:',
+        'if leg.memory.last_error is not None:'), family='requests'),
+    _bug('answer-undoes-an-arrival', '9.converge', (
+        'replica.learn:_accepted',
+        ' or request.state is not model.RequestState.ASKED', ''),
+        family='http'),
+    _bug('older-error-is-taken-for-the-requests-own', '8.twice', (
+        'replica.asking:_settles_s', 'if old.failed:',
+        'if leg.memory.last_error is not None:'), family='http'),
+    _bug('leg-with-anothers-slot-is-not-asked-for', '9.converge', (
+        'replica.recall:_over', ' or _both_legs(case, request)', ''),
+        family='http'),
+    _bug('replica-comes-for-who-does-not-wait', '9.converge 8.twice', (
+        'replica.recall:_arrivals', '(key not in lost,', '(False,'),
+        family='http'),
 )
 BUGS = GUARDS + MENDED

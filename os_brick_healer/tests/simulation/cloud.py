@@ -45,7 +45,8 @@ class Volume:
     :ivar made_for: by new replica: in whose place it was made.
     :ivar coming: by lost replica: how many new ones are on their way.
     :ivar forgotten: new ones that were still to be joined when the volume
-        was detached, where the agent is told of attached volumes only.
+        was detached, and those in whose place they came, where the agent is
+        told of attached volumes only: one of the two is of use.
     """
 
     key: str
@@ -64,7 +65,8 @@ class Volume:
     def kept(self) -> list[Replica]:
         """All but forgotten ones that stay beside a whole volume."""
         known = [replica for name, replica in self.replicas.items()
-                 if name not in self.forgotten]
+                 if name not in self.forgotten
+                 or replica.state is State.AVAILABLE]
         return (known if len(known) >= self.count
                 else list(self.replicas.values()))
 
@@ -135,13 +137,18 @@ class Cloud:
         with in the answer."""
         weather = self.weather
         for key, volume in self.volumes.items():
-            if key not in weather.nonsense and not (
-                    weather.omit & volume.replicas.keys()):
+            if key in weather.nonsense:
+                continue
+            named = volume.replicas.keys() - weather.omit
+            self._words_s.update(dict.fromkeys(named, at_s))
+            if len(named) == len(volume.replicas):
                 self._words_s[key] = at_s
 
-    def good_word_s(self, key: str) -> float:
-        """When the agent was last told what is so of a volume."""
-        return self._words_s.get(key, 0.0)
+    def good_word_s(self, name: str) -> float:
+        """When the agent was last told what is so of a volume, or of one
+        of its replicas: that may be named where another is left out.
+        """
+        return self._words_s.get(name, 0.0)
 
     def say(self) -> dict[base.VolumeId, base.Volume]:
         now = {base.VolumeId(v.key): self._describe(v)

@@ -245,8 +245,7 @@ class Court(audit.Audit):
               how: str) -> None:
         """A device is about to join an array."""
         self.touches(array, f'{how} of {disk.id}')
-        self.destroys(array.key or '',
-                      f'{how} of {disk.id} to {array.name}')
+        self.destroys(disk.id, f'{how} of {disk.id} to {array.name}')
         volume = self._world.volume_of(array.key or '')
         if volume is None or disk.id not in volume.replicas:
             self.broke('2.add', f'{disk.id} is not a replica of '

@@ -135,7 +135,9 @@ class Misfortune(outages.Outages, weather.Weather, ambush.Ambush,
                 if name not in inside and not self.world.reachable(
                         replica.disk):
                     self._take(volume, name)
-        if said.endswith('waits for a leg'):
+        if (said.endswith('waits for a leg')
+                and len(volume.replicas) < volume.count):
+            # Not where an answer has just left a lost one out.
             self.world.cloud.arrive(volume)
 
     def _take(self, volume: cloud_lib.Volume, name: str) -> None:

@@ -158,10 +158,11 @@ class Nova:
         """What was requested is forgotten with the volume (limits.rst)."""
         if self.world.peer is not None:
             volume = self.world.cloud.volumes[key]
-            volume.forgotten |= {
-                name for name in volume.made_for if name in volume.replicas
-                and volume.replicas[name].state
-                is not base.ReplicaState.AVAILABLE}
+            new = {name for name in volume.made_for if name in volume.replicas
+                   and volume.replicas[name].state
+                   is not base.ReplicaState.AVAILABLE}
+            volume.forgotten |= new | {volume.made_for[n] for n in new} | {
+                lost for lost, count in volume.coming.items() if count}
 
     def _disconnect(self, key: str) -> None:
         volume = self.world.cloud.volumes[key]

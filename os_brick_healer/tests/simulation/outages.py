@@ -116,6 +116,9 @@ class Outages(fate.Fate):
             world.fault(f'{member.disk.id} dies: reads and writes fail')
             member.disk.sick = True
             world.md.changed(member.disk.nqn)
+            if array.write is not None and member.in_sync:
+                # A guest that waits for a write reads on meanwhile.
+                world.md.fail(array, member)
 
     # The agent -----------
 

@@ -54,6 +54,8 @@ MENDED = (
         '            or len(good) >= stored.replica_count')),
     _bug('hosts-that-leave-us-out-are-believed', '5.two-hosts', (
         f'{_PLUGIN}._check_listed', 'elif self._listed:', 'elif False:')),
+    _bug('list-from-a-bad-moment-is-believed', '5.two-hosts', (
+        f'{_PLUGIN}._strangers', 'if each:', 'if False:')),
     _bug('what-was-accepted-is-never-sent-again', '9.converge', (
         f'{_PLUGIN}._awaited', 'return (asked.accepted and ',
         'return asked.accepted or (asked.accepted and ')),

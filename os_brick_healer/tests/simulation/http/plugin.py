@@ -71,6 +71,7 @@ class Plugin(kumoscale.KumoScaleProvisioner):
     def confirm_removal(self, volume: base.VolumeId,
                         replica: base.ReplicaId) -> None:
         self._world.court.commands('confirm')
+        self._world.court.lets_go(volume, replica)
         super().confirm_removal(volume, replica)
 
 

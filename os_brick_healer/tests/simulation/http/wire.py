@@ -122,7 +122,9 @@ class Peer:
         """The request is there: do as it says, and answer."""
         way = self.way(address)
         if way.isdigit() or request.token != self.token:
-            return int(way or 401), b'<html>not now</html>'
+            # It may have gone silent since: who sent it waits no more.
+            return (int(way) if way.isdigit() else 401,
+                    b'<html>not now</html>')
         if request.mishap == 'forgotten':
             return 200, b'{"status": "Success"}'
         found = self.api.answer(

@@ -77,9 +77,16 @@ BUGS = (
         family='hangs'),
     _bug('late-death-costs-the-next-server', '12.kill', (
         'mapping.decide:_cut_off',
-        'if dead_s - since_s < _LATE_S and not _unanswered('
-        'seen, dead_s, policy):', 'if False:'),
+        'if died_s - since_s < _LATE_S and not _unanswered('
+        'seen, dead_s, policy):', 'if False:'), (
+        'mapping.act:Hands._kill', 'if not action.hung:', 'if False:'),
         family='host'),
+    _bug('nobody-looks-before-a-kill', '12.kill', (
+        'mapping.act:Hands._kill', 'if not action.hung:', 'if False:'),
+        family='queues'),
+    _bug('who-dies-of-its-work-is-hammered', '18.hammer', (
+        'mapping.learn:_died', 'if memory.short <= SHORT_FREE:', 'if True:'),
+        family='crashes'),
     # Whose it is -----------
     _bug('cookie-is-ignored', '11.foreign', (
         'mapping.decide:_not_ours', 'if device.cookie != seen.key:',

@@ -39,6 +39,8 @@ DRAMAS: Mapping[str, tuple[tuple[str, float], ...]] = {
     # A read of ours is under way when that happens.
     'unheard_cut': (('slow', 0.0), ('kill', 0.3), ('overflow', 2.0),
                     ('cut', 2.0)),
+    'monitors_restart': (('monitors', 0.0), ('all_servers', 0.5),
+                         ('kill', 3.0)),
     'held_crash': (('kill_in', 0.0), ('kill_held', 0.1)),
     # It hangs for a moment while its storage is slow, too.
     'slow_blink': (('slow', 0.0), ('blink', 4.0)),
@@ -93,6 +95,18 @@ FAMILIES = {
         kinds={'unheard_cut': 16, 'lost_cut': 2, 'stop': 1,
                'stopped_cut': 2, 'kill_server': 1},
         gaps_s=(20.0, 120.0), last_s=(2.0, 8.0, 25.0)),
+    # An agent that finds servers which wait for their cluster, many at once.
+    'queues': Family(
+        kinds={'monitors_restart': 10, 'kill_in': 2, 'kill_server': 2,
+               'stop': 1},
+        setup={'kinds': (('rbd',),), 'heals_max': (1, 2),
+               'volumes': (2, 4)},
+        gaps_s=(20.0, 60.0), last_s=(8.0, 15.0, 25.0)),
+    # Servers that die of what they are asked, again and again.
+    'crashes': Family(
+        kinds={'crash_loop': 8, 'kill_server': 2, 'kill': 1, 'kill_in': 1,
+               'slow': 1, 'stop': 1},
+        gaps_s=(3.0, 20.0, 90.0), last_s=(8.0, 25.0, 60.0)),
     # Servers that cannot close the device that they had open themselves.
     'held': Family(
         kinds={'kill_held': 10, 'held_crash': 4, 'kill_server': 3, 'slow': 2,

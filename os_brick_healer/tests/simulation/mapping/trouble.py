@@ -37,6 +37,8 @@ OTHER = 'ffffffff-aaaa-4bbb-8ccc-000000000000'
 BLINK_S = 0.8
 #: So long that somebody has to see to it.
 LONG_S = 100.0
+#: Between two deaths of what the guest asks for.
+_CRASH_S = 0.4
 
 
 class Common(mishaps.Mishaps):
@@ -85,6 +87,22 @@ class Servers(Common):
     def _kill_held(self, fault: plan_lib.Fault) -> None:
         self._hit(fault, 'is killed while its device is read',
                   self.world.processes.kill_held)
+
+    def _crash_loop(self, fault: plan_lib.Fault) -> None:
+        """Whoever serves dies of the same request, until that is over."""
+        key, world = self.key(fault), self.world
+        world.fault(f'servers of {key[:8]} die again and again for '
+                    f'{fault.arg("last_s"):.0f} s')
+        until_s = world.time.now_s + fault.arg('last_s')
+
+        def _again() -> None:
+            proc = world.server(key)
+            if proc is not None:
+                world.processes.kill(proc)
+            if world.time.now_s < until_s:
+                world.time.after(_CRASH_S, _again)
+
+        _again()
 
     def _all_servers(self, fault: plan_lib.Fault) -> None:
         found = [self.world.server(k) for k in self.world.volumes]

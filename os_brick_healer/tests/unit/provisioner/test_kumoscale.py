@@ -41,7 +41,7 @@ class RequestsTest(kumoscale_case.KumoScaleTestCase):
         for _ in range(20):
             self.one_volume()
         self.assertEqual(few, self.requests())
-        self.assertEqual(5, few)  # one of them for the other host
+        self.assertEqual(6, few)  # two of them for the other host
 
     def test_a_pass_takes_time_in_step_with_the_volumes(self) -> None:
         # Comparing each volume with each target took minutes here.
@@ -144,6 +144,74 @@ class OtherHostsTest(kumoscale_case.KumoScaleTestCase):
             self.ours.volumes()
         forgetful.forgets = False
         self.assertEqual(both, self.ours.volumes()[name].hosts)
+
+
+class _TornArray(array.Provisioner):
+    """It forgets all targets in the middle of a pass."""
+
+    told = True         # targets name their volume
+    left: int | None = None
+    asked = 0
+
+    def targets_json(self, host_id: str | None,
+                     volume_id: str | None) -> list[dict[str, Any]]:
+        self.asked += 1
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                return []
+        return [{key: value for key, value in entry.items()
+                 if key != 'volId' or self.told}
+                for entry in super().targets_json(host_id, volume_id)]
+
+
+class _TornSilentArray(_TornArray):
+    told = False
+
+
+class TornTest(kumoscale_case.KumoScaleTestCase):
+    options = {'array_type': _TornArray}
+
+    def test_who_else_holds_a_volume_is_not_forgotten(self) -> None:
+        name, _ = self.one_volume(HERE, THERE)
+        torn = self.array
+        assert isinstance(torn, _TornArray)
+        both = self.ours.volumes()[name].hosts
+        self.assertEqual({HERE.name, THERE.name}, both)
+        torn.asked = 0
+        self.assertEqual(both, self.ours.volumes()[name].hosts)
+        for left in range(1, torn.asked):
+            torn.left = left
+            with self.assertRaisesRegex(exception.ProvisionerNonsense,
+                                        'is left out now'):
+                self.ours.volumes()
+        torn.left = 0       # from the first on: it names no volume
+        self.assertEqual({}, self.ours.volumes())
+        torn.left = None
+        self.assertEqual(both, self.ours.volumes()[name].hosts)
+
+    def test_one_whose_other_hosts_have_none_is_believed(self) -> None:
+        name, _ = self.one_volume(HERE)
+        for _ in range(2):
+            self.assertEqual({HERE.name}, self.ours.volumes()[name].hosts)
+
+
+class TornSilentTest(kumoscale_case.KumoScaleTestCase):
+    options = {'array_type': _TornSilentArray}
+
+    def test_who_else_holds_a_volume_is_not_forgotten(self) -> None:
+        name, _ = self.one_volume(HERE, THERE)
+        torn = self.array
+        assert isinstance(torn, _TornArray)
+        torn.left = 2       # ours, ours of the volume; not yet who holds it
+        self.assertEqual({HERE.name}, self.ours.volumes()[name].hosts)
+        torn.left = None
+        both = self.ours.volumes()[name].hosts
+        self.assertEqual({HERE.name, THERE.name}, both)
+        torn.left = 2
+        with self.assertRaisesRegex(exception.ProvisionerNonsense,
+                                    'is left out now'):
+            self.ours.volumes()
 
 
 class SilentTargetsTest(kumoscale_case.KumoScaleTestCase):

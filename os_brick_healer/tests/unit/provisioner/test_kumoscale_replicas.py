@@ -62,8 +62,9 @@ class ReplacementTest(kumoscale_case.KumoScaleTestCase):
             self.assertRaises(
                 exception.ProvisionerUnreachable,
                 self.ours.request_replacement, name, lost, 'r1')
+        # Still not: a caller that has been restarted must not send it soon.
         error = self.assertRaises(
-            exception.ProvisionerError,
+            exception.ProvisionerUnreachable,
             self.ours.request_replacement, name, lost, 'r1')
         self.assertIn('again yet', str(error))
         self.assertEqual(3, len(self.array.volume(name).replicas))

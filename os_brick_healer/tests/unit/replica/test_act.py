@@ -16,7 +16,7 @@ from typing import Any
 
 from os_brick_healer import exception
 from os_brick_healer.conf import opts, policy
-from os_brick_healer.replica import act, model
+from os_brick_healer.replica import act, learn, model
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.replica.hands_world import (
     GIB,
@@ -236,6 +236,23 @@ class TestNetwork(HandsTestCase):
             volume=KEY, law=LAW, replica=rid(2), request_id='r-1',
             known=frozenset())).changed)
         self.assertEqual([('request', 'rep-2', 'r-1')], self.owner.told)
+
+    def test_a_request_without_an_answer_may_have_been_heard(self) -> None:
+        self.change_array(degraded=1, members=(member(1),))
+        action = model.RequestReplacement(
+            volume=KEY, law=LAW, replica=rid(2), request_id='r-1',
+            known=frozenset())
+        for kind, uncertain in (
+                (exception.ProvisionerUnreachable, True),
+                (exception.ProvisionerNonsense, True),
+                (exception.ProvisionerRefused, False),
+                (exception.ProvisionerError, False)):
+            self.owner.error = kind('cannot: so')
+            found = self.do(action)
+            self.assertEqual(('cannot: so', kind.transient),
+                             (found.error, found.transient))
+            self.assertIs(uncertain, found.detail == learn.UNCERTAIN,
+                          f'{kind}')
 
     def test_a_refusal_is_final_and_a_silence_is_not(self) -> None:
         action = model.Publish(volume=KEY, law=LAW, replica=rid(3))

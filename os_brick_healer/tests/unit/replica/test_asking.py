@@ -99,6 +99,17 @@ class AskingTest(_Lost):
         self.assertIsNone(asking.request(self.case(
             b=world.leg('b', 'spare'))))
 
+    def test_beside_a_whole_array_nothing_is_asked_for(self) -> None:
+        back = model.ReplicaMemory(belongs=True, in_sync_s=1.0,
+                                   request=a_request(arrived=B))
+        for flags, request, asks in (
+                ('in_sync', None, False), ('spare', None, True),
+                ('in_sync', a_request(state=State.ACCEPTED, asked_s=1.0),
+                 False)):
+            found = asking.request(self.case(
+                world.leg('c', flags), others={C: back}, request=request))
+            self.assertIs(asks, found is not None, flags)
+
     def test_a_new_replica_for_the_slot_is_enough(self) -> None:
         self.assertIsNone(asking.request(self.case(
             world.leg('c', None, path=None))))
@@ -268,7 +279,7 @@ class AgainTest(_Lost):
             doubted = model.ReplicaMemory(
                 belongs=True, lost_s=990.0, last_error='sick',
                 next_try_s=next_s, request=a_request(
-                    state=State.ASKED, tries=tries,
+                    state=State.ASKED, tries=tries, failed=True,
                     asked_s=NOW_S - share * wait_s))
             other = world.leg('c', None, path=None, answers=False)
             wanted = self.case(other, raid_disks=3, others={C: doubted})
@@ -302,9 +313,17 @@ class AgainTest(_Lost):
                 (NOW_S - 2 * world.POLICY.arrival_s, NOW_S + 99.0, True)):
             found = self.said(self.case(
                 last_error='no', next_try_s=next_s,
-                request=a_request(asked_s=asked_s, tries=1)))
+                request=a_request(asked_s=asked_s, tries=1, failed=True)))
             self.assertIs(asks, found.action is not None,
                           f'{asked_s} {next_s}')
+
+    def test_another_failure_does_not_make_it_a_clear_one(self) -> None:
+        wait_s = world.POLICY.arrival_s
+        for ago_s, asks in ((wait_s - 1.0, False), (wait_s, True)):
+            found = self.said(self.case(
+                last_error='no', next_try_s=NOW_S - 1.0,
+                request=a_request(asked_s=NOW_S - ago_s, tries=2)))
+            self.assertIs(asks, found.action is not None, f'{ago_s}')
 
     def test_in_the_end_a_person_is_needed(self) -> None:
         most = limits.REQUEST_TRIES_MAX

@@ -148,8 +148,9 @@ class AskingTest(base.TestCase):
         for tries, factor in ((0, 1), (1, 2), (3, 8), (16, 65536),
                               (20, 65536)):
             for more_s, waits in ((0.0, False), (1.0, True)):
-                request = a_request(tries=tries, asked_s=NOW_S + more_s
-                                    - factor * world.POLICY.arrival_s)
+                request = a_request(
+                    tries=tries, failed=True, asked_s=NOW_S + more_s
+                    - factor * world.POLICY.arrival_s)
                 found = self.said(case_of(
                     world.leg('a'), out('b'), ones={B: dataclasses.replace(
                         LOST, request=request, last_error='no',

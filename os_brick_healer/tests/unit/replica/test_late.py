@@ -47,6 +47,27 @@ class LateTest(test_recalled.RecallCase):
                 in_sync_s=NOW_S - since_s, request=request))
             self.assertEqual((old,) if over else (), found.late)
 
+    def test_a_leg_that_has_anothers_slot_replaces_it_no_more(self) -> None:
+        request = a_request(arrived=C, state=State.ARRIVED)
+        a, c, out = world.leg('a'), world.leg('c'), world.leg('b', None)
+        spare = world.leg('c', 'spare')
+        for legs, belongs, over in (
+                ((a, c), False, True),
+                # b is still to be let go: that c is here says why.
+                ((a, out, c), True, False), ((a, out, c), False, True),
+                ((a, spare), False, False),
+                ((world.leg('a', 'spare'), c), False, False),
+                ((world.leg('a', None), c), False, False)):
+            after = self.after(*legs, raid_disks=2, ones={
+                A: One(in_sync_s=1.0, belongs=True, request=request),
+                B: One(belongs=belongs), C: One(belongs=True)}).replicas[A]
+            self.assertEqual((None if over else request, ()),
+                             (after.request, after.late), f'{legs}')
+        # A third slot is free: what is here may be all that is named now.
+        half = self.after(a, c, raid_disks=3, ones={
+            A: One(in_sync_s=1.0, belongs=True, request=request)})
+        self.assertEqual(request, half.replicas[A].request)
+
     def test_the_newest_are_remembered(self) -> None:
         many = tuple(a_request(id=str(n), asked_s=800.0) for n in range(4))
         found = self.one(world.leg('a'), One(

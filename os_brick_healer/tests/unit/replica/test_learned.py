@@ -142,11 +142,32 @@ class LearnedTest(base.TestCase):
                                  state=model.RequestState.ACCEPTED), 0),
             (one.request, one.tries))
         one = self.learn(REQUEST, FAILED, request=ASKED)
-        self.assertEqual((ASKED, 1, NOW_S
+        self.assertEqual((dataclasses.replace(ASKED, failed=True), 1, NOW_S
                           + 2 * world.POLICY.provisioner_interval_s),
                          (one.request, one.tries, one.next_try_s))
         one = self.learn(REQUEST, FAILED, request=ASKED, tries=7)
         self.assertEqual(NOW_S + 128.0, one.next_try_s)
+
+    def test_one_that_may_have_been_heard_has_not_clearly_failed(
+            self) -> None:
+        lost = dataclasses.replace(FAILED, detail=learn.UNCERTAIN)
+        one = self.learn(REQUEST, lost, request=ASKED)
+        self.assertEqual((ASKED, 1, 'it is busy'),
+                         (one.request, one.tries, one.last_error))
+        again = learn.intend(model.Memory(replicas={A: one}), REQUEST, NOW_S)
+        found = again.replicas[A].request
+        assert found is not None
+        self.assertIs(False, found.failed)
+
+    def test_an_answer_that_comes_after_its_replica_changes_nothing(
+            self) -> None:
+        arrived = dataclasses.replace(
+            ASKED, state=model.RequestState.ARRIVED, arrived=B)
+        one = self.learn(REQUEST, DONE, request=arrived, tries=2)
+        self.assertEqual((arrived, 0), (one.request, one.tries))
+        # Or after its leg has been in sync again for long.
+        for outcome in (DONE, FAILED):
+            self.assertIsNone(self.learn(REQUEST, outcome).request)
 
     def test_a_removal_is_heard_of_with_the_next_words(self) -> None:
         one = self.learn(CONFIRM, DONE, tries=2)

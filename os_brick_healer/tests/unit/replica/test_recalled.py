@@ -318,6 +318,24 @@ class RequestTest(RecallCase):
         self.assertEqual('a', self.answered(
             a=a_request(asked_s=1.0), b=a_request(asked_s=1.0)))
 
+    def test_nobody_waits_for_that_of_a_leg_that_is_named_no_more(
+            self) -> None:
+        heard = a_request(state=State.ACCEPTED, asked_s=500.0)
+        self.assertEqual('a', self.answered(a=a_request(), d=heard))
+        self.assertEqual('d', self.answered(d=heard))
+
+    def test_nor_for_that_of_a_leg_that_is_back(self) -> None:
+        heard = a_request(state=State.ACCEPTED, asked_s=500.0)
+        for flags, whose in (('in_sync', A), ('spare', B)):
+            after = self.after(
+                world.leg('a', None), world.leg('b', flags),
+                world.leg('c', None), ones={
+                    A: One(belongs=True, request=a_request()),
+                    B: One(belongs=True, request=heard)}).replicas
+            self.assertEqual([whose], [
+                k for k, one in after.items() if one.request is not None
+                and one.request.arrived == C])
+
     def test_a_reboot_asks_anew_from_now_on(self) -> None:
         old = model.Memory(
             array_uuid='u', tries=3, next_try_s=9.0, replicas={A: One(

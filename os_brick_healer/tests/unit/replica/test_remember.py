@@ -28,7 +28,7 @@ FULL = model.Memory(
             losses_s=(5.0, 6.0), tries=7, next_try_s=8.0, last_error='no',
             request=model.Request(
                 id='q', asked_s=9.0, tries=10, known=frozenset((A, B)),
-                state=model.RequestState.ARRIVED, arrived=B),
+                state=model.RequestState.ARRIVED, arrived=B, failed=True),
             belongs=True, superblock=model.Superblock.FOREIGN,
             readd_refused=True, published=True, publish_next_s=15.0,
             let_go=True, flow_tries=11, flow_next_s=12.0, cut_next_s=13.0,
@@ -43,7 +43,8 @@ WRITTEN: dict[str, Any] = {
             'losses_s': [5.0, 6.0], 'tries': 7, 'next_try_s': 8.0,
             'last_error': 'no', 'request': {
                 'id': 'q', 'asked_s': 9.0, 'tries': 10, 'known': ['a', 'b'],
-                'state': 'arrived', 'arrived': 'b'}, 'late': [],
+                'state': 'arrived', 'arrived': 'b', 'failed': True},
+            'late': [],
             'belongs': True, 'superblock': 'foreign', 'readd_refused': True,
             'published': True, 'publish_next_s': 15.0, 'let_go': True,
             'flow_tries': 11, 'flow_next_s': 12.0, 'cut_next_s': 13.0,
@@ -77,7 +78,7 @@ class RememberTest(base.TestCase):
         written = json.loads(json.dumps(remember.dump(memory)))
         self.assertEqual([{
             'id': 'q', 'asked_s': 9.0, 'tries': 1, 'known': ['a', 'b'],
-            'state': 'accepted', 'arrived': 'b'}],
+            'state': 'accepted', 'arrived': 'b', 'failed': False}],
             written['replicas']['a']['late'])
         self.assertEqual(memory, remember.load(written))
 
