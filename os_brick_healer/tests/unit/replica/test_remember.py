@@ -93,6 +93,7 @@ class RememberTest(base.TestCase):
             {'replicas': {'a': {'request': one}}}).replicas.values()
         assert found.request is not None
         self.assertIsNone(found.request.arrived)
+        self.assertFalse(found.request.failed)
 
     def test_what_a_newer_release_wrote_is_left_out(self) -> None:
         newer = {**WRITTEN, 'more': 1, 'replicas': {
