@@ -257,7 +257,10 @@ class RequestTest(RecallCase):
 
     def test_what_arrived_is_kept_while_it_is_named(self) -> None:
         arrived: dict[str, Any] = {'state': State.ARRIVED, 'arrived': C}
-        for others, kept in (((world.leg('c', None),), True), ((), False)):
+        for others, kept in (
+                ((world.leg('c', None),), True), ((), False),
+                # Beside a whole array, too: it is no leg of it.
+                ((world.leg('b'), world.leg('c', None)), True)):
             request = self.request(world.leg('a'), *others, in_sync_s=1.0,
                                    ones={C: One()}, **arrived)
             self.assertIs(kept, request is not None)
