@@ -23,8 +23,8 @@ from bed import image, machine, runner, scenarios
 from bed.guest.scenario import Scenario
 from bench import figures, guests
 
-#: Shown or measured, or known not to hold yet: not played with the rest.
-APART = ('demo', 'bench', 'open')
+#: Shown or measured: not played with the rest.
+APART = ('demo', 'bench')
 
 
 def parser() -> argparse.ArgumentParser:

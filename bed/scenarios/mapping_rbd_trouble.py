@@ -74,21 +74,47 @@ def rbd_resized(stage: Stage) -> None:
         grown.id}, connected())
 
 
-@scenario(name='rbd-extended', item='open', timeout_s=400,
+@scenario(name='rbd-extended', item='ceph', timeout_s=400,
           packages=PACKAGES, memory_mib=MEMORY_MIB)
 def rbd_extended(stage: Stage) -> None:
-    """An image that is served is extended. It does not hold yet.
+    """An image that is served is extended, and dies afterwards.
 
     rbd-nbd of Ceph 16.2 tells the kernel of the new size without the cookie,
     and the kernel refuses that ("netlink resize failed").
     """
     mapped = RbdHost.with_ceph(stage)
     volume = mapped.attach_image()
+    mapped.start_agent()
+    writer = mapped.write_to(volume, span_mib=16)
+    server = volume.server
     rbd('resize', '--size', '64', '--no-progress', name_of(volume))
     told = mapper().extend(volume.id)
     stage.check('an extend of one that is served tells the new size',
                 told == 64 * MIB, told)
-    mapped.detach(volume)
+    stage.check('by the same process', volume.servers() == [server],
+                volume.servers())
+    _write(volume, 60 * MIB, b'new' * 512)
+    volume.signal(signal.SIGKILL)
+    mapped.until_flowing(volume, writer)
+    mapped.until_well(volume)
+    stage.check('what is served after a death is as large',
+                volume.sysfs('size') == str((64 * MIB) // 512),
+                volume.sysfs('size'))
+    stage.check('what was written beyond the old end is there',
+                _read(volume, 60 * MIB, 1536) == b'new' * 512)
+    mapped.prove_device(volume, writer)
+
+
+def _write(volume: Served, at: int, data: bytes) -> None:
+    with open(volume.device_path, 'r+b', buffering=0) as device:
+        os.pwrite(device.fileno(), data, at)
+        os.fsync(device.fileno())
+
+
+def _read(volume: Served, at: int, size: int) -> bytes:
+    with open(volume.device_path, 'rb', buffering=0) as device:
+        os.posix_fadvise(device.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return os.pread(device.fileno(), size, at)
 
 
 @scenario(name='rbd-deleted', item='ceph', timeout_s=600, packages=PACKAGES,

@@ -278,7 +278,7 @@ class Mapper:
         the volume was extended. The new size is written down: a heal never
         serves less.
 
-        :raises HealerError: it is not mapped.
+        :raises HealerError: it is not mapped, or the storage cannot be asked.
         """
         key, until_s = volume_id(volume), time.monotonic() + self.extend_s
         known = self._known(key)
@@ -287,9 +287,13 @@ class Mapper:
                 time.monotonic() < until_s):
             time.sleep(_POLL_S)
             size = self.size_bytes(key)
-        if known is not None and size > known.size_bytes:
-            with self.hands.locks.hold(key, self.settings().lock_s):
-                self._grown(key, size)
+        if known is None:
+            return size
+        with self.hands.locks.hold(key, self.settings().lock_s):
+            if size <= known.size_bytes:    # it has told the kernel nothing
+                self.hands.servers.grow(known)
+                size = self.size_bytes(key)
+            self._grown(key, size)
         return size
 
     def _grown(self, key: str, size_bytes: int) -> None:

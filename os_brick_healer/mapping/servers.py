@@ -64,6 +64,9 @@ class Nbd(Protocol):
     def lacks(self, *, mounter: str, volume: str, source: dict[str, str],
               socket: str, timeout_s: float) -> str: ...
 
+    def grow(self, *, mounter: str, volume: str, source: dict[str, str],
+             socket: str, device: str, timeout_s: float) -> int: ...
+
     def last_words(self, *, volume: str) -> str: ...
 
     def connect(self, *, volume: str, handover: str, size_bytes: int,
@@ -273,6 +276,18 @@ class Servers:
                 timeout_s=MISSING_S)
         except exception.HealerError:
             return ''
+
+    def grow(self, mapping: model.Mapping) -> None:
+        """Have its device follow its data, if its server did not.
+
+        :raises HealerError: it cannot be asked, or the kernel refuses.
+        """
+        order = mapping.order
+        if order.device is not None:
+            self.nbd.grow(
+                mounter=mapping.mounter, volume=order.volume,
+                source=dict(order.source), socket=order.socket,
+                device=order.device, timeout_s=MISSING_S)
 
     def _knock(self, mapping: model.Mapping, server: model.Process,
                until_s: float) -> socket.socket:

@@ -265,6 +265,13 @@ class Mounter(abc.ABC):
         del order, told
         return ''
 
+    def size_bytes(self, order: Order, told: str) -> int | None:
+        """How large the data is, from what the command of :meth:`ask_data`
+        printed; None: it does not say. It is asked where a server that goes
+        on has not made its device follow data that has grown."""
+        del order, told
+        return None
+
     # Fencing (abilities.can_fence) ------------------
 
     def client(self, line: str) -> str | None:

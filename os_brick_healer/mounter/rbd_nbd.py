@@ -138,16 +138,19 @@ class RbdNbdMounter(base.Mounter):
         source = order.source
         if 'readonly' in source or 'snapshot' in source:
             return ''
-        try:
-            found = json.loads(told)
-        except (ValueError, RecursionError):
-            return ''
-        features = found.get('features') if isinstance(found, dict) else None
+        features = _of_info(told, 'features')
         if not isinstance(features, list) or _LOCK in features:
             return ''
         return (f'its image lacks the feature {_LOCK}: a client that died '
                 'cannot be shut out, and a write of it that the storage '
                 'takes late may come after a newer one')
+
+    def size_bytes(self, order: base.Order, told: str) -> int | None:
+        """See :class:`base.Mounter`. rbd-nbd of Ceph 16.2 tells the kernel
+        of a new size without the cookie, and the kernel refuses that."""
+        del order
+        found = _of_info(told, 'size')
+        return found if type(found) is int and found > 0 else None
 
     def client(self, line: str) -> str | None:
         """See :class:`base.Mounter`."""
@@ -205,3 +208,12 @@ def _holder(lock: object) -> base.Holder | None:
     if _LOCKER.fullmatch(client) is None:
         raise ValueError(f'{client!r:.200} is no client')
     return base.Holder(client=client, address=address, claim=claim)
+
+
+def _of_info(told: str, name: str) -> object:
+    """One value of what ``rbd info --format json`` prints, if it is one."""
+    try:
+        found = json.loads(told)
+    except (ValueError, RecursionError):
+        return None
+    return found.get(name) if isinstance(found, dict) else None

@@ -144,6 +144,17 @@ def reconfigure(fd: int, index: int, *, size_bytes: int, cookie: str,
            (_BACKEND, genl.text(cookie)), _sockets(fd), timeout_s=timeout_s)
 
 
+def grow(index: int, *, size_bytes: int, cookie: str,
+         timeout_s: float) -> None:
+    """Tell a device that is served of data that has grown.
+
+    :raises OSError: the kernel refuses (EINVAL: the cookie is another one).
+    """
+    _order(RECONFIGURE, (_INDEX, genl.u32(index)),
+           (_SIZE_BYTES, genl.u64(size_bytes)),
+           (_BACKEND, genl.text(cookie)), timeout_s=timeout_s)
+
+
 def expire(index: int, *, cookie: str, after_s: int, timeout_s: float
            ) -> None:
     """Set the driver's own request timeout; 0, as it was connected: none.

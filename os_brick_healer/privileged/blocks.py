@@ -35,6 +35,9 @@ class Kernel(Protocol):
                     cookie: str, reattach_s: int, timeout_s: float
                     ) -> None: ...
 
+    def grow(self, index: int, *, size_bytes: int, cookie: str,
+             timeout_s: float) -> None: ...
+
     def disconnect(self, index: int, *, timeout_s: float) -> None: ...
 
 
@@ -117,6 +120,26 @@ def reconnect(tree: trees.Tree, link: socket.socket, *, device: object,
         link.fileno(), index, size_bytes=size, cookie=check.volume(volume),
         reattach_s=check.number(reattach_s, 1, REATTACH_S_MAX, 'seconds'),
         timeout_s=timeout_s)
+
+
+def grow(tree: trees.Tree, *, device: object, volume: object,
+         size_bytes: object, timeout_s: float,
+         driver: Kernel = kernel) -> int:
+    """Have a device follow its data, which has grown; its size then, bytes.
+
+    It is never made smaller: the guest may have written there.
+
+    :raises NotOurs: the device is another volume's.
+    :raises OSError: the kernel refuses.
+    """
+    index = verify(tree, device, volume)
+    found = nbd.device(tree, f'nbd{index}')
+    size, now = _size(size_bytes), 0 if found is None else found.size_bytes
+    if found is not None and size > now:
+        driver.grow(index, size_bytes=size, cookie=check.volume(volume),
+                    timeout_s=timeout_s)
+        return size
+    return now
 
 
 def disconnect(tree: trees.Tree, *, device: object, volume: object,

@@ -141,13 +141,8 @@ def missing(wanted: serving.Job, timeout_s: float,
     :raises NotOurs: others could tell the tool what to do.
     :raises CommandError: the storage does not answer.
     """
-    question = wanted.mounter.ask_data(wanted.order)
-    if not question:
-        return ''
-    for path in wanted.mounter.obeyed(wanted.order):
-        only_roots(path)
-    result = _run(wanted, question, time.monotonic() + timeout_s, run)
-    return '' if result.code == 0 else result.said
+    result = _asked(wanted, timeout_s, run, only_roots)
+    return '' if result is None or result.code == 0 else result.said
 
 
 def lacks(wanted: serving.Job, timeout_s: float,
@@ -159,14 +154,31 @@ def lacks(wanted: serving.Job, timeout_s: float,
     :raises NotOurs: others could tell the tool what to do.
     :raises CommandError: the storage does not answer.
     """
+    result = _asked(wanted, timeout_s, run, only_roots)
+    return ('' if result is None or result.code != 0
+            else wanted.mounter.lacks(wanted.order, result.out))
+
+
+def size_bytes(wanted: serving.Job, timeout_s: float,
+               run: command.Runner | None = None,
+               only_roots: Callable[[str], None] = unit.only_roots
+               ) -> int | None:
+    """How large the data of an order is, None: nobody says. Raises as
+    :func:`lacks` does."""
+    result = _asked(wanted, timeout_s, run, only_roots)
+    return (None if result is None or result.code != 0
+            else wanted.mounter.size_bytes(wanted.order, result.out))
+
+
+def _asked(wanted: serving.Job, timeout_s: float, run: command.Runner | None,
+           only_roots: Callable[[str], None]) -> command.Result | None:
+    """What the storage says of the data, None: nobody is asked."""
     question = wanted.mounter.ask_data(wanted.order)
     if not question:
-        return ''
+        return None
     for path in wanted.mounter.obeyed(wanted.order):
         only_roots(path)
-    result = _run(wanted, question, time.monotonic() + timeout_s, run)
-    return ('' if result.code != 0
-            else wanted.mounter.lacks(wanted.order, result.out))
+    return _run(wanted, question, time.monotonic() + timeout_s, run)
 
 
 def _run(wanted: serving.Job, argv: tuple[str, ...], until_s: float,

@@ -113,6 +113,19 @@ def lacks(*, mounter: str, volume: str, source: dict[str, str], socket: str,
 
 
 @privileged.entrypoint
+def grow(*, mounter: str, volume: str, source: dict[str, str], socket: str,
+         device: str, timeout_s: float) -> int:
+    """Have a device follow its data, which has grown, as the storage says;
+    its size then, bytes, 0: nobody says."""
+    seconds = check.timeout(timeout_s)
+    size = fencing.size_bytes(serving.job(mounter, volume, source, socket),
+                              seconds)
+    return 0 if size is None else blocks.grow(
+        tree.Tree(), device=device, volume=volume, size_bytes=size,
+        timeout_s=seconds)
+
+
+@privileged.entrypoint
 def last_words(*, volume: str) -> str:
     """What the servers of a volume said last."""
     return serverlog.last_words(volume)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 import contextlib
 import dataclasses
 import os
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TYPE_CHECKING, TypeVar
 
 from os_brick_healer import exception
 from os_brick_healer.mapping import locks, model
@@ -69,6 +69,10 @@ class Driver:
         self._world.nbd.reconfigure(
             talk.at_the_end_of(self._world, fd), index,
             size_bytes=size_bytes, cookie=cookie, reattach_s=reattach_s)
+
+    def grow(self, index: int, **about: Any) -> None:
+        """No volume is extended here while it is served."""
+        raise AssertionError(index, about)
 
     def disconnect(self, index: int, *, timeout_s: float) -> None:
         self._world.nbd.disconnect(index)
@@ -277,6 +281,10 @@ class Tools:
         """Every image of this cluster has every feature."""
         del mounter, volume, source, socket, timeout_s
         return ''
+
+    def grow(self, **about: Any) -> int:
+        """No volume is extended here while it is served."""
+        raise AssertionError(about)
 
     # Devices -----------
 

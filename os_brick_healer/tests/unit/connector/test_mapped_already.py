@@ -89,3 +89,15 @@ class MappedAlreadyTest(test_mapper.MapperCase):
         self.map()
         one = dataclasses.replace(self.mapper, extend_s=0.1)
         self.assertEqual(world.SIZE, one.extend(world.KEY))
+
+    def test_what_a_server_does_not_tell_the_kernel_the_storage_says(
+            self) -> None:
+        self.map()
+        one = dataclasses.replace(self.mapper, extend_s=0.1)
+        self.root.size_bytes = world.SIZE * 2
+        self.assertEqual(world.SIZE * 2, one.extend(world.KEY))
+        row = self.row()
+        assert row is not None
+        self.assertEqual(world.SIZE * 2, row.connection['size_bytes'])
+        self.root.size_bytes = 0        # nobody says
+        self.assertEqual(world.SIZE * 2, one.extend(world.KEY))

@@ -46,6 +46,12 @@ class Driver:
         self.told.append(('reconfigure', {
             'index': index, 'size_bytes': size_bytes, 'cookie': cookie}))
 
+    def grow(self, index: int, *, size_bytes: int, cookie: str,
+             timeout_s: float) -> None:
+        del timeout_s
+        self.told.append(('grow', {
+            'index': index, 'size_bytes': size_bytes, 'cookie': cookie}))
+
     def disconnect(self, index: int, *, timeout_s: float) -> None:
         del timeout_s
         self.told.append(('disconnect', {'index': index}))
@@ -165,6 +171,23 @@ class BlocksTest(base.TestCase):
                                 'timeout_s': 1.0}
         self.assertTrue(blocks.set_timer(self.tree, timer_ms=2000, **call))
         self.assertFalse(blocks.set_timer(self.tree, timer_ms=2000, **call))
+
+    def grow(self, size_bytes: int, volume: str = KEY) -> int:
+        return blocks.grow(self.tree, device='nbd3', volume=volume,
+                           size_bytes=size_bytes, timeout_s=1.0,
+                           driver=self.driver)
+
+    def test_a_device_follows_its_data_and_never_shrinks(self) -> None:
+        for size in (SIZE, SIZE - 4096):
+            self.assertEqual(SIZE, self.grow(size))
+        self.assertEqual([], self.driver.told)
+        self.assertEqual(SIZE + 4096, self.grow(SIZE + 4096))
+        self.assertEqual([('grow', {
+            'index': 3, 'size_bytes': SIZE + 4096, 'cookie': KEY})],
+            self.driver.told)
+        self.driver.told.clear()
+        self.assertIn(KEY, self.refused(self.grow, size_bytes=2 * SIZE,
+                                        volume=OTHER))
 
     def test_a_driver_that_cannot_be_loaded_is_an_error(self) -> None:
         def run(argv: Any, timeout_s: float) -> command.Result:

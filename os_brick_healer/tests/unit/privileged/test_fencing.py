@@ -266,6 +266,21 @@ class FencingTest(base.TestCase):
         self.codes['--format'] = 2
         self.assertEqual('', lacks())
 
+    def test_how_large_the_data_is_the_storage_says(self) -> None:
+        def size() -> int | None:
+            return fencing.size_bytes(self.job(), 10.0, self.run_tool,
+                                      self.obeyed.append)
+
+        for told, found in (('{"size": 4096}', 4096), ('{"size": 0}', None),
+                            ('{"size": true}', None), ('{}', None),
+                            ('{"size": "9"}', None), ('[' * 99999, None)):
+            self.locks = told
+            self.assertEqual(found, size())
+        self.assertEqual(('rbd', 'info'), self.asked[0][:2])
+        self.locks = '{"size": 4096}'
+        self.codes['--format'] = 2
+        self.assertIsNone(size())
+
     @given(st.text())
     def test_whatever_is_listed_is_holders_or_no_list(
             self, listed: str) -> None:

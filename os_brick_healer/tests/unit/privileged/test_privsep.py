@@ -123,7 +123,8 @@ class TestEntryPoints(base.TestCase):
              'set_attribute', 'warm_up', 'rescan', 'start_service',
              'start_transient', 'prepare', 'start', 'kill', 'last_words',
              'answers', 'reconnect', 'disconnect', 'set_timer',
-             'flows', 'fence', 'hang_up', 'missing', 'lacks', 'tidy_logs'},
+             'flows', 'fence', 'hang_up', 'missing', 'lacks', 'grow',
+             'tidy_logs'},
             offered)
 
     def test_stuck_threads_do_not_starve_the_one_that_frees_them(self) -> None:
