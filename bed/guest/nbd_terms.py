@@ -210,11 +210,11 @@ def a_read_that_was_sent_hides_no_death(lab: NbdLab) -> None:
     need(not lab.flows(3.0), 'the guest waits')
     need(read(lab) == learn.SENT, 'a read was sent')
     die(lab)
-    before = device_of(lab).requests
     lab.rest(reads.FRESH_S)
     need(read(lab) == learn.UNSENT, 'a later one was not')
-    need(device_of(lab).requests == before and before is not None
-         and before.in_flight > 1, 'the first one is still under way')
+    now = device_of(lab).requests
+    need(now is not None and now.in_flight > 0,
+         f'the first one is still under way ({now})')
     heal(lab)
     need(lab.flows(LATE_S), 'it goes on with a new server')
     lab.until('a read comes back', lambda: read(lab) == 'read', LATE_S)
