@@ -21,11 +21,10 @@ import http.client
 import json
 import socket
 import ssl
-import time
 from typing import Any
 from urllib import parse as urls
 
-from os_brick_healer import exception
+from os_brick_healer import deadline, exception
 
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 _CHUNK_BYTES = 65536
@@ -33,25 +32,6 @@ _CHUNK_BYTES = 65536
 
 class NotThere(exception.SourceError):
     """The server knows no such thing (404)."""
-
-
-class _BoundSocket(ssl.SSLSocket):
-    """A socket whose reads all share one deadline.
-
-    The timeout of a socket starts anew with every read, and a header is
-    read in as many reads as the server likes.
-    """
-
-    until_s: float | None = None
-
-    def recv_into(self, buffer: Any, nbytes: int | None = None,
-                  flags: int = 0) -> int:
-        if self.until_s is not None:
-            left_s = self.until_s - time.monotonic()
-            if left_s <= 0.0:
-                raise TimeoutError('the answer took too long')
-            self.settimeout(left_s)
-        return super().recv_into(buffer, nbytes, flags)
 
 
 class Client:
@@ -90,12 +70,12 @@ class Client:
         :raises SourceError: there is none that can be used.
         """
         query = f'?{urls.urlencode(params)}' if params else ''
-        until_s = time.monotonic() + self._timeout_s
         link = http.client.HTTPSConnection(
             self.host, self.port, timeout=self._timeout_s,
             context=self._context)
         try:
-            status, body = self._ask(link, path + query, until_s)
+            with deadline.within(self._timeout_s):
+                status, body = self._ask(link, path + query)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise exception.SourceError(
                 f'cannot {what}: because {self.host}:{self.port} '
@@ -107,11 +87,8 @@ class Client:
             raise self._refusal(status, what)
         return _json(body, what)
 
-    def _ask(self, link: http.client.HTTPSConnection, target: str,
-             until_s: float) -> tuple[int, bytes]:
-        link.connect()
-        if isinstance(link.sock, _BoundSocket):
-            link.sock.until_s = until_s
+    def _ask(self, link: http.client.HTTPSConnection,
+             target: str) -> tuple[int, bytes]:
         link.request('GET', target, headers={
             'Accept': 'application/json', 'Connection': 'close',
             'Authorization': f'Bearer {self._token()}'})
@@ -147,7 +124,7 @@ class Client:
 def _context(ca_file: str | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslsocket_class = _BoundSocket
+    context.sslsocket_class = deadline.Tls
     try:
         if ca_file is None:
             context.load_default_certs()

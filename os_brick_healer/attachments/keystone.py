@@ -27,8 +27,8 @@ from keystoneauth1 import exceptions as keystone
 from keystoneauth1.loading import session as session_loading
 from oslo_config import cfg
 
-from os_brick_healer import exception
-from os_brick_healer.attachments import deadline, parse
+from os_brick_healer import deadline, exception
+from os_brick_healer.attachments import parse, pools
 from os_brick_healer.conf import opts
 
 #: Attachments as objects of their own (Ocata).
@@ -50,11 +50,11 @@ class _Adapter(session.TCPKeepAliveAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        deadline.hold(self.poolmanager)
+        pools.hold(self.poolmanager)
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         found = super().proxy_manager_for(*args, **kwargs)
-        deadline.hold(found)
+        pools.hold(found)
         return found
 
 

@@ -293,6 +293,9 @@ class Mapper:
             if size <= known.size_bytes:    # it has told the kernel nothing
                 self.hands.servers.grow(known)
                 size = self.size_bytes(key)
+            if size <= known.size_bytes:
+                LOG.warning('%s is as large as before its extend, %s bytes: '
+                            'its storage tells of no other size', key, size)
             self._grown(key, size)
         return size
 

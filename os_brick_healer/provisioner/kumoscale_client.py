@@ -28,7 +28,7 @@ import requests
 from requests import adapters
 import urllib3
 
-from os_brick_healer import exception
+from os_brick_healer import deadline, exception
 from os_brick_healer.provisioner import (
     kumoscale_conf,
     kumoscale_failure,
@@ -56,37 +56,6 @@ class NoSuchThing(exception.ProvisionerRefused):
 
 class Uncertain(exception.ProvisionerUnreachable):
     """A request that must not be sent twice was sent; no answer came."""
-
-
-class _Deadline(threading.local):
-    """When the request of this thread must be over, by its client's clock."""
-
-    at_s: float | None = None
-    clock: Callable[[], float] = staticmethod(time.monotonic)
-
-
-_deadline = _Deadline()
-
-
-class _BoundSocket(ssl.SSLSocket):
-    """A TLS socket whose reads all share one deadline.
-
-    The timeout of a socket starts anew with every read, and http.client
-    reads a header in as many reads as the server likes: a byte every
-    minute would keep it busy for a day. So each read may take only what is
-    left of the whole request's time.
-    """
-
-    def recv_into(self, buffer: Any, nbytes: int | None = None,
-                  flags: int = 0) -> int:
-        if _deadline.at_s is not None:
-            left_s = _deadline.at_s - _deadline.clock()
-            if left_s <= 0.0:
-                raise TimeoutError('the answer took too long')
-            silence_s = self.gettimeout()
-            self.settimeout(left_s if silence_s is None
-                            else min(left_s, silence_s))
-        return super().recv_into(buffer, nbytes, flags)
 
 
 class _Adapter(adapters.HTTPAdapter):
@@ -125,7 +94,7 @@ class _Session(requests.Session):
 def _context(access: kumoscale_conf.Access) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslsocket_class = _BoundSocket
+    context.sslsocket_class = deadline.Tls
     if access.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -309,11 +278,9 @@ class Client:
         session = self._new_session() if once else self._session
         with self._lock:
             self.requests += 1
-        _deadline.clock = self._clock
-        _deadline.at_s = (self._clock() + access.connect_timeout_s
-                          + access.read_timeout_s)
+        time_s = access.connect_timeout_s + access.read_timeout_s
         try:
-            with session.request(
+            with deadline.within(time_s, self._clock), session.request(
                     method,
                     f'https://{_bracketed(address)}:{access.port}/{path}',
                     params=params, json=body, stream=True,
@@ -325,7 +292,6 @@ class Client:
                 OSError, ValueError) as error:
             raise kumoscale_failure.of(error, access) from None
         finally:
-            _deadline.at_s = None
             if once:
                 session.close()
 

@@ -142,6 +142,8 @@ class Hands:
                                       action.request_id)
         except (exception.ProvisionerUnreachable,
                 exception.ProvisionerNonsense) as error:
+            if owner.guarantees.idempotent_replacement:
+                raise       # the same request once more yields nothing new
             return Outcome(changed=False, error=str(error),
                            transient=error.transient,
                            detail=learn.UNCERTAIN)

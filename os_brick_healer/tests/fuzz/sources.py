@@ -83,9 +83,9 @@ class _Client(https.Client):
                          token=lambda: 'token', option='x')
         self.answers: Answers = {}
 
-    def _ask(self, link: http.client.HTTPSConnection, target: str,
-             until_s: float) -> tuple[int, bytes]:
-        del link, until_s
+    def _ask(self, link: http.client.HTTPSConnection,
+             target: str) -> tuple[int, bytes]:
+        del link
         target.encode('ascii')      # as http.client does
         path = target.partition('?')[0]
         name = path.rpartition('/')[2]

@@ -9,7 +9,7 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""Tests for attachments/deadline.py: servers that answer drop by drop."""
+"""Servers that answer drop by drop: deadline.py, attachments/pools.py."""
 
 from collections.abc import Callable
 import contextlib

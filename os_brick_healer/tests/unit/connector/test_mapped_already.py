@@ -100,4 +100,7 @@ class MappedAlreadyTest(test_mapper.MapperCase):
         assert row is not None
         self.assertEqual(world.SIZE * 2, row.connection['size_bytes'])
         self.root.size_bytes = 0        # nobody says
+        said = f'{world.KEY} is as large as before its extend'
+        self.assertNotIn(said, self.log.output)
         self.assertEqual(world.SIZE * 2, one.extend(world.KEY))
+        self.assertIn(said, self.log.output)

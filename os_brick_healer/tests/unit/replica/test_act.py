@@ -16,6 +16,7 @@ from typing import Any
 
 from os_brick_healer import exception
 from os_brick_healer.conf import opts, policy
+from os_brick_healer.provisioner import base as provisioner
 from os_brick_healer.replica import act, learn, model
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.replica.hands_world import (
@@ -25,11 +26,19 @@ from os_brick_healer.tests.unit.replica.hands_world import (
     LAW,
     member,
     OTHER_UUID,
+    Owner,
     portal,
     replica,
     rid,
     UUID,
 )
+
+
+class Once(Owner):
+    """Makes a replica for each request that it hears."""
+
+    guarantees = provisioner.Guarantees(
+        batch=True, knows_hosts=True, idempotent_replacement=False)
 
 
 class TestAdding(HandsTestCase):
@@ -238,6 +247,7 @@ class TestNetwork(HandsTestCase):
         self.assertEqual([('request', 'rep-2', 'r-1')], self.owner.told)
 
     def test_a_request_without_an_answer_may_have_been_heard(self) -> None:
+        many, once = self.owner, Once(self.world)
         self.change_array(degraded=1, members=(member(1),))
         action = model.RequestReplacement(
             volume=KEY, law=LAW, replica=rid(2), request_id='r-1',
@@ -247,12 +257,14 @@ class TestNetwork(HandsTestCase):
                 (exception.ProvisionerNonsense, True),
                 (exception.ProvisionerRefused, False),
                 (exception.ProvisionerError, False)):
-            self.owner.error = kind('cannot: so')
-            found = self.do(action)
-            self.assertEqual(('cannot: so', kind.transient),
-                             (found.error, found.transient))
-            self.assertIs(uncertain, found.detail == learn.UNCERTAIN,
-                          f'{kind}')
+            # Is it safe to ask once more?
+            for owner, again in ((many, True), (once, False)):
+                owner.error, self.owner = kind('cannot: so'), owner
+                found = self.do(action)
+                self.assertEqual(('cannot: so', kind.transient),
+                                 (found.error, found.transient))
+                self.assertIs(uncertain and not again,
+                              found.detail == learn.UNCERTAIN, f'{kind}')
 
     def test_a_refusal_is_final_and_a_silence_is_not(self) -> None:
         action = model.Publish(volume=KEY, law=LAW, replica=rid(3))

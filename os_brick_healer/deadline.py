@@ -17,7 +17,7 @@ keep the thread that asks busy for ever. So here each read may take only what
 is left of the time of all that its thread is doing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 import socket
 import ssl
@@ -25,30 +25,30 @@ import threading
 import time
 from typing import Any
 
-import urllib3
-from urllib3 import connection, connectionpool
-from urllib3.util import ssl_
-
 
 class _Deadline(threading.local):
     """When what this thread asks must be over; None: it asks nothing."""
 
     at_s: float | None = None
+    clock: Callable[[], float] = staticmethod(time.monotonic)
 
 
 _deadline = _Deadline()
 
 
 @contextlib.contextmanager
-def within(seconds: float | None) -> Iterator[None]:
+def within(seconds: float | None, clock: Callable[[], float] = time.monotonic
+           ) -> Iterator[None]:
     """All reads of this thread's connections end in time.
 
     :param seconds: None: what the timeouts of the sockets say. Within
         another deadline the earlier one counts.
+    :param clock: seconds that never go back; one for each thread.
     """
     before = _deadline.at_s
     if seconds is not None:
-        at_s = time.monotonic() + seconds
+        _deadline.clock = clock
+        at_s = clock() + seconds
         _deadline.at_s = at_s if before is None else min(at_s, before)
     try:
         yield
@@ -63,52 +63,24 @@ def _hurry(one: socket.socket) -> None:
     """
     if _deadline.at_s is None:
         return
-    left_s = _deadline.at_s - time.monotonic()
+    left_s = _deadline.at_s - _deadline.clock()
     if left_s <= 0.0:
         raise TimeoutError('the answer took too long')
     silence_s = one.gettimeout()
     one.settimeout(left_s if silence_s is None else min(left_s, silence_s))
 
 
-class _Plain(socket.socket):
+class Plain(socket.socket):
+    """A socket whose reads keep to the deadline."""
+
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
         _hurry(self)
         return super().recv_into(*args, **kwargs)
 
 
-class _Tls(ssl.SSLSocket):
+class Tls(ssl.SSLSocket):
+    """The same with TLS, for ``SSLContext.sslsocket_class``."""
+
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
         _hurry(self)
         return super().recv_into(*args, **kwargs)
-
-
-class _PlainLink(connection.HTTPConnection):
-    def connect(self) -> None:
-        super().connect()
-        made = self.sock
-        silence_s = made.gettimeout()
-        self.sock = _Plain(made.family, made.type, made.proto, made.detach())
-        self.sock.settimeout(silence_s)
-
-
-class _TlsLink(connection.HTTPSConnection):
-    def connect(self) -> None:
-        if self.ssl_context is None:    # the one that it would make
-            self.ssl_context = ssl_.create_urllib3_context(
-                cert_reqs=ssl_.resolve_cert_reqs(self.cert_reqs))
-        self.ssl_context.sslsocket_class = _Tls
-        super().connect()
-
-
-class _PlainPool(connectionpool.HTTPConnectionPool):
-    ConnectionCls = _PlainLink
-
-
-class _TlsPool(connectionpool.HTTPSConnectionPool):
-    ConnectionCls = _TlsLink
-
-
-def hold(manager: urllib3.PoolManager) -> None:
-    """Have every connection that is made from now on keep to it."""
-    manager.pool_classes_by_scheme = {'http': _PlainPool,
-                                      'https': _TlsPool}
