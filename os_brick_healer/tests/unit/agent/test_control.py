@@ -82,13 +82,10 @@ class VerbsTest(ControlTestCase):
         self.assertEqual('fake', told['agent']['provisioner']['name'])
         self.assertEqual(2, len(told['volumes']))
 
-    def test_a_thousand_volumes_are_told_in_half_a_second(self) -> None:
+    def test_a_thousand_volumes_are_told_in_one_answer(self) -> None:
         self.engine.volumes = [fakes.volume(i) for i in range(1000)]
         self.serve()
-        begin = time.monotonic()
-        told = self.ask('status')
-        self.assertLess(time.monotonic() - begin, 0.5)
-        self.assertEqual(1000, len(told['volumes']))
+        self.assertEqual(1000, len(self.ask('status')['volumes']))
 
     def test_a_volume_is_found_by_key_alias_array_and_beginning(self) -> None:
         self.serve()
@@ -209,18 +206,23 @@ class HostilityTest(ControlTestCase):
         self.assertEqual(b'', sock.recv(1))
 
     def test_who_does_not_read_keeps_nobody_waiting(self) -> None:
+        self._deaf_peer(answer_s=600.0)
+        self.assertTrue(self.ask('ping'))
+
+    def test_who_does_not_read_is_dropped(self) -> None:
+        sock = self._deaf_peer(answer_s=0.2)
+        self.assertRaises(ConnectionError, self._write_until_refused, sock)
+
+    def _deaf_peer(self, answer_s: float) -> socket.socket:
+        """Asks a lot and reads no answer."""
         self.engine.volumes = [fakes.volume(i) for i in range(3000)]
-        self.serve(limits=control.Limits(answer_s=1.0))
+        self.serve(limits=control.Limits(answer_s=answer_s))
         sock = self.connect()
         sock.sendall(b'{"verb":"status"}\n' * 1000)
-        begin = time.monotonic()
-        self.ask('ping')
-        self.assertLess(time.monotonic() - begin, 1.0)
-        time.sleep(1.2)
-        self.assertRaises(OSError, self._write_until_refused, sock)
+        return sock
 
     def _write_until_refused(self, sock: socket.socket) -> None:
-        for _ in range(1000):
+        while True:
             sock.sendall(b'{"verb":"status"}\n' * 1000)
 
     def test_too_many_peers_are_told_so(self) -> None:

@@ -27,10 +27,8 @@ HERE = 'compute-1'
 HEADER = b'HTTP/1.1 200 OK\r\nX-Slow: '
 BODY = b'HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n'
 EACH_S = 0.05
-DRIPS_S = 15.0
+DRIPS_S = 60.0
 TIME_S = 1.0
-#: A token and an answer, and a slow machine.
-PATIENCE_S = 8.0
 
 
 class Dripping:
@@ -95,7 +93,7 @@ class DeadlineTest(base.TestCase):
     def gives_up(self, ask: Callable[[], object]) -> None:
         begun_s = time.monotonic()
         error = self.assertRaises(exception.SourceError, ask)
-        self.assertLess(time.monotonic() - begun_s, PATIENCE_S)
+        self.assertLess(time.monotonic() - begun_s, base.PATIENCE_S)
         self.assertTrue(str(error).startswith('cannot '), str(error))
 
     def test_a_byte_of_an_answer_now_and_then_is_given_up(self) -> None:

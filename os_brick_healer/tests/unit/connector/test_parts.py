@@ -118,7 +118,7 @@ class AskTest(base.TestCase):
         self.addCleanup(over.set)
 
         def volumes() -> ask.Volumes:
-            over.wait(30)
+            over.wait(60)
             return {}
 
         return ask.Asker(volumes)
@@ -127,7 +127,7 @@ class AskTest(base.TestCase):
         asker = self.slow()
         began_s = time.monotonic()
         self.assertRaises(exception.ProvisionerUnreachable, asker.ask, 0.05)
-        self.assertLess(time.monotonic() - began_s, 2.0)
+        self.assertLess(time.monotonic() - began_s, base.PATIENCE_S)
 
     def test_garbage_from_a_plugin_never_reaches_nova(self) -> None:
         told: Any = None

@@ -174,7 +174,7 @@ print('done')
 '''
         self.assertEqual('done', self.run_python(script))
 
-    def test_the_hook_gives_back_at_once(self) -> None:
+    def test_the_hook_keeps_nobody_waiting(self) -> None:
         script = '''
 import time
 from os_brick.initiator.connectors import nvmeof
@@ -185,6 +185,6 @@ cfg.CONF.set_override('launch', 'none', 'os_brick_healer')
 from os_brick_healer.connector import hook
 began_s = time.monotonic()
 nvmeof.nvmeof_agent.NVMeOFAgent.ensure_running(object())
-print((time.monotonic() - began_s) < 0.05)
+print(time.monotonic() - began_s)
 '''
-        self.assertEqual('True', self.run_python(script))
+        self.assertLess(float(self.run_python(script)), base.PATIENCE_S)

@@ -54,7 +54,8 @@ class WakerTest(base.TestCase):
     def test_without_events_it_waits_so_long_and_no_longer(self) -> None:
         begin = time.monotonic()
         self.assertEqual(wake.Woken(), self.waker().wait(0.05))
-        self.assertTrue(0.04 <= time.monotonic() - begin < 5)
+        self.assertTrue(
+            0.04 <= time.monotonic() - begin < base.PATIENCE_S)
         self.assertEqual(wake.Woken(), self.waker().wait(-1.0))
 
     def test_calls_from_other_threads_are_made_on_the_loops_thread(
@@ -89,8 +90,8 @@ class WakerTest(base.TestCase):
         waker.post(lambda: made.append(2))
         self.assertRaises(ValueError, waker.wait, 1.0)
         begin = time.monotonic()
-        waker.wait(20.0)
-        self.assertLess(time.monotonic() - begin, 10)
+        waker.wait(60.0)
+        self.assertLess(time.monotonic() - begin, base.PATIENCE_S)
         self.assertEqual([1, 2], made)
 
     def test_a_wing_may_have_descriptors_of_its_own(self) -> None:

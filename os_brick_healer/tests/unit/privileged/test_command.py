@@ -52,9 +52,9 @@ class TestBounded(base.TestCase):
 
     def test_a_hanging_call_is_left_behind(self) -> None:
         before_s = time.monotonic()
-        answer = bounded.run(lambda: time.sleep(30), 0.1, 'hang')
+        answer = bounded.run(lambda: time.sleep(60), 0.1, 'hang')
         self.assertFalse(answer.done)
-        self.assertLess(time.monotonic() - before_s, 5.0)
+        self.assertLess(time.monotonic() - before_s, base.PATIENCE_S)
 
 
     def test_trying_again_waits_for_the_one_that_hangs(self) -> None:
@@ -119,7 +119,7 @@ class TestDeadline(base.TestCase):
             exception.CommandError, command.run, ('mdadm', '--examine'), 0.3,
             str(directory))
         self.assertIn('no end after', str(error))
-        self.assertLess(time.monotonic() - started_s, 5.0)
+        self.assertLess(time.monotonic() - started_s, base.PATIENCE_S)
         self.assertEqual([], self._left(str(directory)))
 
     def test_a_command_sees_no_environment_of_ours(self) -> None:

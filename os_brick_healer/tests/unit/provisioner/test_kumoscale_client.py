@@ -62,7 +62,7 @@ class ClientTestCase(base.TestCase):
         """The error of a GET; it comes in time and keeps the secret."""
         began_s = time.monotonic()
         error = self.assertRaises(kind, client.get, 'info', 'ask it')
-        self.assertLess(time.monotonic() - began_s, 4.0)
+        self.assertLess(time.monotonic() - began_s, base.PATIENCE_S)
         self.assertNotIn(TOKEN, f'{error} {error!r} {error.__context__!r}')
         self.assertTrue(str(error).startswith('cannot '), str(error))
         return error
@@ -145,7 +145,7 @@ class AnswerTest(ClientTestCase):
 
 class HostileTest(ClientTestCase):
     def test_silence_is_given_up(self) -> None:
-        server = self.serve(lambda _tls, _request: time.sleep(5))
+        server = self.serve(lambda _tls, _request: time.sleep(60))
         self.error(self.client(server), exception.ProvisionerUnreachable)
 
     def test_a_byte_now_and_then_is_given_up(self) -> None:
@@ -158,7 +158,7 @@ class HostileTest(ClientTestCase):
             drip(tls)
 
         def drip(tls: ssl.SSLSocket) -> None:
-            for _ in range(60):
+            for _ in range(600):
                 tls.sendall(b'x')
                 time.sleep(0.1)
 
@@ -172,11 +172,11 @@ class HostileTest(ClientTestCase):
             while True:
                 tls.sendall(b'[' * 1048576)
 
-        client = self.client(self.serve(flood), read_timeout_s=20.0)
+        client = self.client(self.serve(flood), read_timeout_s=60.0)
         began_s = time.monotonic()
         self.assertRaises(exception.ProvisionerNonsense,
                           client.get, 'info', 'ask it')
-        self.assertLess(time.monotonic() - began_s, 15.0)
+        self.assertLess(time.monotonic() - began_s, base.PATIENCE_S)
 
     def test_half_an_answer_is_no_answer(self) -> None:
         def half(tls: ssl.SSLSocket, _request: bytes) -> bytes:

@@ -111,7 +111,7 @@ class TestLocks(LocksTestCase):
             def brick(entered: threading.Event = entered,
                       leave: threading.Event = leave) -> None:
                 entered.set()
-                leave.wait(10.0)
+                leave.wait(60.0)
 
             thread = threading.Thread(target=brick_base.synchronized(
                 name, external=True, lock_path=self.path)(brick))
@@ -120,7 +120,7 @@ class TestLocks(LocksTestCase):
             started_s = time.monotonic()
             self.assertRaises(locks.LocksBusy,
                               self.locks.hold(0.2).__enter__)
-            self.assertLess(time.monotonic() - started_s, 5.0)
+            self.assertLess(time.monotonic() - started_s, base.PATIENCE_S)
             leave.set()
             thread.join()
             self.assertTrue(self.free())

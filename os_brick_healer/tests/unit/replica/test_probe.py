@@ -68,13 +68,13 @@ class TestProbeNow(ProbeTestCase):
         started_s = time.monotonic()
         found = probe.probe_now([good, bad, mute], deadline_s=0.3)
         self.assertEqual({good: True, bad: False, mute: False}, found)
-        self.assertLess(time.monotonic() - started_s, 3.0)
+        self.assertLess(time.monotonic() - started_s, base.PATIENCE_S)
 
     def test_refused_comes_back_at_once(self) -> None:
         started_s = time.monotonic()
         self.assertEqual([False], list(
             probe.probe_now([self.refusing()], deadline_s=30.0).values()))
-        self.assertLess(time.monotonic() - started_s, 10.0)
+        self.assertLess(time.monotonic() - started_s, base.PATIENCE_S)
 
     def test_version_six_is_probed_too(self) -> None:
         try:
@@ -90,7 +90,7 @@ class TestProbeNow(ProbeTestCase):
                                 one_is_enough=True)
         self.assertTrue(found[good])
         self.assertNotIn(mute, found)
-        self.assertLess(time.monotonic() - started_s, 10.0)
+        self.assertLess(time.monotonic() - started_s, base.PATIENCE_S)
 
     def test_what_cannot_be_probed_has_no_answer(self) -> None:
         self.assertEqual({}, probe.probe_now([
