@@ -135,11 +135,10 @@ class Hands:
             # The agent ended in the middle of the heal that started it.
             fenced = self.servers.fence(mapping,
                                         self.clock() + policy.attach_s)
-        timeout_s = policy.proof_s
         found = self.nbd.flows(
             device=action.device, volume=action.volume,
             pid=action.server.pid, start=action.server.start,
-            timeout_s=timeout_s)
+            timeout_s=policy.proof_s)
         if found == learn.FLOWS:
             return Outcome(changed=False, detail=(
                 f'{learn.READ}; {fenced}' if fenced else learn.READ))
@@ -147,7 +146,7 @@ class Hands:
         return Outcome(
             changed=False, detail=found,
             error=f'a read from {action.device} was {told} has not come '
-                  f'back in {timeout_s:g} s')
+                  f'back in {policy.proof_s:g} s')
 
     def _kill(self, action: model.Kill, mapping: model.Mapping,
               seen: model.Seen) -> Outcome:
@@ -216,13 +215,14 @@ class Hands:
     def _comes_back(self, action: model.Serve, mapping: model.Mapping,
                     until_s: float) -> tuple[model.Process, str]:
         """A new server that gives the kernel its connection itself, and what
-        came of shutting out the dead one, which is done while it comes up.
+        came of shutting out the dead one: while it comes up, or, where the
+        data keeps no server waiting (``lacks``), when the guest goes on.
 
         A read tells when it has: until then it is not even sent, or fails
         at once, where the time for which requests wait was over already.
         """
         server = self.servers.follow(mapping, action.left, until_s)
-        fenced = self.servers.fence(mapping, until_s)
+        fenced = '' if mapping.lacks else self.servers.fence(mapping, until_s)
 
         def serves() -> bool:
             return self.servers.flows(mapping, server, READ_S) in (
@@ -235,7 +235,8 @@ class Hands:
             raise servers_lib.Gone(
                 f'what is served has {found and found.size_bytes} bytes, '
                 f'and {mapping.size_bytes} were mapped')
-        return server, fenced
+        return server, (self.servers.fence(mapping, until_s)
+                        if mapping.lacks else fenced)
 
     # For connectors ----------------------------------------------------
 
@@ -391,10 +392,9 @@ def ask(mapping: model.Mapping, mounter: base.Mounter | None,
     if not question.as_root:
         return asking.ask(question, timeout_s)
     try:
-        alive, why = privileged_nbd.answers(
+        return privileged_nbd.answers(
             mounter=mapping.mounter, volume=order.volume,
             source=dict(order.source), socket=order.socket,
             timeout_s=timeout_s)
     except exception.HealerError as error:
         return None, str(error)
-    return alive, why

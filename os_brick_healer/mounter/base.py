@@ -261,7 +261,9 @@ class Mounter(abc.ABC):
     def lacks(self, order: Order, told: str) -> str:
         """What the data lacks for a heal that keeps what this mounter
         promises, from what the command of :meth:`ask_data` printed: a
-        sentence; empty: nothing, or it is not understood."""
+        sentence; empty: nothing, or it is not understood. Data that lacks
+        something must not keep a new server from serving: only then is
+        anybody shut out."""
         del order, told
         return ''
 

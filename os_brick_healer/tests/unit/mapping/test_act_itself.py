@@ -37,6 +37,15 @@ class ItselfTest(test_act.HandsTest):
         self.assertEqual([model.Process(pid=200, start='1400')],
                          self.started)
 
+    def test_data_that_let_nobody_be_shut_out_is_asked_when_it_is_served(
+            self) -> None:
+        lacking = dataclasses.replace(self.ground.mapping, lacks='it lacks x')
+        self.root.fenced = 'client.7 was shut out'
+        outcome = self.do(self.serve, dataclasses.replace(
+            self.at, attachment=world.attachment(mapping=lacking)))
+        self.assertEqual(['start', 'flows', 'fence'], self.root.did)
+        self.assertIn('client.7 was shut out', outcome.detail)
+
     def test_what_the_data_lacks_is_told_with_the_mapping(self) -> None:
         order = dataclasses.replace(self.ground.mapping.order, device=None)
         wanted = dataclasses.replace(self.ground.mapping, order=order)
