@@ -14,6 +14,8 @@
 Beside ours, in the same guest: what ceph-csi's healer does, with its options,
 but at once. (It does it when its plugin starts, and not before.) Its device
 has the block layer's timer of requests, and nobody shuts a dead client out.
+And the same with our short timer: what rbd-nbd itself takes here to come back
+when nobody has to find out that it died, which no healer can beat.
 
 Beside an image with exclusive-lock: what its tool costs by itself. One run of
 ``rbd lock ls`` and one of ``rbd lock rm`` are in each of its heals, and most
@@ -22,6 +24,7 @@ of a run is what ``rbd --version`` takes, too.
 
 from collections.abc import Callable
 import json
+import pathlib
 import signal
 import statistics
 import subprocess
@@ -33,16 +36,21 @@ from bed.guest.rbd import LOCKED, name_of, PACKAGES, rbd, RbdHost
 from bed.guest.scenario import scenario, Stage
 from bed.guest.writer import NOTED_STALL_S, Writer
 
-DEATHS, PEER_DEATHS, RUNS = 3, 1, 5
+DEATHS, CSI_DEATHS, BARE_DEATHS, RUNS = 3, 1, 3, 5
 GOES_ON_S = 120.0
 #: Longer than a process lives that is taken for one that dies of its work.
 LIVES_S = 11.0
+#: A process that is killed and cannot close its device never ends.
+ENDS_S = 15.0
+TIMER_MS = 1000
 #: ceph-csi's map and attach options, whatever the volume.
 CSI = ('--try-netlink', '--reattach-timeout', '300', '--io-timeout', '0')
 WAYS = {'killed': ('layering', signal.SIGKILL),
         'locked_killed': (LOCKED, signal.SIGKILL),
         'terminated': ('layering', signal.SIGTERM),
         'hanging': ('layering', signal.SIGSTOP)}
+#: Ways in which nobody has to be shut out.
+BARE = ('killed', 'terminated')
 
 
 @scenario(name='bench-rbd', item='bench', timeout_s=1800, packages=PACKAGES,
@@ -52,9 +60,11 @@ def bench_rbd(stage: Stage) -> None:
     mapped = RbdHost.with_ceph(stage)
     for way, (features, number) in WAYS.items():
         if way != 'hanging':    # nobody would find that out
-            peer = [of_peer(stage, mapped, features, number)
-                    for _ in range(PEER_DEATHS)]
-            stage.figure(f'rbd_stall_{way}_csi_s', max(peer))
+            of_peers(stage, mapped, f'rbd_stall_{way}_csi_s', features,
+                     number, CSI_DEATHS)
+        if way in BARE:
+            of_peers(stage, mapped, f'rbd_stall_{way}_bare_s', features,
+                     number, BARE_DEATHS, TIMER_MS)
     tool_alone(stage, mapped)
     mapped.start_agent()
     for way, (features, number) in WAYS.items():
@@ -76,9 +86,26 @@ def bench_rbd(stage: Stage) -> None:
         stage.figure(f'rbd_stall_{way}_worst_s', max(stalls))
 
 
+def of_peers(stage: Stage, mapped: RbdHost, name: str, features: str,
+             number: signal.Signals, deaths: int,
+             timer_ms: int | None = None) -> None:
+    """A figure of a peer: the median of some deaths."""
+    every = [of_peer(stage, mapped, features, number, timer_ms)
+             for _ in range(deaths)]
+    found = [stall for stall in every if stall is not None]
+    stage.note(f'{name}: {", ".join(f"{one:.2f} s" for one in found)}; '
+               f'{deaths - len(found)} could not close their device')
+    if found:
+        stage.figure(name, statistics.median(found))
+
+
 def of_peer(stage: Stage, mapped: RbdHost, features: str,
-            number: signal.Signals) -> float:
-    """A stall, with the same process attached again at once."""
+            number: signal.Signals, timer_ms: int | None) -> float | None:
+    """A stall, with the same process attached again at once; None: it has
+    not ended.
+
+    :param timer_ms: of the device's requests; None: the block layer's.
+    """
     volume = mapped.make_image(features=features)
     first = start('map', '--cookie', volume.id, *CSI, name_of(volume))
     stage.at_exit('end the peer', first.kill)
@@ -86,12 +113,18 @@ def of_peer(stage: Stage, mapped: RbdHost, features: str,
                      lambda: volume.id in connected().values(), 60)
     device = next(name for name, cookie in connected().items()
                   if cookie == volume.id)
+    if timer_ms is not None:
+        pathlib.Path(f'/sys/block/{device}/queue/io_timeout').write_text(
+            str(timer_ms))
     writer = Writer(f'/dev/{device}', pause_s=0.005)
     stage.at_exit('end the writer', writer.close)
     stage.wait_until('the peer is written to', lambda: writer.writes >= 20)
     writer.forget_stalls()
     first.send_signal(number)
-    first.wait(60)
+    try:
+        first.wait(ENDS_S)
+    except subprocess.TimeoutExpired:
+        return None
     second = start('attach', '--device', f'/dev/{device}', '--cookie',
                    volume.id, *CSI, name_of(volume))
     stage.at_exit('end the peer', second.kill)
