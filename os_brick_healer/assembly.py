@@ -84,7 +84,7 @@ def _root_device(tree: reader.Tree) -> str | None:
     device's, and major 0: its source is looked up by name.
     """
     mounts = tree.read('proc/self/mountinfo', parse.TEXT_MAX) or ''
-    for line in reversed(mounts.splitlines()):     # the topmost counts
+    for line in reversed(mounts.split('\n')):     # the topmost counts
         words, _, about = line.partition(' - ')
         found = words.split(' ')
         if len(found) < 5 or found[4] != '/':

@@ -18,6 +18,7 @@ from typing import Any
 from os_brick_healer.connector import brick, flow, guard, trouble
 from os_brick_healer.connector import host as host_lib
 from os_brick_healer.connector import legs as legs_lib
+from os_brick_healer.sysfs import parse
 
 LOG = logging.getLogger(__name__)
 
@@ -183,7 +184,7 @@ class Attach(flow.Flow):
             if 'No md superblock' not in said:
                 return guard.Unreadable(why=said or str(e))
             out = ''
-        words = dict(w.split('=', 1) for w in out.splitlines() if '=' in w)
+        words = parse.exported(out)
         uuid = host_lib.bare_uuid(words.get('MD_UUID'))
         if uuid is not None:
             events = words.get('MD_EVENTS', '')

@@ -21,6 +21,7 @@ from os_brick_healer.connector import brick, flow, guard, trouble
 from os_brick_healer.connector import context as context_lib
 from os_brick_healer.connector import host as host_lib
 from os_brick_healer.connector import legs as legs_lib
+from os_brick_healer.sysfs import parse
 
 LOG = logging.getLogger(__name__)
 
@@ -148,8 +149,7 @@ class Detach(flow.Flow):
             except Exception as e:  # noqa: BLE001 - only a memory is poorer
                 LOG.warning('cannot read the events of %s: %s', path, e)
                 continue
-            words = dict(w.split('=', 1) for w in out.splitlines()
-                         if '=' in w)
+            words = parse.exported(out)
             if words.get('MD_EVENTS', '').isdigit():
                 found.append(int(words['MD_EVENTS']))
         self.after = guard.Known(

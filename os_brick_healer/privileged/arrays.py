@@ -20,6 +20,7 @@ import time
 from os_brick_healer import exception
 from os_brick_healer.privileged import bounded, check, command, identity
 from os_brick_healer.privileged import tree as trees
+from os_brick_healer.sysfs import parse
 
 _POLL_S = 0.05
 _SECTOR = 512
@@ -135,10 +136,7 @@ def superblock(run: command.Runner, device: str,
     result = run(('mdadm', '--examine', '--export', f'/dev/{device}'),
                  timeout_s)
     if result.code == 0:
-        # Not splitlines(): that also ends a line where a name that somebody
-        # gave an array holds a vertical tab or the like.
-        return dict(line.partition('=')[::2]
-                    for line in result.out.split('\n') if '=' in line)
+        return parse.exported(result.out)
     # Examine.c; a device that cannot be read is another complaint.
     if 'No md superblock detected' in result.err:
         return {}

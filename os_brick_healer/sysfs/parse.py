@@ -279,6 +279,16 @@ def mdstat_marks(text: str) -> dict[str, str]:
     return marks
 
 
+def exported(text: str) -> dict[str, str]:
+    """Lines ``NAME=VALUE`` of what ``mdadm --export`` prints.
+
+    Not splitlines(): that also ends a line where a name that somebody gave
+    an array holds a vertical tab or the like.
+    """
+    return dict(line.partition('=')[::2]
+                for line in text.split('\n') if '=' in line)
+
+
 def udev_properties(text: str) -> dict[str, str]:
     """Lines ``E:NAME=VALUE`` of a file in ``/run/udev/data``."""
     if len(text) > TEXT_MAX:

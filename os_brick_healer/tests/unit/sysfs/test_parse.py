@@ -35,7 +35,7 @@ _PARSERS: tuple[Callable[[str], object], ...] = (
     lambda t: parse.words(t, 'x'),
     parse.raid_disks, parse.slot, parse.sync_completed, parse.uuid,
     parse.nvme_address, parse.block_stat, parse.mdstat, parse.mdstat_marks,
-    parse.udev_properties, parse.ip)
+    parse.udev_properties, parse.exported, parse.ip)
 
 _MDSTAT = '''\
 Personalities : [raid1]
@@ -158,6 +158,12 @@ class MdTest(base.TestCase):
         (found,) = parse.mdstat('md1 : active (read-only) (x) raid1 a[0]')
         self.assertEqual(('raid1', (('a', frozenset()),)),
                          (found.level, found.members))
+
+    def test_a_name_of_an_array_is_no_line_of_its_own(self) -> None:
+        self.assertEqual(
+            {'MD_NAME': 'x\x0bMD_EVENTS=9', 'MD_UUID': 'a=b', 'MD_EMPTY': ''},
+            parse.exported('mdadm: hello\nMD_NAME=x\x0bMD_EVENTS=9\n'
+                           'MD_UUID=a=b\nMD_EMPTY=\n'))
 
     def test_udev_tells_properties_a_line_each(self) -> None:
         self.assertEqual(
