@@ -322,6 +322,9 @@ MENDED = (
     _bug('two-hosts-volume-is-robbed-for-another', '5.two-hosts', (
         'replica.doubt:spares', 'if seen.peers_hold:', 'if False:'),
         setup={'shared': True}, family='truth'),
+    _bug('unread-volume-is-robbed-for-another', '7.break', (
+        'replica.neighbours:Neighbours._can_spare',
+        'key not in self._unread', 'True'), family='storms'),
     _bug('request-is-put-off-for-ever', '9.converge', (
         'replica.asking:_settles_s', 'if old.failed:',
         'if leg.memory.last_error is not None:'), (

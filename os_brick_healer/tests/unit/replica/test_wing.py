@@ -308,6 +308,40 @@ class WingTest(base.TestCase):
         self.assertTrue(self.run_until(
             lambda: 'BreakLeg' in self.kinds(), 200.0), str(self.volume()))
 
+    def test_a_volume_that_cannot_be_read_is_not_robbed_for_another(
+            self) -> None:
+        """Each has a leg behind the same controller, which dies."""
+        self.host = synthetic.SyntheticHost(self.root / 'shared', volumes=2,
+                                            backends=2)
+        self.cloud = Cloud(self.host)
+        self.hands = Hands(self.host, self.cloud)
+        self.start()
+        other, unreadable = self.host.volume(1).id, set[str]()
+        read = self.wing._observer.look
+
+        def look(key: prov.VolumeId, *rest: Any) -> observe.Observation:
+            if key in unreadable:
+                raise exception.HealerError('cannot read it')
+            return read(key, *rest)
+
+        def lose() -> None:
+            unreadable.add(other)
+            self.lose(0)
+
+        self.wing._observer.look = look  # type: ignore[assignment]
+        self.prober.asked = {p for volume in self.host.volumes
+                             for r in volume.replicas for p in r.portals}
+        began_s = self.time.now_s
+        due = {3.0: lose, 60.0: unreadable.clear}
+
+        def broken() -> bool:
+            for at_s in [s for s in due if s <= self.time.now_s - began_s]:
+                due.pop(at_s)()
+            return 'BreakLeg' in self.kinds()
+
+        self.assertTrue(self.run_until(broken, 200.0))
+        self.assertGreater(self.time.now_s - began_s, 60.0)
+
     def test_among_many_who_is_well_is_looked_at_less_often(self) -> None:
         self.run_until(lambda: False, 3.0)
         key = str(self.host.volume(0).id)
