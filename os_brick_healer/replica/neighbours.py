@@ -68,8 +68,26 @@ class Neighbours:
                 told[replica] = ', '.join(hurt)
         return told
 
+    def relied_on(self, sharing: Mapping[model.ReplicaId, tuple[str, ...]]
+                  ) -> dict[model.ReplicaId, tuple[frozenset[
+                      model.Portal], ...]]:
+        """Over which portals those go on that would not be hurt.
+
+        One of each is to answer right before the deletion: what a look saw
+        is as old as that look, which may have waited for its turn.
+        """
+        return {replica: tuple(
+            portals for device in devices for seen in self._looks(device)
+            if (portals := doubt.relied_on(seen, device)))
+            for replica, devices in sharing.items() if devices}
+
     def _can_spare(self, device: str) -> bool:
         """Whether a volume of ours can do without this leg now."""
-        return any(doubt.spares(seen, device) for key in self.keys(device)
-                   if key not in self._unread
-                   and (seen := self._seen.get(key)) is not None)
+        return any(doubt.spares(seen, device)
+                   for seen in self._looks(device))
+
+    def _looks(self, device: str) -> list[model.Seen]:
+        """What is known of those whose leg this is."""
+        return [seen for key in self.keys(device)
+                if key not in self._unread
+                and (seen := self._seen.get(key)) is not None]

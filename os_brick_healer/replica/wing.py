@@ -213,6 +213,7 @@ class ReplicaWing:
                 volume, results, observe.PROBE_FRESH_S),
             shared=found.sharing, former=found.former,
             endangered=self._neighbours.endangered(found.sharing),
+            relied_on=self._neighbours.relied_on(found.sharing),
             paused=engine.paused if engine is not None else None)
 
     # Events -----------

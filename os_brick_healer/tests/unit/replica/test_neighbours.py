@@ -55,6 +55,17 @@ class NeighboursTest(base.TestCase):
         self.look('one', world.leg('a'), world.leg('b'))
         self.assertIsNone(self.hurt())
 
+    def test_each_of_them_goes_on_over_its_own_portals(self) -> None:
+        self.look('one', world.leg('a'), world.leg('b'))
+        self.look('two', world.leg('c'), world.leg('d', answers=False))
+        self.look('idle', world.leg('e', None), world.leg('f'))
+        sharing = {LOST: ('nvme-a', 'nvme-c', 'nvme-e'),
+                   model.ReplicaId('alone'): ()}
+        b, d = (frozenset((world.portal(name),)) for name in 'bd')
+        self.assertEqual({LOST: (b, d)}, self.all.relied_on(sharing))
+        self.all.unread('two')
+        self.assertEqual({LOST: (b,)}, self.all.relied_on(sharing))
+
     def test_who_is_forgotten_goes_by_no_name(self) -> None:
         self.look('one', world.leg('a'), world.leg('b'))
         self.assertEqual({'one'}, self.all.keys('nvme-a'))

@@ -65,6 +65,17 @@ class SparesTest(base.TestCase):
             seen, array=None, attachment=attached(
                 model.AttachState.CONNECTING, alive=True)), 'nvme-a'))
 
+    def test_it_goes_on_over_live_paths_to_its_other_legs_in_sync(
+            self) -> None:
+        seen = world.seen(
+            world.leg('a'), world.leg('b', answers=False),
+            world.leg('c', path='connecting'), world.leg('d', 'spare'),
+            world.leg('e', None), world.leg('f'), raid_disks=4)
+        self.assertEqual({world.portal('b'), world.portal('f')},
+                         doubt.relied_on(seen, 'nvme-a'))
+        self.assertEqual(frozenset(), doubt.relied_on(seen, 'nvme-e'))
+        self.assertEqual(frozenset(), doubt.relied_on(self.gone, 'nvme-a'))
+
     def test_what_two_hosts_hold_is_not_changed_for_another(self) -> None:
         self.assertFalse(doubt.spares(dataclasses.replace(
             self.seen, peers_hold=frozenset(('another-host',))), 'nvme-a'))
