@@ -221,7 +221,8 @@ class Seen:
     :ivar endangered: by replica: who would be hurt if its controllers were
         deleted, in words; a replica that is not in it endangers nobody.
     :ivar relied_on: by replica: over which portals each volume that is
-        behind its controllers, too, goes on without them.
+        behind its controllers, too, goes on without them. For the hands:
+        a look of the loop's leaves it empty.
     :ivar paused: why healing is paused, None when it is not.
     """
 

@@ -160,8 +160,13 @@ class ReplicaWing:
         if isinstance(action, _NEED_TRUTH):
             heard_s = self._clock()
             volume = self._truth.ask().get(base.VolumeId(key))
-        return self._hands.do(action, lambda: self._see(
-            key, volume, heard_s=heard_s))
+
+        def fresh() -> model.Seen:
+            seen = self._see(key, volume, heard_s=heard_s)
+            return dataclasses.replace(
+                seen, relied_on=self._neighbours.relied_on(seen.shared))
+
+        return self._hands.do(action, fresh)
 
     def after(self, key: str, action: model.Action,
               outcome: verdict.Outcome) -> model.Memory:
@@ -213,7 +218,6 @@ class ReplicaWing:
                 volume, results, observe.PROBE_FRESH_S),
             shared=found.sharing, former=found.former,
             endangered=self._neighbours.endangered(found.sharing),
-            relied_on=self._neighbours.relied_on(found.sharing),
             paused=engine.paused if engine is not None else None)
 
     # Events -----------

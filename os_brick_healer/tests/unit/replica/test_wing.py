@@ -112,10 +112,12 @@ class Hands:
     def __init__(self, host: synthetic.SyntheticHost, cloud: Cloud) -> None:
         self.host, self.cloud = host, cloud
         self.done: list[model.Action] = []
+        self.seen: list[model.Seen] = []
 
     def do(self, action: model.Action,
            fresh: Callable[[], model.Seen]) -> verdict.Outcome:
-        forbidden = laws.permits(action, fresh())
+        self.seen.append(fresh())
+        forbidden = laws.permits(action, self.seen[-1])
         if forbidden is not None:
             return verdict.Outcome(changed=False, error=forbidden)
         self.done.append(action)
@@ -341,6 +343,9 @@ class WingTest(base.TestCase):
 
         self.assertTrue(self.run_until(broken, 200.0))
         self.assertGreater(self.time.now_s - began_s, 60.0)
+        # And the hands know whom to probe for the other one's sake.
+        left = frozenset(self.host.leg(1, 1).replica.portals)
+        self.assertIn((left,), self.hands.seen[-1].relied_on.values())
 
     def test_among_many_who_is_well_is_looked_at_less_often(self) -> None:
         self.run_until(lambda: False, 3.0)
