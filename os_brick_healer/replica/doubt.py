@@ -11,7 +11,7 @@
 #    under the License.
 """Whose word is in doubt: a portal's, or this whole host's. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 import math
 from typing import TYPE_CHECKING
 
@@ -136,6 +136,17 @@ def spares(seen: model.Seen, device: str) -> bool:
         for p in _ways(seen, device))
 
 
+def has(seen: model.Seen, device: str) -> bool:
+    """Whether a block device is one of this volume's now.
+
+    A kernel name is given again: what once was a leg of this volume may be
+    one of another's.
+    """
+    members = () if seen.array is None else seen.array.members
+    return (any(one.device == device for one in seen.namespaces.values())
+            or any(one.device == device for one in members))
+
+
 def relied_on(seen: model.Seen, device: str) -> frozenset[model.Portal]:
     """Over which portals a volume goes on without this leg.
 
@@ -151,15 +162,14 @@ def _unused(seen: model.Seen, device: str) -> bool:
                for n in seen.namespaces.values())
 
 
-def _ways(seen: model.Seen, device: str) -> list[model.Path]:
+def _ways(seen: model.Seen, device: str) -> Iterator[model.Path]:
     """Paths that the kernel calls live, to other legs in sync."""
-    return [
-        path for replica, namespace in seen.namespaces.items()
-        if namespace.device != device
-        and (member := case_lib.member_of(seen, replica)) is not None
-        and member.in_sync
-        for path in seen.paths.get(replica, ())
-        if path.state is model.PathState.LIVE]
+    for replica, namespace in seen.namespaces.items():
+        member = case_lib.member_of(seen, replica)
+        if (namespace.device != device and member is not None
+                and member.in_sync):
+            yield from (path for path in seen.paths.get(replica, ())
+                        if path.state is model.PathState.LIVE)
 
 
 def _idle(seen: model.Seen) -> bool:

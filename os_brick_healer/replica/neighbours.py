@@ -83,11 +83,13 @@ class Neighbours:
 
     def _can_spare(self, device: str) -> bool:
         """Whether a volume of ours can do without this leg now."""
-        return any(doubt.spares(seen, device)
-                   for seen in self._looks(device))
+        looks = self._looks(device)
+        return bool(looks) and all(doubt.spares(seen, device)
+                                   for seen in looks)
 
     def _looks(self, device: str) -> list[model.Seen]:
         """What is known of those whose leg this is."""
         return [seen for key in self.keys(device)
                 if key not in self._unread
-                and (seen := self._seen.get(key)) is not None]
+                and (seen := self._seen.get(key)) is not None
+                and doubt.has(seen, device)]

@@ -66,6 +66,19 @@ class NeighboursTest(base.TestCase):
         self.all.unread('two')
         self.assertEqual({LOST: (b,)}, self.all.relied_on(sharing))
 
+    def test_a_name_that_another_volume_has_now_is_that_volumes(self) -> None:
+        self.look('one', world.leg('a'), world.leg('b'))
+        self.look('two', world.leg('c'), world.leg('d', answers=False))
+        self.look('one', world.leg('b'), world.leg('e'))
+        self.look('two', world.leg('a'), world.leg('d', answers=False))
+        self.assertEqual({'one', 'two'}, self.all.keys('nvme-a'))
+        self.assertEqual('nvme-a', self.hurt())
+        self.look('two', world.leg('a'), world.leg('d'))
+        self.assertIsNone(self.hurt())
+        # While both claim it, one of them cannot know yet.
+        self.look('one', world.leg('a'), world.leg('b', answers=False))
+        self.assertEqual('nvme-a', self.hurt())
+
     def test_who_is_forgotten_goes_by_no_name(self) -> None:
         self.look('one', world.leg('a'), world.leg('b'))
         self.assertEqual({'one'}, self.all.keys('nvme-a'))

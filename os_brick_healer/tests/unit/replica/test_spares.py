@@ -65,6 +65,14 @@ class SparesTest(base.TestCase):
             seen, array=None, attachment=attached(
                 model.AttachState.CONNECTING, alive=True)), 'nvme-a'))
 
+    def test_what_it_has_is_in_its_array_or_named(self) -> None:
+        unnamed = dataclasses.replace(self.seen, namespaces={})
+        for seen, device, has in (
+                (self.seen, 'nvme-a', True), (self.seen, 'nvme-x', False),
+                (unnamed, 'nvme-a', True), (unnamed, 'nvme-x', False),
+                (self.gone, 'nvme-a', True), (self.gone, 'nvme-x', False)):
+            self.assertEqual(has, doubt.has(seen, device))
+
     def test_it_goes_on_over_live_paths_to_its_other_legs_in_sync(
             self) -> None:
         seen = world.seen(
