@@ -21,6 +21,8 @@ import functools
 import os
 import shlex
 import sys
+import threading
+import time
 from typing import Any, ParamSpec, TypeVar
 
 from oslo_config import cfg
@@ -55,6 +57,9 @@ CAPABILITIES = [c.CAP_SYS_ADMIN, c.CAP_NET_ADMIN, c.CAP_KILL]
 # just come up may hang, too.
 THREADS = 32
 
+# What a call is not to be begun after, on its way over the wall.
+_NOT_AFTER = '_not_after_s'
+
 # How much longer than its own deadline a call may take to come back:
 # queueing, starting the process, and killing it.
 _SLACK_S = 5.0
@@ -67,6 +72,7 @@ context = priv_context.PrivContext(
     capabilities=CAPABILITIES,
     logger_name=__name__,
 )
+_starting = threading.Lock()
 cfg.CONF.set_default('thread_pool_size', THREADS, group=SECTION)
 
 
@@ -74,17 +80,21 @@ def entrypoint(func: Callable[P, R]) -> Callable[P, R]:
     """Make a function callable from the unprivileged side, with a deadline.
 
     The deadline is the call's ``timeout_s`` and some slack: it holds even
-    when every privileged thread is stuck. All that privsep itself may raise
-    comes out as CommandError.
+    when every privileged thread is stuck. What waits for a thread until then
+    is not done at all. All that privsep itself may raise comes out as
+    CommandError.
     """
     remote: Callable[..., R] = context.entrypoint(func)
 
     @functools.wraps(func)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         if not context.client_mode:
-            return _told(func, *args, **kwargs)
+            return _told(_in_time(func, kwargs.pop(_NOT_AFTER, None)),
+                         *args, **kwargs)
         deadline_s = float(_number(kwargs.get('timeout_s'))) + _SLACK_S
         try:
+            _start_helper()
+            kwargs[_NOT_AFTER] = time.monotonic() + deadline_s
             return remote(*args, _wrap_timeout=deadline_s, **kwargs)
         except comm.PrivsepTimeout:
             raise exception.CommandError(
@@ -100,6 +110,31 @@ def entrypoint(func: Callable[P, R]) -> Callable[P, R]:
     # What privsep looks for on its side of the wall (is_entrypoint).
     setattr(call, priv_context._ENTRYPOINT_ATTR, context)
     return call
+
+
+def _in_time(func: Callable[P, R], not_after_s: Any) -> Callable[P, R]:
+    """The same, unless who asked for it has given up.
+
+    A call waits while every thread is stuck, also past the end of its agent.
+    What was looked at before it, a leg that answers above all, is too old
+    then, and has been looked at again by whoever tries it again.
+
+    :param not_after_s: CLOCK_MONOTONIC, which both processes read.
+    """
+    if not_after_s is None or time.monotonic() <= not_after_s:
+        return func
+    raise exception.CommandError(
+        f'cannot {func.__name__}: because nobody waits for it any more')
+
+
+def _start_helper() -> None:
+    """As oslo.privsep would, but before a call's time begins to run."""
+    with _starting:
+        channel = context.channel
+        if channel is not None and not channel.running:
+            context.stop()
+        if context.channel is None:
+            context.start()
 
 
 def _told(func: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

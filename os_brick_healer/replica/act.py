@@ -239,7 +239,9 @@ class Hands:
 
     def _break_leg(self, action: model.BreakLeg, fresh: Fresh) -> Outcome:
         with self._flow_locks(fresh()) as note:
-            seen = self._proven(action, fresh())
+            looked = fresh()
+            seen = self._proven(action, looked, recheck.relied_on(
+                looked, action.replica))
             self._check(action, seen)
             recheck.same_array(action.array, action.array_uuid, seen)
             member = case_lib.member_of(seen, action.replica)
@@ -251,6 +253,7 @@ class Hands:
                 recheck.refuse_live(path)
             recheck.need_survivor(action, seen, min(
                 (path.state_for_s for path in paths), default=0.0))
+            recheck.need_others(action, seen)
             return self._delete(paths, action.device, idle=False, note=note)
 
     @contextlib.contextmanager
@@ -276,14 +279,18 @@ class Hands:
             yield note
 
     def _proven(self, action: model.BreakLeg | model.CutSilent,
-                seen: model.Seen) -> model.Seen:
-        """The same look, with what the survivors' portals say right now."""
-        portals = tuple({
+                seen: model.Seen, others: frozenset[model.Portal]
+                = frozenset()) -> model.Seen:
+        """The same look, with what the survivors' portals say right now.
+
+        :param others: further portals, each of which is waited for.
+        """
+        portals = others.union(
             path.portal for survivor in action.survivors
             for path in seen.paths.get(survivor, ())
-            if path.state is model.PathState.LIVE})
-        answers = self.probe_now(portals, deadline_s=PROBE_S,
-                                 one_is_enough=True)
+            if path.state is model.PathState.LIVE)
+        answers = self.probe_now(tuple(portals), deadline_s=PROBE_S,
+                                 one_is_enough=not others)
         paths = {
             key: tuple(recheck.answered(path, answers) for path in paths)
             if key in action.survivors else paths

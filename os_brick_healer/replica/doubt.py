@@ -11,7 +11,7 @@
 #    under the License.
 """Whose word is in doubt: a portal's, or this whole host's. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 import math
 from typing import TYPE_CHECKING
 
@@ -126,23 +126,50 @@ def spares(seen: model.Seen, device: str) -> bool:
     one would not learn which leg is stale from then on. What is out of the
     array already is no loss.
     """
-    unused = any(n.device == device and not n.holders
-                 for n in seen.namespaces.values())
+    unused = _unused(seen, device)
     if _idle(seen) or (seen.array is not None and unused):
         return unused
     if seen.peers_hold:
         return False
+    return any(p.portal_answers or (
+        p.portal_answers is None and p.portal.transport != 'tcp')
+        for p in _ways(seen, device))
+
+
+def has(seen: model.Seen, device: str) -> bool:
+    """Whether a block device is one of this volume's now.
+
+    A kernel name is given again: what once was a leg of this volume may be
+    one of another's.
+    """
+    members = () if seen.array is None else seen.array.members
+    return (any(one.device == device for one in seen.namespaces.values())
+            or any(one.device == device for one in members))
+
+
+def relied_on(seen: model.Seen, device: str) -> frozenset[model.Portal]:
+    """Over which portals a volume goes on without this leg.
+
+    None at all: it is not used, so nothing has to go on.
+    """
+    if _unused(seen, device):
+        return frozenset()
+    return frozenset(p.portal for p in _ways(seen, device))
+
+
+def _unused(seen: model.Seen, device: str) -> bool:
+    return any(n.device == device and not n.holders
+               for n in seen.namespaces.values())
+
+
+def _ways(seen: model.Seen, device: str) -> Iterator[model.Path]:
+    """Paths that the kernel calls live, to other legs in sync."""
     for replica, namespace in seen.namespaces.items():
         member = case_lib.member_of(seen, replica)
         if (namespace.device != device and member is not None
-                and member.in_sync
-                and any(p.state is model.PathState.LIVE
-                        and (p.portal_answers or (
-                            p.portal_answers is None
-                            and p.portal.transport != 'tcp'))
-                        for p in seen.paths.get(replica, ()))):
-            return True
-    return False
+                and member.in_sync):
+            yield from (path for path in seen.paths.get(replica, ())
+                        if path.state is model.PathState.LIVE)
 
 
 def _idle(seen: model.Seen) -> bool:

@@ -220,6 +220,9 @@ class Seen:
         named any more.
     :ivar endangered: by replica: who would be hurt if its controllers were
         deleted, in words; a replica that is not in it endangers nobody.
+    :ivar relied_on: by replica: over which portals each volume that is
+        behind its controllers, too, goes on without them. For the hands:
+        a look of the loop's leaves it empty.
     :ivar paused: why healing is paused, None when it is not.
     """
 
@@ -241,6 +244,8 @@ class Seen:
         default_factory=dict)
     endangered: Mapping[ReplicaId, str] = dataclasses.field(
         default_factory=dict)
+    relied_on: Mapping[ReplicaId, tuple[frozenset[Portal], ...]] = (
+        dataclasses.field(default_factory=dict))
     paused: str | None = None
 
 

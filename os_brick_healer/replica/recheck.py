@@ -62,6 +62,26 @@ def need_survivor(action: model.BreakLeg | model.CutSilent,
                   'proven live')
 
 
+def relied_on(seen: model.Seen,
+              replica: model.ReplicaId) -> frozenset[model.Portal]:
+    """Portals of other volumes, which count on them instead of this leg."""
+    return frozenset(portal for portals in seen.relied_on.get(replica, ())
+                     for portal in portals)
+
+
+def need_others(action: model.BreakLeg, seen: model.Seen) -> None:
+    """Law 7, for the other volumes behind a shared controller.
+
+    A portal that cannot be probed is as live as the kernel calls it.
+    """
+    for portals in seen.relied_on.get(action.replica, ()):
+        if not any(seen.answers.get(portal, portal.transport != 'tcp')
+                   for portal in portals):
+            raise Refused(
+                f'cannot {action.sentence()}: another volume has a leg '
+                'behind the same controller, and its others do not answer')
+
+
 def same_array(name: str, uuid: str, seen: model.Seen) -> model.Array:
     """The array that the action was decided for, under its present name."""
     array = seen.array

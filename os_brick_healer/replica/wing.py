@@ -26,6 +26,7 @@ from os_brick_healer.replica import (
     given,
     learn,
     model,
+    neighbours,
     observe,
     recall,
     remember,
@@ -81,7 +82,7 @@ class ReplicaWing:
         self._ask_again = False
         self._around: tuple[float, str | None, int] = (-1.0, None, 0)
         self._portal_keys: dict[model.Portal, set[str]] = {}
-        self._device_keys: dict[str, set[str]] = {}
+        self._neighbours = neighbours.Neighbours(self._seen)
 
     # The engine's calls -----------
 
@@ -115,6 +116,7 @@ class ReplicaWing:
             return self._look(key)
         except Exception:
             self._turns.give_back(key)    # who raises keeps nobody waiting
+            self._neighbours.unread(key)
             raise
 
     def _look(self, key: str) -> model.Verdict:
@@ -158,8 +160,13 @@ class ReplicaWing:
         if isinstance(action, _NEED_TRUTH):
             heard_s = self._clock()
             volume = self._truth.ask().get(base.VolumeId(key))
-        return self._hands.do(action, lambda: self._see(
-            key, volume, heard_s=heard_s))
+
+        def fresh() -> model.Seen:
+            seen = self._see(key, volume, heard_s=heard_s)
+            return dataclasses.replace(
+                seen, relied_on=self._neighbours.relied_on(seen.shared))
+
+        return self._hands.do(action, fresh)
 
     def after(self, key: str, action: model.Action,
               outcome: verdict.Outcome) -> model.Memory:
@@ -180,7 +187,7 @@ class ReplicaWing:
         """Which volumes a kernel event concerns."""
         keys: set[str] = set()
         for device in what.devices:
-            keys |= self._device_keys.get(device, set())
+            keys |= self._neighbours.keys(device)
         if what.md or what.lost:
             keys |= self._pulse.sample(self._clock())
         return keys
@@ -210,25 +217,8 @@ class ReplicaWing:
             foreign=found.foreign, answers=doubt.answers(
                 volume, results, observe.PROBE_FRESH_S),
             shared=found.sharing, former=found.former,
-            endangered=self._endangered(found),
+            endangered=self._neighbours.endangered(found.sharing),
             paused=engine.paused if engine is not None else None)
-
-    def _endangered(self, found: observe.Observation
-                    ) -> dict[model.ReplicaId, str]:
-        """Whom a deletion of a replica's controllers would hurt."""
-        told = {}
-        for replica, devices in found.sharing.items():
-            hurt = [d for d in devices if not self._can_spare(d)]
-            if hurt:
-                told[replica] = ', '.join(hurt)
-        return told
-
-    def _can_spare(self, device: str) -> bool:
-        """Whether a volume of ours can do without this leg now."""
-        # A copy, made at once: the loop's thread may add to it meanwhile.
-        keys = tuple(self._device_keys.get(device, ()))
-        return any(doubt.spares(seen, device) for key in keys
-                   if (seen := self._seen.get(key)) is not None)
 
     # Events -----------
 
@@ -241,8 +231,7 @@ class ReplicaWing:
         names |= {n.device for n in seen.namespaces.values()}
         if seen.array is not None:
             names.add(seen.array.name)
-        for name in names:
-            self._device_keys.setdefault(name, set()).add(key)
+        self._neighbours.named(key, names)
 
     def _poll_s(self) -> float:
         # A guest waits, maybe: each quarter of a second counts twice.
@@ -380,8 +369,8 @@ class ReplicaWing:
         self._memories.pop(key, None)
         self._asked_s.pop(key, None)
         self._truth.forget(base.VolumeId(key), self._journal)
-        for keys in (*self._portal_keys.values(),
-                     *self._device_keys.values()):
+        self._neighbours.forget(key)
+        for keys in self._portal_keys.values():
             keys.discard(key)
 
     def controllers(self) -> frozenset[str]:

@@ -64,6 +64,9 @@ _NO_FLOW_LAWS = (
     ('replica.recheck:need_survivor', 'raise Refused', 'return; Refused'),
     (f'{SIM}.tools:endangered', 'for disk in', 'for disk in [] and'))
 
+_NO_ANSWER_OF_OTHERS = ('replica.recheck:need_others', 'raise Refused(',
+                        'return; Refused(')
+
 GUARDS = (
     # Time and money -----------
     _bug('grace-modulo-an-hour', '8.grace', (
@@ -153,7 +156,7 @@ GUARDS = (
         'replica.flow:_dead', 'if danger is not None:', 'if False:'), (
         'replica.laws:_special',
         'case model.BreakLeg() if action.replica in seen.endangered:',
-        'case model.BreakLeg() if False:'), (
+        'case model.BreakLeg() if False:'), _NO_ANSWER_OF_OTHERS, (
         f'{SIM}.tools:endangered', 'for disk in', 'for disk in [] and'),
         setup={'shared': True, 'volumes': 4, 'backends': 4},
         family='shared'),
@@ -318,10 +321,15 @@ MENDED = (
         family='shared'),
     _bug('unproven-leg-is-counted-on-for-another', '7.break', (
         'replica.doubt:spares', '(p.portal_answers or (',
-        '(p.portal_answers is not False or ('), family='storms'),
+        '(p.portal_answers is not False or ('), _NO_ANSWER_OF_OTHERS,
+        family='storms'),
     _bug('two-hosts-volume-is-robbed-for-another', '5.two-hosts', (
         'replica.doubt:spares', 'if seen.peers_hold:', 'if False:'),
         setup={'shared': True}, family='truth'),
+    _bug('unread-volume-is-robbed-for-another', '7.break', (
+        'replica.neighbours:Neighbours._looks',
+        'key not in self._unread', 'True'), _NO_ANSWER_OF_OTHERS,
+        family='storms'),
     _bug('request-is-put-off-for-ever', '9.converge', (
         'replica.asking:_settles_s', 'if old.failed:',
         'if leg.memory.last_error is not None:'), (

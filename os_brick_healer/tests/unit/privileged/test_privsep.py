@@ -24,7 +24,7 @@ from os_brick_healer.privileged import logs, md, nbd, nvme, unit
 from os_brick_healer.tests import base
 
 CLIENT = textwrap.dedent('''
-    import json, os, signal, sys, time
+    import json, os, signal, sys, time, types
     from oslo_config import cfg
     from oslo_privsep import priv_context
     from os_brick_healer import exception, privileged
@@ -48,6 +48,11 @@ CLIENT = textwrap.dedent('''
                     os.kill(int(entry), signal.SIGKILL)
         while privileged.context.channel.running:
             time.sleep(0.01)
+
+    if "late" in sys.argv:
+        # What the caller calls now is long past for the helper.
+        privileged.time = types.SimpleNamespace(
+            monotonic=lambda: time.monotonic() - 1e6)
 
     said = []
     for call in (
@@ -102,6 +107,14 @@ class TestWall(base.TestCase):
             self.skipTest('the prefix without sudo is for root')
         self.assertEqual(['NotOurs', 'NotOurs', 'ok'],
                          [one[0] for one in self.ask('killed')])
+
+    def test_what_nobody_waits_for_any_more_is_not_begun(self) -> None:
+        if os.geteuid() != 0:
+            self.skipTest('the prefix without sudo is for root')
+        for name, sentence, transient in self.ask('late'):
+            self.assertEqual('CommandError', name)
+            self.assertIn('nobody waits for it any more', sentence)
+            self.assertTrue(transient)
 
     def test_a_helper_that_cannot_start_is_a_transient_error(self) -> None:
         for name, sentence, transient in self.ask('broken'):

@@ -99,6 +99,22 @@ class TestBreakLeg(HandsTestCase):
             else:
                 self.assertTrue(self.do(self.action()).changed)
 
+    def test_who_is_behind_the_same_controller_must_have_an_answer_now(
+            self) -> None:
+        dead, rdma = portal(7), portal(8, 'rdma')
+        for relied_on, kept in (
+                ([{dead}], True), ([{dead, portal(3)}], False),
+                ([{portal(3)}, {dead}], True), ([{rdma}], False)):
+            self.world.done.clear()
+            # An answer from before the probe counts for nothing.
+            self.change(answers={dead: True}, relied_on={
+                rid(2): tuple(map(frozenset, relied_on)),
+                rid(3): (frozenset((dead,)),)})
+            if kept:
+                self.assert_nothing(self.action(), 'another volume')
+            else:
+                self.assertTrue(self.do(self.action()).changed)
+
     def test_another_array_of_the_name_is_not_touched(self) -> None:
         self.change_array(uuid=OTHER_UUID)
         self.assert_nothing(self.action())

@@ -65,6 +65,25 @@ class SparesTest(base.TestCase):
             seen, array=None, attachment=attached(
                 model.AttachState.CONNECTING, alive=True)), 'nvme-a'))
 
+    def test_what_it_has_is_in_its_array_or_named(self) -> None:
+        unnamed = dataclasses.replace(self.seen, namespaces={})
+        for seen, device, has in (
+                (self.seen, 'nvme-a', True), (self.seen, 'nvme-x', False),
+                (unnamed, 'nvme-a', True), (unnamed, 'nvme-x', False),
+                (self.gone, 'nvme-a', True), (self.gone, 'nvme-x', False)):
+            self.assertEqual(has, doubt.has(seen, device))
+
+    def test_it_goes_on_over_live_paths_to_its_other_legs_in_sync(
+            self) -> None:
+        seen = world.seen(
+            world.leg('a'), world.leg('b', answers=False),
+            world.leg('c', path='connecting'), world.leg('d', 'spare'),
+            world.leg('e', None), world.leg('f'), raid_disks=4)
+        self.assertEqual({world.portal('b'), world.portal('f')},
+                         doubt.relied_on(seen, 'nvme-a'))
+        self.assertEqual(frozenset(), doubt.relied_on(seen, 'nvme-e'))
+        self.assertEqual(frozenset(), doubt.relied_on(self.gone, 'nvme-a'))
+
     def test_what_two_hosts_hold_is_not_changed_for_another(self) -> None:
         self.assertFalse(doubt.spares(dataclasses.replace(
             self.seen, peers_hold=frozenset(('another-host',))), 'nvme-a'))
