@@ -19,7 +19,6 @@ again; the privileged side verifies a third time.
 from collections.abc import Callable
 import contextlib
 import dataclasses
-import os
 import time
 from typing import assert_never, Protocol
 
@@ -344,8 +343,7 @@ class Hands:
                 f'cannot unmap {order.volume}: because {server} was sent '
                 'SIGKILL, and the kernel does not let it go: it may be at '
                 'work on a write', hint='when it has ended, detach again')
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(order.socket)
+        self.servers.clear_away(order)
 
     def _grace_s(self, mapping: model.Mapping) -> float:
         mounter = self.mounter(mapping.mounter)

@@ -27,7 +27,7 @@ from os_brick_healer import exception
 from os_brick_healer.mapping import model
 from os_brick_healer.mounter import base
 from os_brick_healer.nbd import handshake
-from os_brick_healer.sysfs import process, reader
+from os_brick_healer.sysfs import nbd, process, reader
 
 #: A killed process is waited for so long, seconds.
 KILLED_S = 2.0
@@ -36,6 +36,8 @@ MISSING_S = 5.0
 #: The kernel is given so long to give up a connection, seconds: it looks at
 #: requests about once a second.
 HANG_UP_S = 5.0
+#: Who still reads a device that was disconnected is given so long, seconds.
+LET_GO_S = 5.0
 _POLL_S = 0.01
 
 
@@ -192,8 +194,7 @@ class Servers:
         """
         mounter, order = self.mounter(mapping), mapping.order
         # What a dead server left: bind(2) would fail with EADDRINUSE.
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(order.socket)
+        self._free(order)
         server = self.start(mapping, until_s)
         link = None
         try:
@@ -288,6 +289,23 @@ class Servers:
                 mounter=mapping.mounter, volume=order.volume,
                 source=dict(order.source), socket=order.socket,
                 device=order.device, timeout_s=MISSING_S)
+
+    def clear_away(self, order: base.Order) -> None:
+        """See a device go that was disconnected, and a socket of no server.
+
+        The kernel forgets it when the last one closes it, and who looks for
+        partitions (udev) may have it open for a moment. Until then it shows
+        the volume's cookie, and an attach that comes at once is refused.
+        """
+        until_s = self.clock() + LET_GO_S
+        while (order.device is not None and self.clock() < until_s
+               and nbd.is_connected(self.tree, order.device, order.volume)):
+            self.sleep(_POLL_S)
+        self._free(order)
+
+    def _free(self, order: base.Order) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(order.socket)
 
     def _knock(self, mapping: model.Mapping, server: model.Process,
                until_s: float) -> socket.socket:

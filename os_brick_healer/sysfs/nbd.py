@@ -65,6 +65,11 @@ def names(tree: reader.Tree) -> tuple[str, ...]:
     return tuple(n for n in tree.listdir(BLOCK) if is_name(n))
 
 
+def is_connected(tree: reader.Tree, name: str, cookie: str) -> bool:
+    """Whether a device is connected with a cookie."""
+    return tree.read(f'{BLOCK}/{name}/backend') == cookie
+
+
 def with_cookie(tree: reader.Tree, cookie: str) -> str | None:
     """The device that is connected with a cookie."""
     return next(all_with_cookie(tree, cookie), None)
@@ -73,7 +78,7 @@ def with_cookie(tree: reader.Tree, cookie: str) -> str | None:
 def all_with_cookie(tree: reader.Tree, cookie: str) -> Iterator[str]:
     """Every one: nothing keeps two from having the same."""
     for name in names(tree):
-        if tree.read(f'{BLOCK}/{name}/backend') == cookie:
+        if is_connected(tree, name, cookie):
             yield name
 
 

@@ -229,6 +229,30 @@ class HandsTest(base.TestCase):
             ('nbd3', world.SIZE, 30000),
             (found.order.device, found.size_bytes, found.timer_before_ms))
 
+    def test_an_unmap_is_over_when_the_kernel_has_let_go(self) -> None:
+        held = self.ground.root / 'sys/block/nbd3/backend'
+        looks: list[bool] = []
+
+        def udev(_seconds: float) -> None:
+            looks.append(held.exists())
+            if len(looks) == 3:
+                held.unlink()
+
+        self.root.disconnect = (  # type: ignore[method-assign]
+            lambda **_words: True)
+        dataclasses.replace(self.hands, sleep=udev).unmap(
+            self.ground.mapping, None)
+        self.assertEqual([True] * 3, looks)
+
+    def test_an_unmap_does_not_wait_for_ever(self) -> None:
+        now_s = iter(range(100))
+        self.root.disconnect = (  # type: ignore[method-assign]
+            lambda **_words: True)
+        dataclasses.replace(
+            self.hands, sleep=lambda _s: None,
+            clock=lambda: float(next(now_s))).unmap(self.ground.mapping, None)
+        self.assertLess(next(now_s), 20)
+
     def test_an_unmap_goes_by_the_device_and_needs_no_server(self) -> None:
         self.hands.unmap(self.ground.mapping, None)
         self.assertEqual(['disconnect'], self.root.did)
