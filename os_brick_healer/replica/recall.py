@@ -172,7 +172,8 @@ def _over(case: case_lib.Case, leg: case_lib.Leg) -> model.Request | None:
         return request
     if request.arrived is not None:
         named = {x.id for x in case.legs}
-        over = request.arrived not in named or _both_legs(case, request)
+        over = (named.isdisjoint(case.heirs(request))
+                or _both_legs(case, request))
         return None if over else request
     waited_s = case.now_s - since_s
     return request if waited_s < 2 * case.policy.arrival_s else None
@@ -184,8 +185,8 @@ def _both_legs(case: case_lib.Case, request: model.Request) -> bool:
     Neither replaces the other from then on: the one that is lost next needs
     a request of its own.
     """
-    return (case.whole
-            and any(x.id == request.arrived for x in case.in_sync)
+    line = case.heirs(request)
+    return (case.whole and any(x.id in line for x in case.in_sync)
             and not any(x.memory.belongs for x in case.outside))
 
 
@@ -214,11 +215,11 @@ def _arrived_in_vain(case: case_lib.Case, request: model.Request) -> bool:
 
     One answer that leaves it out does not say so; hence the long wait.
     """
-    arrived = request.arrived
-    if (arrived is None or not case.fresh
-            or any(x.id == arrived for x in case.legs)):
+    line = case.heirs(request)
+    if (not line or not case.fresh
+            or any(x.id == line[-1] for x in case.legs)):
         return False
-    one = case.memory.replicas.get(arrived)
+    one = case.memory.replicas.get(line[-1])
     return one is None or (
         one.unnamed_s is not None and case.now_s - one.unnamed_s
         >= ARRIVED_GONE_SHARE * case.policy.arrival_s)

@@ -15,6 +15,9 @@ from os_brick_healer.tests.simulation import catalogue
 
 _PLUGIN = 'provisioner.kumoscale:KumoScaleProvisioner'
 _CLIENT = 'provisioner.kumoscale_client:Client'
+_FIRST_HEIR = ('replica.case:Case.heirs',
+               'request = None if one is None else one.request',
+               'request = None')
 
 
 def _bug(name: str, laws: str,
@@ -56,6 +59,11 @@ MENDED = (
         f'{_PLUGIN}._check_listed', 'elif self._listed:', 'elif False:')),
     _bug('list-from-a-bad-moment-is-believed', '5.two-hosts', (
         f'{_PLUGIN}._strangers', 'if each:', 'if False:')),
+    _bug('lost-successor-keeps-the-old-leg-out', '9.converge', (
+        'replica.heal:_may_take_over', 'if heir.memory.belongs:',
+        'if False:'), _FIRST_HEIR),
+    _bug('successor-of-a-successor-is-overlooked', '9.converge',
+         _FIRST_HEIR),
     _bug('what-was-accepted-is-never-sent-again', '9.converge', (
         f'{_PLUGIN}._awaited', 'return (asked.accepted and ',
         'return asked.accepted or (asked.accepted and ')),
