@@ -11,7 +11,8 @@
 #    under the License.
 """KIOXIA KumoScale: NVMe-oF volumes replicated by MD on the host."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -292,7 +293,7 @@ class KumoScaleProvisioner(base.Provisioner):
                             request_id: str) -> None:
         what = f'request a replacement for replica {replica}'
         asked = self._asked(request_id)
-        with asked.lock:
+        with asked.lock, _clear_if_unsent(asked):
             self._request_once(volume, replica, what, asked)
 
     def _request_once(self, volume: base.VolumeId, replica: base.ReplicaId,
@@ -410,6 +411,19 @@ class _Asked:
     def arrived(self, there: Iterable[str]) -> bool:
         """Whether a replica is there that was not when it was sent."""
         return self.known is not None and not self.known.issuperset(there)
+
+
+@contextlib.contextmanager
+def _clear_if_unsent(asked: _Asked) -> Iterator[None]:
+    """What fails before it was ever sent leaves no doubt: none is made."""
+    try:
+        yield
+    except (exception.ProvisionerUnreachable,
+            exception.ProvisionerNonsense) as error:
+        if asked.sent_s is not None:
+            raise
+        raise exception.ProvisionerUnasked(
+            error.sentence, hint=error.hint) from None
 
 
 def _check(what: str, volume: base.VolumeId, replica: base.ReplicaId,

@@ -140,6 +140,8 @@ class Hands:
         try:
             owner.request_replacement(action.volume, action.replica,
                                       action.request_id)
+        except exception.ProvisionerUnasked:
+            raise           # it was not heard
         except (exception.ProvisionerUnreachable,
                 exception.ProvisionerNonsense) as error:
             if owner.guarantees.idempotent_replacement:

@@ -232,8 +232,9 @@ def _arrivals(
     """A request is answered once a name that it did not know is named.
 
     Each new name answers one request, the oldest first; that of a leg that
-    is back in sync, or named no more, which nobody waits for, last. One that
-    was ever a leg (what it came for may be forgotten by now) is no news.
+    is back in sync, or named no more, which nobody waits for, last; before
+    it one that has clearly failed. One that was ever a leg (what it came for
+    may be forgotten by now) is no news.
     """
     answered = dict(replicas)
     lost = {leg.id for leg in case.legs if not leg.in_sync}
@@ -242,7 +243,7 @@ def _arrivals(
     # One that was accepted before one of which nobody knows if it was heard.
     waiting = [((key not in lost,
                  m.request.state is not model.RequestState.ACCEPTED,
-                 m.request.asked_s), key, m.request)
+                 m.request.failed, m.request.asked_s), key, m.request)
                for key, m in replicas.items() if m.request is not None
                and m.request.state is not model.RequestState.ARRIVED]
     for _turn, key, request in sorted(waiting, key=lambda x: x[:2]):

@@ -64,6 +64,12 @@ MENDED = (
         'if False:'), _FIRST_HEIR),
     _bug('successor-of-a-successor-is-overlooked', '9.converge',
          _FIRST_HEIR),
+    _bug('unsent-request-may-have-been-heard', '8.twice', (
+        'provisioner.kumoscale:_clear_if_unsent',
+        'if asked.sent_s is not None:', 'if True:')),
+    _bug('failed-request-is-answered-first', '8.twice', (
+        'replica.recall:_arrivals', 'm.request.failed, m.request.asked_s',
+        'm.request.asked_s')),
     _bug('what-was-accepted-is-never-sent-again', '9.converge', (
         f'{_PLUGIN}._awaited', 'return (asked.accepted and ',
         'return asked.accepted or (asked.accepted and ')),

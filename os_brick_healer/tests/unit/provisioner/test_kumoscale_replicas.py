@@ -17,6 +17,7 @@ from bed.guest import provisioner as array
 from os_brick_healer import exception
 from os_brick_healer.provisioner import base as provisioner
 from os_brick_healer.provisioner import kumoscale
+from os_brick_healer.testing import conformance
 from os_brick_healer.tests.unit.provisioner import kumoscale_case
 
 HERE = kumoscale_case.HERE
@@ -68,6 +69,26 @@ class ReplacementTest(kumoscale_case.KumoScaleTestCase):
             self.ours.request_replacement, name, lost, 'r1')
         self.assertIn('again yet', str(error))
         self.assertEqual(3, len(self.array.volume(name).replicas))
+
+    def test_what_was_never_sent_leaves_no_doubt(self) -> None:
+        name, legs = self.one_volume()
+        lost = provisioner.ReplicaId(legs[0])
+        for kind in (conformance.Trouble.DOWN, conformance.Trouble.GARBAGE):
+            with self.world.trouble(kind):
+                self.assertRaises(
+                    exception.ProvisionerUnasked,
+                    self.ours.request_replacement, name, lost, 'r1')
+        # Of one that was sent before, the next try tells nothing.
+        with self.world.lost_answer():
+            self.assertRaises(
+                exception.ProvisionerUnreachable,
+                self.ours.request_replacement, name, lost, 'r1')
+        with self.world.trouble(conformance.Trouble.GARBAGE):
+            error = self.assertRaises(
+                exception.ProvisionerError, self.ours.request_replacement,
+                name, lost, 'r1')
+            self.assertNotIsInstance(error, exception.ProvisionerUnasked)
+        self.assertEqual(3, len(self.states(name)))
 
     def test_what_came_to_nothing_is_sent_again_by_its_own_clock(
             self) -> None:

@@ -255,6 +255,7 @@ class TestNetwork(HandsTestCase):
         for kind, uncertain in (
                 (exception.ProvisionerUnreachable, True),
                 (exception.ProvisionerNonsense, True),
+                (exception.ProvisionerUnasked, False),
                 (exception.ProvisionerRefused, False),
                 (exception.ProvisionerError, False)):
             # Is it safe to ask once more?

@@ -342,6 +342,18 @@ class RequestTest(RecallCase):
         self.assertEqual('a', self.answered(
             a=a_request(asked_s=1.0), b=a_request(asked_s=1.0)))
 
+    def test_one_that_was_not_heard_comes_after_one_that_may_be(
+            self) -> None:
+        self.assertEqual('b', self.answered(
+            a=a_request(asked_s=1.0, failed=True), b=a_request()))
+        self.assertEqual('a', self.answered(
+            a=a_request(asked_s=1.0, failed=True),
+            b=a_request(failed=True)))
+        heard = a_request(state=State.ACCEPTED)
+        self.assertEqual('b', self.answered(
+            a=a_request(asked_s=1.0), b=dataclasses.replace(
+                heard, failed=True)))
+
     def test_nobody_waits_for_that_of_a_leg_that_is_named_no_more(
             self) -> None:
         heard = a_request(state=State.ACCEPTED, asked_s=500.0)
