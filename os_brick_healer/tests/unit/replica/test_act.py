@@ -314,6 +314,10 @@ class TestConfirmRemoval(HandsTestCase):
         self.change(peers_hold=frozenset(('other',)))
         self.assert_nothing(self.action)
 
+    def test_nor_does_one_answer_end_another_hosts_hold(self) -> None:
+        self.change(peers_hold=frozenset(('other',)), volume_age_s=100.0)
+        self.assert_nothing(self.action)
+
 
 class TestSettings(base.TestCase):
 
