@@ -68,6 +68,10 @@ MENDED = (
         'replica.case:Case.heirs',
         'request = None if one is None else one.request',
         'request = None')),
+    _bug('repeat-has-older-rights', '8.grace', (
+        'replica.asking:_request_one', 'if found is not None:',
+        'return found or _held(case, leg) or _ask(case, leg, old)\n'
+        '        if found is not None:')),
     _bug('unsent-request-may-have-been-heard', '8.twice', (
         'provisioner.kumoscale:_clear_if_unsent',
         'if asked.sent_s is not None:', 'if True:')),
