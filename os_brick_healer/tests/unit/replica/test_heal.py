@@ -352,9 +352,9 @@ class BringInTest(healing.HealCase):
                 (One(belongs=True, request=gap), ('d', 'spare'), False),
                 # Of three legs it is the second in sync; of two the only one.
                 (One(belongs=True, request=gap), ('d',), False)):
+            more = (world.leg(*d),) if d else ()
             found = self.bring(
-                world.leg('b', None), gone, *(
-                    (world.leg(*d),) if d else ()), request=a_request(),
+                world.leg('b', None), gone, *more, request=a_request(),
                 ones={C: c, D: One(next_try_s=2000.0, published=True)},
                 changes={'raid_disks': 4})
             self.assertIs(brings, found is not None and isinstance(
@@ -369,10 +369,9 @@ class BringInTest(healing.HealCase):
     def test_a_circle_of_successors_has_an_end(self) -> None:
         case = self.case(ones={B: One(request=a_request()),
                                C: One(request=a_request(B))})
-        self.assertEqual((C, B), case.heirs(a_request()))
-        self.assertEqual((), case.heirs(a_request(None)))
-        self.assertEqual((), case.heirs(None))
-        self.assertEqual((D,), case.heirs(a_request(D)))
+        for request, heirs in ((a_request(), (C, B)), (a_request(D), (D,)),
+                               (a_request(None), ()), (None, ())):
+            self.assertEqual(heirs, case.heirs(request))
 
     def test_one_whose_successor_is_here_stays_out(self) -> None:
         out = world.leg('b', None)
