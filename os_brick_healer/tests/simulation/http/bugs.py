@@ -68,6 +68,9 @@ MENDED = (
         'replica.case:Case.heirs',
         'request = None if one is None else one.request',
         'request = None')),
+    _bug('left-out-replica-counts-as-the-answer', '9.converge', (
+        f'{_PLUGIN}._request_once', 'volume, frozenset()).union(there)',
+        'None, frozenset()).union(there)')),
     _bug('repeat-has-older-rights', '8.grace', (
         'replica.asking:_request_one', 'if found is not None:',
         'return found or _held(case, leg) or _ask(case, leg, old)\n'

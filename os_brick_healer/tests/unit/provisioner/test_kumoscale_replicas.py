@@ -145,6 +145,31 @@ class ReplacementTest(kumoscale_case.KumoScaleTestCase):
         self.ours.request_replacement(name, lost, 'r1')
         self.assertEqual(3, len(self.states(name)))
 
+    def test_nor_is_one_that_was_left_out_of_a_request_in_doubt(
+            self) -> None:
+        now_s = [5.0]
+        ours = kumoscale.KumoScaleProvisioner(
+            self.world.conf(), HERE, clock=lambda: now_s[0])
+        self.addCleanup(ours.close)
+        ours.probe()
+        self.array.replica_lag_s = 1e6
+        for state in ('Available', 'Missing'):
+            name, legs = self.one_volume(replicas=3)
+            if state == 'Available':
+                ours.volumes()      # it has been named before
+            replicas = self.array.volume(name).replicas
+            left_out = replicas.pop()
+            lost = provisioner.ReplicaId(legs[0])
+            with self.world.lost_answer():
+                self.assertRaises(
+                    exception.ProvisionerUnreachable,
+                    ours.request_replacement, name, lost, f'r-{state}')
+            replicas[2:] = [left_out]       # it came to nothing
+            self.array.set_state(name, left_out.id, state)
+            now_s[0] += kumoscale.UNCERTAIN_S + 1.0
+            ours.request_replacement(name, lost, f'r-{state}')
+            self.assertEqual(4, len(replicas))
+
     def test_no_room_is_said_and_may_be_tried_again(self) -> None:
         name, legs = self.one_volume()
         for backend in self.world.storage.backends:
