@@ -70,6 +70,10 @@ class ProvisionerUnreachable(ProvisionerError):
     """No answer, or no connection: nothing is known."""
 
 
+class ProvisionerUnasked(ProvisionerUnreachable):
+    """It failed before anything was asked for: nothing was changed."""
+
+
 class ProvisionerNonsense(ProvisionerError):
     """An answer that cannot be true: garbage, or it contradicts itself."""
 

@@ -171,6 +171,9 @@ class Provisioner(abc.ABC):
         :param request_id: the same for each try of one request.
         :raises ProvisionerRefused: there is no such volume, or it has no
             such replica.
+        :raises ProvisionerUnreachable, ProvisionerNonsense: it may have been
+            heard all the same. ProvisionerUnasked, or another error: it has
+            not.
         """
 
     @abc.abstractmethod

@@ -11,7 +11,8 @@
 #    under the License.
 """KIOXIA KumoScale: NVMe-oF volumes replicated by MD on the host."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -98,6 +99,7 @@ class KumoScaleProvisioner(base.Provisioner):
         self._lock = threading.Lock()
         self._host_id = host.uuid
         self._requested: dict[str, _Asked] = {}
+        self._named: dict[base.VolumeId, frozenset[str]] = {}
         self._unfiltered_next_s = 0.0
         self._listed = self._tells_ours = False
         self._not_ours: dict[base.VolumeId, float] = {}
@@ -162,6 +164,10 @@ class KumoScaleProvisioner(base.Provisioner):
         self._check_listed(us, known)
         names = _names(known, us, self.host.name)
         serving = self._serving(us, mine, stored)
+        self._named = {
+            name: self._named.get(name, frozenset()) | {
+                one.replica for one in stored[name].locations}
+            for name in serving}
         others = names.keys() - {us}
         strangers = self._strangers(us, mine, others, len(serving))
         found = {}
@@ -292,7 +298,7 @@ class KumoScaleProvisioner(base.Provisioner):
                             request_id: str) -> None:
         what = f'request a replacement for replica {replica}'
         asked = self._asked(request_id)
-        with asked.lock:
+        with asked.lock, _clear_if_unsent(asked):
             self._request_once(volume, replica, what, asked)
 
     def _request_once(self, volume: base.VolumeId, replica: base.ReplicaId,
@@ -308,7 +314,9 @@ class KumoScaleProvisioner(base.Provisioner):
         self._check_settled(what, asked)
         if there[replica] not in base.BAD_STATES:
             self.report(volume, replica, base.ReplicaState.MISSING)
-        self._add_replica(volume, what, asked, frozenset(there))
+        # This one answer may leave out a replica that others have named.
+        self._add_replica(volume, what, asked, self._named.get(
+            volume, frozenset()).union(there))
 
     def _awaited(self, asked: '_Asked') -> bool:
         """Whether it was accepted lately.
@@ -398,7 +406,7 @@ class _Asked:
     """What this process knows of one request for a replacement.
 
     :ivar lock: held while it is made: two threads are not two requests.
-    :ivar known: the replicas that were there when it was first sent.
+    :ivar known: the replicas that had been named when it was first sent.
     :ivar sent_s: when it was sent; its answer may have been lost.
     """
 
@@ -407,9 +415,24 @@ class _Asked:
     accepted: bool = False
     sent_s: float | None = None
 
-    def arrived(self, there: Iterable[str]) -> bool:
-        """Whether a replica is there that was not when it was sent."""
-        return self.known is not None and not self.known.issuperset(there)
+    def arrived(self, there: Mapping[str, base.ReplicaState]) -> bool:
+        """Whether a good replica is there that was not when it was sent."""
+        return self.known is not None and any(
+            name not in self.known and state not in base.BAD_STATES
+            for name, state in there.items())
+
+
+@contextlib.contextmanager
+def _clear_if_unsent(asked: _Asked) -> Iterator[None]:
+    """What fails before it was ever sent leaves no doubt: none is made."""
+    try:
+        yield
+    except (exception.ProvisionerUnreachable,
+            exception.ProvisionerNonsense) as error:
+        if asked.sent_s is not None:
+            raise
+        raise exception.ProvisionerUnasked(
+            error.sentence, hint=error.hint) from None
 
 
 def _check(what: str, volume: base.VolumeId, replica: base.ReplicaId,

@@ -140,6 +140,8 @@ class Hands:
         try:
             owner.request_replacement(action.volume, action.replica,
                                       action.request_id)
+        except exception.ProvisionerUnasked:
+            raise           # it was not heard
         except (exception.ProvisionerUnreachable,
                 exception.ProvisionerNonsense) as error:
             if owner.guarantees.idempotent_replacement:
@@ -190,9 +192,11 @@ class Hands:
         peers = doubt.peers(volume, owner.host.name)
 
         def look() -> model.Seen:
+            seen = fresh()
+            # That one answer leaves a host out does not say that it has gone.
             return dataclasses.replace(
-                fresh(), volume=volume, volume_age_s=0.0,
-                provisioner_error=None, peers_hold=peers)
+                seen, volume=volume, volume_age_s=0.0,
+                provisioner_error=None, peers_hold=seen.peers_hold or peers)
 
         return look
 

@@ -39,7 +39,10 @@ def _request_one(case: case_lib.Case,
     if old is not None and old.state is model.RequestState.ARRIVED:
         return None
     if old is not None and old.state is model.RequestState.ACCEPTED:
-        return _await_arrival(case, leg, old)
+        found = _await_arrival(case, leg, old)
+        if found is not None:
+            return found
+    # Its leg may have been back meanwhile: a repeat has no older rights.
     if not _wanted(case, leg):
         return None
     if leg.replica.state is model.ReplicaState.TERMINATING:
@@ -230,7 +233,7 @@ def _await_arrival(case: case_lib.Case, leg: case_lib.Leg,
     left_s = (old.asked_s + case.policy.arrival_s * 2.0 ** min(old.tries, 16)
               - case.now_s)
     if left_s <= 0:
-        return _held(case, leg) or _ask(case, leg, old)
+        return None
     return saying.say(case, Phase.HEALING,
                 f'a replacement of {leg.name} is accepted and is to be '
                 f'named by the provisioner', law=saying.LAW_BOUNDED,

@@ -166,6 +166,22 @@ class Case:
         return (array is not None and array.degraded == 0
                 and len(self.in_sync) >= array.raid_disks)
 
+    def heirs(self, request: model.Request | None
+              ) -> tuple[model.ReplicaId, ...]:
+        """What came of a request; what came in that one's place; and so on.
+
+        A replacement can be lost, and be replaced itself.
+        """
+        found: list[model.ReplicaId] = []
+        while request is not None:
+            heir = request.arrived
+            if heir is None or heir in found:
+                break
+            found.append(heir)
+            one = self.memory.replicas.get(heir)
+            request = None if one is None else one.request
+        return tuple(found)
+
     @property
     def fresh(self) -> bool:
         """Whether the provisioner's words can be acted on."""

@@ -113,20 +113,29 @@ def _bring_one(case: case_lib.Case,
 def _succeeded(case: case_lib.Case, leg: case_lib.Leg) -> bool:
     """A successor is here and may take the slot.
 
-    One that is refused (too small, in use, with foreign data) must not keep
-    the old leg out, should that come back. Nor may one that is the only leg
-    in sync: the old one is not let go then, and is the nearest second copy.
+    One that is the only leg in sync must not keep the old leg out, should
+    that come back: the old one is not let go then, and is the nearest second
+    copy.
     """
-    request = leg.memory.request
-    if request is None or request.state is not model.RequestState.ARRIVED:
-        return False
-    heir = next((x for x in case.legs if x.id == request.arrived), None)
-    if heir is not None and heir.in_sync:
+    line = case.heirs(leg.memory.request)
+    heirs = [x for x in case.legs if x.id in line]
+    if any(x.in_sync for x in heirs):
         return len(case.in_sync) >= limits.COPIES_MIN
-    if heir is None or heir.member is not None or heir.namespace is None:
+    named = {x.id for x in heirs}
+    return bool(line) and (line[-1] not in named or any(
+        _may_take_over(case, x) for x in heirs))
+
+
+def _may_take_over(case: case_lib.Case, heir: case_lib.Leg) -> bool:
+    """Nor may one that is refused (too small, in use, with foreign data), or
+    that has been a leg and is lost itself."""
+    if heir.member is not None:
         return True
-    return (heir.memory.superblock is not model.Superblock.FOREIGN
-            and _unfit(case, heir, heir.namespace) is None)
+    if heir.memory.belongs:
+        return False
+    return heir.namespace is None or (
+        heir.memory.superblock is not model.Superblock.FOREIGN
+        and _unfit(case, heir, heir.namespace) is None)
 
 
 def _unfit(case: case_lib.Case, leg: case_lib.Leg,
@@ -292,10 +301,10 @@ def retire(case: case_lib.Case) -> model.Verdict | None:
 
 def _heir(case: case_lib.Case, leg: case_lib.Leg) -> case_lib.Leg | None:
     """Its successor, if that is in sync and not alone in that."""
-    request = leg.memory.request
-    if request is None or len(case.in_sync) < limits.COPIES_MIN:
+    if len(case.in_sync) < limits.COPIES_MIN:
         return None
-    return next((x for x in case.in_sync if x.id == request.arrived), None)
+    line = case.heirs(leg.memory.request)
+    return next((x for x in case.in_sync if x.id in line), None)
 
 
 def _replaced(leg: case_lib.Leg) -> bool:
@@ -310,7 +319,7 @@ def _displaced(case: case_lib.Case, leg: case_lib.Leg) -> bool:
     in_sync = {x.id for x in case.in_sync}
     return (case.whole and leg.memory.belongs
             and leg.memory.lost_s is not None and any(
-                request is not None and request.arrived in in_sync
+                not in_sync.isdisjoint(case.heirs(request))
                 for x in case.in_sync
                 for request in (x.memory.request, *x.memory.late)))
 
@@ -321,9 +330,11 @@ def _superfluous(case: case_lib.Case, leg: case_lib.Leg) -> bool:
     # We asked for it, for a leg that is in sync again or named no more.
     in_sync = {x.id for x in case.in_sync}
     named = {x.id for x in case.legs}
-    return not leg.memory.belongs and any(
+    return any(
         request is not None and request.arrived == leg.id
-        and (key in in_sync or key not in named)
+        # It may have been a leg while that one was lost.
+        and (key in in_sync or (key not in named
+                                and not leg.memory.belongs))
         for key, one in case.memory.replicas.items()
         for request in (one.request, *one.late))
 

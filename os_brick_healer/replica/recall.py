@@ -172,7 +172,8 @@ def _over(case: case_lib.Case, leg: case_lib.Leg) -> model.Request | None:
         return request
     if request.arrived is not None:
         named = {x.id for x in case.legs}
-        over = request.arrived not in named or _both_legs(case, request)
+        over = (named.isdisjoint(case.heirs(request))
+                or _both_legs(case, request))
         return None if over else request
     waited_s = case.now_s - since_s
     return request if waited_s < 2 * case.policy.arrival_s else None
@@ -184,8 +185,8 @@ def _both_legs(case: case_lib.Case, request: model.Request) -> bool:
     Neither replaces the other from then on: the one that is lost next needs
     a request of its own.
     """
-    return (case.whole
-            and any(x.id == request.arrived for x in case.in_sync)
+    line = case.heirs(request)
+    return (case.whole and any(x.id in line for x in case.in_sync)
             and not any(x.memory.belongs for x in case.outside))
 
 
@@ -214,11 +215,11 @@ def _arrived_in_vain(case: case_lib.Case, request: model.Request) -> bool:
 
     One answer that leaves it out does not say so; hence the long wait.
     """
-    arrived = request.arrived
-    if (arrived is None or not case.fresh
-            or any(x.id == arrived for x in case.legs)):
+    line = case.heirs(request)
+    if (not line or not case.fresh
+            or any(x.id == line[-1] for x in case.legs)):
         return False
-    one = case.memory.replicas.get(arrived)
+    one = case.memory.replicas.get(line[-1])
     return one is None or (
         one.unnamed_s is not None and case.now_s - one.unnamed_s
         >= ARRIVED_GONE_SHARE * case.policy.arrival_s)
@@ -231,8 +232,9 @@ def _arrivals(
     """A request is answered once a name that it did not know is named.
 
     Each new name answers one request, the oldest first; that of a leg that
-    is back in sync, or named no more, which nobody waits for, last. One that
-    was ever a leg (what it came for may be forgotten by now) is no news.
+    is back in sync, or named no more, which nobody waits for, last; before
+    it one that has clearly failed. One that was ever a leg (what it came for
+    may be forgotten by now) is no news.
     """
     answered = dict(replicas)
     lost = {leg.id for leg in case.legs if not leg.in_sync}
@@ -241,7 +243,7 @@ def _arrivals(
     # One that was accepted before one of which nobody knows if it was heard.
     waiting = [((key not in lost,
                  m.request.state is not model.RequestState.ACCEPTED,
-                 m.request.asked_s), key, m.request)
+                 m.request.failed, m.request.asked_s), key, m.request)
                for key, m in replicas.items() if m.request is not None
                and m.request.state is not model.RequestState.ARRIVED]
     for _turn, key, request in sorted(waiting, key=lambda x: x[:2]):

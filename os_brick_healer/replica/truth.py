@@ -31,6 +31,9 @@ LOG: std_logging.LoggerAdapter[Any] = logging.getLogger(__name__)
 WORDS = 'words'
 #: Before the first question has been answered, well or not.
 UNASKED = 'not asked yet'
+#: A host that held a volume holds it until an answer leaves it out that was
+#: asked for so long, seconds, after the first that did.
+HOST_GONE_S = 5.0
 #: The host is registered (probed) again after so long, seconds.
 PROBE_S = 60.0
 
@@ -55,6 +58,7 @@ class Truth:
         self._opening = threading.Lock()
         self._last: dict[base.VolumeId, base.Volume] = {}
         self._unkept: dict[base.VolumeId, base.Volume] = {}
+        self._left_out: dict[base.VolumeId, dict[str, float]] = {}
 
     def recall(self, journal: journal_lib.Journal) -> None:
         """Take up the words from before this agent was started."""
@@ -77,6 +81,7 @@ class Truth:
                journal: journal_lib.Journal) -> None:
         """Drop what was said about a volume that is gone."""
         self._unkept.pop(key, None)
+        self._left_out.pop(key, None)
         if self._last.pop(key, None) is not None:
             with contextlib.suppress(exception.JournalError):
                 journal.forget(WORDS, str(key))
@@ -134,8 +139,9 @@ class Truth:
         if isinstance(result, BaseException):
             return self._take_error(result)
         named: dict[base.VolumeId, base.Volume] = {}
-        for key, volume in result.items():
+        for key, told in result.items():
             last = self._last.get(key)
+            volume = self._still_held(begun_s, told, last)
             if last is not None and last == volume:
                 # The same object: kept once, and compared by identity.
                 named[key] = last
@@ -148,6 +154,26 @@ class Truth:
             LOG.info('the provisioner answers: %s', self.sentence)
         self.error, self.volumes, self.heard_s = None, named, begun_s
         return changed
+
+    def _still_held(self, begun_s: float, volume: base.Volume,
+                    last: base.Volume | None) -> base.Volume:
+        """With the hosts that one bad answer may have left out.
+
+        While two hosts have a volume nothing may be changed, so that one of
+        them has let go has to be said twice.
+        """
+        before = self._left_out.pop(volume.id, {})
+        if last is None or last.hosts is None or volume.nonsense is not None:
+            return volume
+        told = volume.hosts or frozenset()
+        since = {host: before.get(host, begun_s)
+                 for host in last.hosts - told}
+        kept = {host: first_s for host, first_s in since.items()
+                if begun_s - first_s < HOST_GONE_S}
+        if not kept:
+            return volume
+        self._left_out[volume.id] = kept
+        return dataclasses.replace(volume, hosts=told | kept.keys())
 
     def _take_error(self, e: BaseException) -> bool:
         text = str(e)

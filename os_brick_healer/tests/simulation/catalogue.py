@@ -193,11 +193,11 @@ GUARDS = (
         'return (False and case.whole'), setup={'legs': 3},
         family='arrivals'),
     _bug('refused-successor-keeps-the-old-leg-out', '9.converge', (
-        'replica.heal:_succeeded', 'if heir is None or heir.member',
-        'if True or heir.member'),
+        'replica.heal:_may_take_over', 'return heir.namespace is None or',
+        'return True or'),
         family='arrivals'),
     _bug('vanished-successor-not-asked-for-anew', '9.converge', (
-        'replica.recall:_arrived_in_vain', 'if (arrived is None',
+        'replica.recall:_arrived_in_vain', 'if (not line',
         'if (True'),
         family='arrivals'),
     _bug('controllers-leak', '9.converge', (
@@ -339,7 +339,7 @@ MENDED = (
         'replica.heal:withdrawn', 'in sorted(case.seen.former.items()):',
         'in ():'), family='arrivals'),
     _bug('successor-alone-keeps-the-old-leg-out', '9.converge', (
-        'replica.heal:_succeeded', 'if heir is not None and heir.in_sync:',
+        'replica.heal:_succeeded', 'if any(x.in_sync for x in heirs):',
         'if False:'), setup={'legs': 3}, family='arrivals'),
     _bug('nothing-is-told-while-the-guest-waits', '3.told', (
         'replica.decide:_also_told',
@@ -368,7 +368,7 @@ MENDED = (
         'replica.asking:_settles_s', 'if old.failed:',
         'if leg.memory.last_error is not None:'), family='http'),
     _bug('leg-with-anothers-slot-is-not-asked-for', '9.converge', (
-        'replica.recall:_over', ' or _both_legs(case, request)', ''),
+        'replica.recall:_over', 'or _both_legs(case, request)', ''),
         family='http'),
     _bug('replica-comes-for-who-does-not-wait', '9.converge 8.twice', (
         'replica.recall:_arrivals', '(key not in lost,', '(False,'),

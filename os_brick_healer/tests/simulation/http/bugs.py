@@ -15,6 +15,10 @@ from os_brick_healer.tests.simulation import catalogue
 
 _PLUGIN = 'provisioner.kumoscale:KumoScaleProvisioner'
 _CLIENT = 'provisioner.kumoscale_client:Client'
+#: That a host has let go of a volume has to be said twice.
+_SAID_ONCE = (('replica.truth:Truth._still_held', 'if not kept:', 'if True:'),
+              ('replica.act:Hands._named_now', 'seen.peers_hold or peers',
+               'peers'))
 
 
 def _bug(name: str, laws: str,
@@ -53,9 +57,30 @@ MENDED = (
         'return (len(stored.locations) > stored.replica_count\n'
         '            or len(good) >= stored.replica_count')),
     _bug('hosts-that-leave-us-out-are-believed', '5.two-hosts', (
-        f'{_PLUGIN}._check_listed', 'elif self._listed:', 'elif False:')),
+        f'{_PLUGIN}._check_listed', 'elif self._listed:', 'elif False:'),
+        *_SAID_ONCE),
     _bug('list-from-a-bad-moment-is-believed', '5.two-hosts', (
-        f'{_PLUGIN}._strangers', 'if each:', 'if False:')),
+        f'{_PLUGIN}._strangers', 'if each:', 'if False:'), *_SAID_ONCE),
+    _bug('one-answer-ends-another-hosts-hold', '5.two-hosts', *_SAID_ONCE),
+    _bug('lost-successor-keeps-the-old-leg-out', '9.converge', (
+        'replica.heal:_may_take_over', 'if heir.memory.belongs:',
+        'if False:'), (
+        'replica.case:Case.heirs',
+        'request = None if one is None else one.request',
+        'request = None')),
+    _bug('left-out-replica-counts-as-the-answer', '9.converge', (
+        f'{_PLUGIN}._request_once', 'volume, frozenset()).union(there)',
+        'None, frozenset()).union(there)')),
+    _bug('repeat-has-older-rights', '8.grace', (
+        'replica.asking:_request_one', 'if found is not None:',
+        'return found or _held(case, leg) or _ask(case, leg, old)\n'
+        '        if found is not None:')),
+    _bug('unsent-request-may-have-been-heard', '8.twice', (
+        'provisioner.kumoscale:_clear_if_unsent',
+        'if asked.sent_s is not None:', 'if True:')),
+    _bug('failed-request-is-answered-first', '8.twice', (
+        'replica.recall:_arrivals', 'm.request.failed, m.request.asked_s',
+        'm.request.asked_s')),
     _bug('what-was-accepted-is-never-sent-again', '9.converge', (
         f'{_PLUGIN}._awaited', 'return (asked.accepted and ',
         'return asked.accepted or (asked.accepted and ')),

@@ -171,14 +171,15 @@ class TroubleTest(WireTestCase):
         self.assertEqual(0, self.made())
 
     def test_an_address_may_tell_old_news(self) -> None:
-        self.begin()
-        self.ask(self.plugin.volumes)
-        self.world.time.advance(20.0)
-        self.lost.state = State.MISSING
-        self.trouble.lag_s[wire.ADDRESSES[0]] = 10.0
-        states = [r.state for r in self.ask(self.plugin.volumes)[
-            self.key].replicas]
-        self.assertNotIn(State.MISSING, states)
+        for silent_s, old in ((15.0, True), (60.0, False)):
+            self.begin()
+            self.ask(self.plugin.volumes)
+            self.world.time.advance(silent_s)
+            self.lost.state = State.MISSING
+            self.trouble.lag_s[wire.ADDRESSES[0]] = 10.0
+            states = [r.state for r in self.ask(self.plugin.volumes)[
+                self.key].replicas]
+            self.assertIs(old, State.MISSING not in states)
 
     def test_the_token_that_counts_is_the_one_in_the_file(self) -> None:
         self.begin()

@@ -17,6 +17,7 @@ from bed.guest import provisioner as array
 from os_brick_healer import exception
 from os_brick_healer.provisioner import base as provisioner
 from os_brick_healer.provisioner import kumoscale
+from os_brick_healer.testing import conformance
 from os_brick_healer.tests.unit.provisioner import kumoscale_case
 
 HERE = kumoscale_case.HERE
@@ -68,6 +69,26 @@ class ReplacementTest(kumoscale_case.KumoScaleTestCase):
             self.ours.request_replacement, name, lost, 'r1')
         self.assertIn('again yet', str(error))
         self.assertEqual(3, len(self.array.volume(name).replicas))
+
+    def test_what_was_never_sent_leaves_no_doubt(self) -> None:
+        name, legs = self.one_volume()
+        lost = provisioner.ReplicaId(legs[0])
+        for kind in (conformance.Trouble.DOWN, conformance.Trouble.GARBAGE):
+            with self.world.trouble(kind):
+                self.assertRaises(
+                    exception.ProvisionerUnasked,
+                    self.ours.request_replacement, name, lost, 'r1')
+        # Of one that was sent before, the next try tells nothing.
+        with self.world.lost_answer():
+            self.assertRaises(
+                exception.ProvisionerUnreachable,
+                self.ours.request_replacement, name, lost, 'r1')
+        with self.world.trouble(conformance.Trouble.GARBAGE):
+            error = self.assertRaises(
+                exception.ProvisionerError, self.ours.request_replacement,
+                name, lost, 'r1')
+            self.assertNotIsInstance(error, exception.ProvisionerUnasked)
+        self.assertEqual(3, len(self.states(name)))
 
     def test_what_came_to_nothing_is_sent_again_by_its_own_clock(
             self) -> None:
@@ -123,6 +144,31 @@ class ReplacementTest(kumoscale_case.KumoScaleTestCase):
         replicas.append(left_out)
         self.ours.request_replacement(name, lost, 'r1')
         self.assertEqual(3, len(self.states(name)))
+
+    def test_nor_is_one_that_was_left_out_of_a_request_in_doubt(
+            self) -> None:
+        now_s = [5.0]
+        ours = kumoscale.KumoScaleProvisioner(
+            self.world.conf(), HERE, clock=lambda: now_s[0])
+        self.addCleanup(ours.close)
+        ours.probe()
+        self.array.replica_lag_s = 1e6
+        for state in ('Available', 'Missing'):
+            name, legs = self.one_volume(replicas=3)
+            if state == 'Available':
+                ours.volumes()      # it has been named before
+            replicas = self.array.volume(name).replicas
+            left_out = replicas.pop()
+            lost = provisioner.ReplicaId(legs[0])
+            with self.world.lost_answer():
+                self.assertRaises(
+                    exception.ProvisionerUnreachable,
+                    ours.request_replacement, name, lost, f'r-{state}')
+            replicas[2:] = [left_out]       # it came to nothing
+            self.array.set_state(name, left_out.id, state)
+            now_s[0] += kumoscale.UNCERTAIN_S + 1.0
+            ours.request_replacement(name, lost, f'r-{state}')
+            self.assertEqual(4, len(replicas))
 
     def test_no_room_is_said_and_may_be_tried_again(self) -> None:
         name, legs = self.one_volume()

@@ -20,7 +20,7 @@ from os_brick_healer.replica import model
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.replica import world
 
-A, B, C = (model.ReplicaId(n) for n in 'abc')
+A, B, C, D = (model.ReplicaId(n) for n in 'abcd')
 NOW_S = 1000.0
 Phase = verdict.Phase
 Prov = model.ReplicaState

@@ -255,6 +255,7 @@ class TestNetwork(HandsTestCase):
         for kind, uncertain in (
                 (exception.ProvisionerUnreachable, True),
                 (exception.ProvisionerNonsense, True),
+                (exception.ProvisionerUnasked, False),
                 (exception.ProvisionerRefused, False),
                 (exception.ProvisionerError, False)):
             # Is it safe to ask once more?
@@ -311,6 +312,10 @@ class TestConfirmRemoval(HandsTestCase):
 
     def test_another_hosts_hold_stops_it(self) -> None:
         self.change(peers_hold=frozenset(('other',)))
+        self.assert_nothing(self.action)
+
+    def test_nor_does_one_answer_end_another_hosts_hold(self) -> None:
+        self.change(peers_hold=frozenset(('other',)), volume_age_s=100.0)
         self.assert_nothing(self.action)
 
 

@@ -236,6 +236,19 @@ class AgainTest(_Lost):
         self.assertEqual(world.POLICY.provisioner_interval_s / 5,
                          found.look_again_s)
 
+    def test_a_repeat_is_bound_by_all_that_binds_a_request(self) -> None:
+        """Its leg was back meanwhile, and has just been lost again."""
+        old = a_request(state=State.ACCEPTED, asked_s=1.0)
+        found = self.said(self.case(request=old, unreachable_s=NOW_S - 59.0))
+        self.assertEqual((None, Phase.DEGRADED, 1.0), (
+            found.action, found.phase, found.look_again_s))
+        for changes in ({'unreachable_s': None},
+                        {'b': world.leg('b', 'spare'), 'lost_s': None}):
+            self.assertIsNone(asking.request(
+                self.case(request=old, **changes)))
+        self.assertIsNone(asking.request(self.case(
+            world.leg('c', None, path=None), request=old)))
+
     def test_one_request_at_a_time_is_in_doubt(self) -> None:
         """Else a new replica could be taken for the other one's."""
         wait_s = 2 * world.POLICY.arrival_s

@@ -22,6 +22,7 @@ from os_brick_healer.tests.unit.replica.healing import (
     a_request,
     B,
     C,
+    D,
     One,
     Phase,
     Prov,
@@ -339,6 +340,38 @@ class BringInTest(healing.HealCase):
                            request=a_request())}))
             self.assertIs(back, found is not None and isinstance(
                 found.action, model.Examine))
+
+    def test_a_successor_that_is_lost_itself_keeps_nobody_out(self) -> None:
+        """c came for b, became a leg, and went; d has come for c."""
+        gone, gap = world.leg('c', None, path=None), a_request(D)
+        for c, d, brings in (
+                (One(), (), False), (One(belongs=True), (), True),
+                (One(belongs=True, request=a_request(None)), (), True),
+                (One(belongs=True, request=gap), (), False),
+                (One(belongs=True, request=gap), ('d', None), False),
+                (One(belongs=True, request=gap), ('d', 'spare'), False),
+                # Of three legs it is the second in sync; of two the only one.
+                (One(belongs=True, request=gap), ('d',), False)):
+            more = (world.leg(*d),) if d else ()
+            found = self.bring(
+                world.leg('b', None), gone, *more, request=a_request(),
+                ones={C: c, D: One(next_try_s=2000.0, published=True)},
+                changes={'raid_disks': 4})
+            self.assertIs(brings, found is not None and isinstance(
+                found.action, model.Examine), f'{c} {d}')
+        found = heal.bring_in(self.case(
+            world.leg('b', None), gone, world.leg('d'), raid_disks=2, ones={
+                B: One(belongs=True, lost_s=900.0, request=a_request()),
+                C: One(belongs=True, request=gap, next_try_s=2000.0)}))
+        assert found is not None
+        self.assertIsInstance(found.action, model.Examine)
+
+    def test_a_circle_of_successors_has_an_end(self) -> None:
+        case = self.case(ones={B: One(request=a_request()),
+                               C: One(request=a_request(B))})
+        for request, heirs in ((a_request(), (C, B)), (a_request(D), (D,)),
+                               (a_request(None), ()), (None, ())):
+            self.assertEqual(heirs, case.heirs(request))
 
     def test_one_whose_successor_is_here_stays_out(self) -> None:
         out = world.leg('b', None)

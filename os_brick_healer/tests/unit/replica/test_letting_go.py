@@ -24,6 +24,7 @@ from os_brick_healer.tests.unit.replica.healing import (
     a_request,
     B,
     C,
+    D,
     NOW_S,
     One,
     Phase,
@@ -75,13 +76,20 @@ class RetireTest(healing.HealCase):
             out, world.leg('c'), raid_disks=3, b=asked))
         self.assertIsNone(self.retire(
             world.leg('a'), out, world.leg('d'), raid_disks=3, b=asked))
+        # One that came in its successor's place is its successor.
+        found = self.retire(
+            world.leg('a'), out, world.leg('c'), raid_disks=3,
+            b=One(request=a_request(D)), d=asked)
+        assert isinstance(found, model.ConfirmRemoval)
+        self.assertEqual(C, found.successor)
 
     def test_what_came_too_late_goes(self) -> None:
         late = world.leg('c', None, path=None)
         both = (world.leg('a'), world.leg('b'))
         for b, c, goes in (
                 (One(request=a_request()), One(), True),
-                (One(request=a_request()), One(belongs=True), False),
+                # It was a leg while that one was lost.
+                (One(request=a_request()), One(belongs=True), True),
                 (One(request=a_request(None)), One(), False),
                 (One(late=(a_request(),)), One(), True),
                 (One(late=(a_request(None),)), One(), False),
@@ -94,6 +102,9 @@ class RetireTest(healing.HealCase):
         self.assertIsNotNone(self.retire(
             world.leg('a'), world.leg('d'), late,
             b=One(request=a_request()), c=One()))
+        self.assertIsNone(self.retire(
+            world.leg('a'), world.leg('d'), late,
+            b=One(request=a_request()), c=One(belongs=True)))
         self.assertIsNone(self.retire(
             world.leg('a'), world.leg('b', 'spare'), late,
             b=One(request=a_request()), c=One()))
@@ -108,8 +119,12 @@ class RetireTest(healing.HealCase):
                                   model.ConfirmRemoval)
         for a, b in ((One(), lost), (asked, One(lost_s=1.0)),
                      (asked, One(belongs=True)),
-                     (One(request=a_request(B)), lost)):
+                     (One(request=a_request(D)), lost)):
             self.assertIsNone(self.retire(*legs, a=a, b=b))
+        # What had come for a was lost, and replaced by c.
+        self.assertIsInstance(self.retire(
+            *legs, a=One(request=a_request(D)), b=lost,
+            d=One(request=a_request())), model.ConfirmRemoval)
         self.assertIsNone(self.retire(*legs, raid_disks=3, a=asked, b=lost))
 
 

@@ -281,6 +281,27 @@ class RequestTest(RecallCase):
             world.leg('a', None), world.leg('c', None), **arrived))
         self.assertEqual(4, recall.ARRIVED_GONE_SHARE)
 
+    def test_what_came_in_its_place_counts_as_what_arrived(self) -> None:
+        """c came for a, was lost, and d came for c."""
+        arrived: dict[str, Any] = {'state': State.ARRIVED, 'arrived': C}
+        heir = a_request(state=State.ARRIVED, arrived=D)
+        long_s = recall.ARRIVED_GONE_SHARE * world.POLICY.arrival_s
+        gone = One(request=heir, unnamed_s=NOW_S - long_s)
+        out = (world.leg('a', None), world.leg('b'))
+        back = (world.leg('a'), world.leg('b', None))
+        for legs, ones, kept in (
+                ((*out, world.leg('d')), {}, True),
+                (out, {D: One(unnamed_s=NOW_S)}, True),
+                (out, {D: One(unnamed_s=1.0)}, False), (out, {}, False),
+                # It is back, with the slot of b: that is to go first.
+                ((*back, world.leg('d')), {B: One(belongs=True)}, True),
+                ((*back, world.leg('d')), {}, False),
+                ((*back, world.leg('d', None)), {}, True),
+                (back, {D: One(unnamed_s=NOW_S)}, False)):
+            request = self.request(*legs, ones={C: gone, **ones},
+                                   in_sync_s=1.0, **arrived)
+            self.assertIs(kept, request is not None, f'{legs} {ones}')
+
     def test_a_new_name_answers_it(self) -> None:
         request = self.request(world.leg('a', None), world.leg('b'),
                                world.leg('c', None))
@@ -320,6 +341,18 @@ class RequestTest(RecallCase):
             a=a_request(asked_s=2.0), b=a_request(asked_s=1.0)))
         self.assertEqual('a', self.answered(
             a=a_request(asked_s=1.0), b=a_request(asked_s=1.0)))
+
+    def test_one_that_was_not_heard_comes_after_one_that_may_be(
+            self) -> None:
+        self.assertEqual('b', self.answered(
+            a=a_request(asked_s=1.0, failed=True), b=a_request()))
+        self.assertEqual('a', self.answered(
+            a=a_request(asked_s=1.0, failed=True),
+            b=a_request(failed=True)))
+        heard = a_request(state=State.ACCEPTED)
+        self.assertEqual('b', self.answered(
+            a=a_request(asked_s=1.0), b=dataclasses.replace(
+                heard, failed=True)))
 
     def test_nobody_waits_for_that_of_a_leg_that_is_named_no_more(
             self) -> None:

@@ -10,6 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
+import dataclasses
 import json
 import os
 import tempfile
@@ -91,6 +92,55 @@ class KeptTest(base.TestCase):
         self.assertEqual(VOLUME.replicas, found.replicas)
         self.assertEqual('two states at once', found.nonsense)
         self.assertEqual(100.0, heard_s)
+
+    def held_by(self, *answers: tuple[float, str | None]) -> list[str]:
+        """By whom, after each answer; None: it is not known."""
+        one, found = self.make(), []
+        for at_s, hosts in answers:
+            one.take(at_s, {KEY: dataclasses.replace(
+                VOLUME, hosts=None if hosts is None else frozenset(hosts))})
+            told = one.words(KEY)[0]
+            assert told is not None
+            found.append('?' if told.hosts is None
+                         else ''.join(sorted(told.hosts)))
+        return found
+
+    def test_that_a_host_has_let_go_has_to_be_said_twice(self) -> None:
+        gone_s = truth.HOST_GONE_S
+        self.assertEqual(['ab', 'ab', 'ab', 'a'], self.held_by(
+            (1.0, 'ab'), (10.0, 'a'), (9.9 + gone_s, 'a'),
+            (10.0 + gone_s, 'a')))
+        # One that is named meanwhile is there; one that comes is at once.
+        self.assertEqual(['ab', 'ab', 'ab', 'abc', 'ac'], self.held_by(
+            (1.0, 'ab'), (10.0, 'a'), (20.0, 'ab'), (30.0, 'ac'),
+            (40.0, 'ac')))
+        # An answer that does not tell who holds it does not say so at all.
+        self.assertEqual(['ab', 'ab', '?', 'a', 'a'], self.held_by(
+            (1.0, 'ab'), (10.0, None), (20.0, None), (30.0, 'a'),
+            (40.0, 'a')))
+
+    def test_nonsense_does_not_say_that_a_host_has_let_go(self) -> None:
+        one = self.make()
+        for at_s, hosts, nonsense in (
+                (1.0, 'ab', None), (10.0, 'a', None), (20.0, 'a', 'odd'),
+                (30.0, 'a', None)):
+            one.take(at_s, {KEY: dataclasses.replace(
+                VOLUME, hosts=frozenset(hosts), nonsense=nonsense)})
+            told = one.words(KEY)[0]
+            assert told is not None
+            self.assertEqual(frozenset('ab'), told.hosts)
+
+    def test_a_host_that_held_it_is_remembered_by_the_next_agent(
+            self) -> None:
+        old, new = self.make(), self.make()
+        both = dataclasses.replace(VOLUME, hosts=frozenset('ab'))
+        old.take(1.0, {KEY: both})
+        old.keep(self.journal)
+        new.recall(self.journal)
+        alone = dataclasses.replace(VOLUME, hosts=frozenset('a'))
+        for at_s, told in ((10.0, both), (20.0, alone)):
+            new.take(at_s, {KEY: alone})
+            self.assertEqual(told, new.words(KEY)[0])
 
     def test_what_is_forgotten_is_forgotten_for_good(self) -> None:
         one = self.make()
