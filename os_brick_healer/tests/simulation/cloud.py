@@ -318,3 +318,10 @@ class Plugin(base.Provisioner):
     def confirm_removal(self, volume: base.VolumeId,
                         replica: base.ReplicaId) -> None:
         self._change('confirm', lambda: self._cloud.confirm(volume, replica))
+
+
+class Once(Plugin):
+    """One that does not promise that a request can be sent again."""
+
+    guarantees = dataclasses.replace(Plugin.guarantees,
+                                     idempotent_replacement=False)

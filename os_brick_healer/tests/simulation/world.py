@@ -48,6 +48,7 @@ class Setup:
     :ivar uptime_s: how long the host has been up when it begins.
     :ivar http: the dialect of a KumoScale that the real plugin talks to;
         empty: the provisioner is played.
+    :ivar repeats: the played provisioner promises to know a request again.
     """
 
     volumes: int = 2
@@ -65,6 +66,7 @@ class Setup:
     operator_s: float = 0.0
     uptime_s: float = 0.0
     http: str = ''
+    repeats: bool = True
 
     def policy(self) -> limits.Policy:
         """The default profile with this setup's numbers."""

@@ -80,8 +80,8 @@ def open_(world: world_lib.World, crash: Callable[[str], None],
     """What the agent opens: KumoScale's plugin, or the played one."""
     peer = world.peer
     if peer is None:
-        return cloud_lib.Plugin(world.cloud, crash, world.fault,
-                                world.court.commands)
+        kind = cloud_lib.Plugin if world.setup.repeats else cloud_lib.Once
+        return kind(world.cloud, crash, world.fault, world.court.commands)
     path = pathlib.Path(journal).with_name(FILE)
     path.write_text(
         f'[DEFAULT]\nprov_ip = {", ".join(wire.ADDRESSES)}\n'
