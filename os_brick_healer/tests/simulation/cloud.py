@@ -63,11 +63,19 @@ class Volume:
 
     @property
     def kept(self) -> list[Replica]:
-        """All but forgotten ones that stay beside a whole volume."""
-        known = [replica for name, replica in self.replicas.items()
+        """All but forgotten ones that stay beside a whole volume.
+
+        One that is used again has the slot of another, which stays then.
+        """
+        known = {name: replica for name, replica in self.replicas.items()
                  if name not in self.forgotten
-                 or replica.state is State.AVAILABLE]
-        return (known if len(known) >= self.count
+                 or replica.state is State.AVAILABLE}
+        good = [replica for replica in known.values()
+                if replica.state is State.AVAILABLE]
+        again = len(known.keys() & self.forgotten)
+        if len(good) >= self.count and len(known) - len(good) <= again:
+            return good
+        return (list(known.values()) if len(known) >= self.count
                 else list(self.replicas.values()))
 
 
