@@ -54,7 +54,8 @@ from os_brick_healer.sysfs import reader  # noqa: E402
 
 VOLUMES = 1000
 GOAL_PERCENT = 0.3
-WAIT_S = 120.0
+#: A thousand volumes are written down one by one, on a disk that is shared.
+WAIT_S = 600.0
 #: Numbers that no process of this host has.
 FIRST_PID = 1 << 23
 

@@ -143,8 +143,8 @@ class Service:
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake_in, selectors.EVENT_READ)
             while not self._stopping and self._thread.is_alive():
-                selector.select(beat_s)
-                self._take_signals()
+                if selector.select(beat_s):
+                    self._take_signals()
                 self._beat()
 
     def _beat(self) -> None:

@@ -85,7 +85,7 @@ class Notes:
 
     def flush(self, wings: Mapping[str, parts.Wing]) -> None:
         """Write all that waits, in one transaction a wing."""
-        for kind, wing in wings.items():
+        for kind, wing in wings.items() if self._dirty else ():
             values = {key: wing.dump(memory) for (k, key), memory
                       in self._dirty.items() if k == kind}
             save = functools.partial(self.journal.save_memories, kind,

@@ -29,7 +29,14 @@ from typing import Any
 from oslo_log import log as logging
 
 from os_brick_healer import exception
-from os_brick_healer.engine import acting, limits, pacing, parts, pausing
+from os_brick_healer.engine import (
+    acting,
+    limits,
+    pacing,
+    parts,
+    pausing,
+    tasks,
+)
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.engine import verdict as verdict_lib
 
@@ -66,7 +73,8 @@ class Engine:
         self._sched = sched.scheduler(clock, self._nap)
         self._entries: dict[tuple[str, str], acting.Entry] = {}
         self._stopping = False
-        self._turned_s = self._began_s = clock()
+        self._turned_s = clock()
+        self._tasks = tasks.Tasks(self._sched, journal, self._guarded)
         self._notes = acting.Notes(journal, count)
         self._start_paused = paused
         self._pause = pausing.Pause(journal, self._notes.attempt)
@@ -226,14 +234,12 @@ class Engine:
         in step with each other: on an idle host each waking of this process
         costs more than what it then does.
         """
-        def _run() -> None:
-            self._guarded(f'the periodic task {name}', work)
-            self._sched.enterabs(self._in_step_s(interval()), 1, _run)
+        self._tasks.every(interval, work, name)
 
-        self._sched.enter(0.0, 1, _run)
-
-    def _in_step_s(self, interval_s: float) -> float:
-        return pacing.in_step_s(self._began_s, interval_s, self.clock())
+    def follow(self, told: Callable[[int], None], name: str) -> None:
+        """Tell the journal's version four times a second; it changes when
+        another process has written."""
+        self._tasks.follow(told, name)
 
     def _guarded(self, what: str, work: Callable[[], None]) -> None:
         """The loop's edge: nothing that goes wrong here ends the loop."""
@@ -275,7 +281,7 @@ class Engine:
                 'in it; what came of it is read from the world', False))
         for wing in self.wings.values():
             wing.start(self)
-        self._sched.enterabs(self._in_step_s(FLUSH_S), 2, self._flush)
+        self._sched.enterabs(self._tasks.in_step_s(FLUSH_S), 2, self._flush)
         while not self._stopping:
             left_s = self._sched.run(blocking=False)
             if not self._stopping:
@@ -387,4 +393,4 @@ class Engine:
     def _flush(self) -> None:
         self._notes.flush(self.wings)
         self._pause.keep()
-        self._sched.enterabs(self._in_step_s(FLUSH_S), 2, self._flush)
+        self._sched.enterabs(self._tasks.in_step_s(FLUSH_S), 2, self._flush)

@@ -67,12 +67,13 @@ class Rows:
         """What is written down of a volume, as of the last refresh."""
         return self._rows.get(key)
 
-    def refresh(self) -> list[str]:
+    def refresh(self, version: int) -> list[str]:
         """Read them again; which volumes changed. On the loop's thread.
 
+        :param version: of the journal. What is written after it was asked
+            for is read with the next one, or twice.
         :raises JournalError: the journal cannot be read.
         """
-        version = self._journal.data_version()
         if version == self._version:
             return []
         old = self._rows

@@ -24,6 +24,7 @@ event costs time (the next poll finds the change), never correctness.
 from collections.abc import Callable, Iterable
 import contextlib
 import dataclasses
+import math
 import os
 import re
 import select
@@ -35,6 +36,8 @@ _UEVENT_GROUP_KERNEL = 1
 _UEVENT_MAX = 8192
 _MDSTAT_RETRY_S = 2.0
 _RECEIVE_BUFFER = 4 * 1024 * 1024
+#: Who has no time to wait is not told more often of events, seconds.
+GLANCE_S = 0.001
 _NAME = re.compile(rb'/([^/\0]+)\Z')
 
 
@@ -48,6 +51,9 @@ class Woken:
     devices: frozenset[str] = frozenset()
     md: bool = False
     lost: bool = False
+
+
+NOTHING = Woken()
 
 
 def parse_uevent(message: bytes) -> str | None:
@@ -69,7 +75,9 @@ class Waker:
     """Waits for events and for calls of :meth:`post` from other threads."""
 
     def __init__(self, *, mdstat: str | None = '/proc/mdstat',
-                 uevents: bool = True) -> None:
+                 uevents: bool = True,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._poll = select.poll()
         self._posted: list[Callable[[], None]] = []
         self._lock = threading.Lock()
@@ -78,6 +86,7 @@ class Waker:
         self._mdstat_path = mdstat
         self._mdstat_next_s = 0.0
         self._mdstat: int | None = None
+        self._polled_s = -math.inf
         self._watch_mdstat()
         self._sources: dict[int, Callable[[], Iterable[str]]] = {}
         # poll(2) walks all it is given, each time: a thousand descriptors of
@@ -91,7 +100,7 @@ class Waker:
 
     def _watch_mdstat(self) -> None:
         """The file is there once md is loaded, maybe long after us."""
-        now_s = time.monotonic()
+        now_s = self._clock()
         if self._mdstat_path is None or now_s < self._mdstat_next_s:
             return
         self._mdstat_next_s = now_s + _MDSTAT_RETRY_S
@@ -148,13 +157,26 @@ class Waker:
             os.write(self._pipe_w, b'.')
 
     def wait(self, seconds: float) -> Woken:
-        """Wait at most so long; make the posted calls; say what woke."""
+        """Wait at most so long; make the posted calls; say what woke.
+
+        The loop also comes here between any two of its works, without time
+        to wait. Most of them take less of it than to ask the kernel does.
+        """
+        if seconds <= 0.0 and self._clock() < self._polled_s + GLANCE_S:
+            self._call_posted()
+            return NOTHING
         if self._mdstat is None:
             self._watch_mdstat()
+        found = self._poll.poll(max(0.0, seconds) * 1000.0)
+        self._polled_s = self._clock()
+        woken = self._hear(found) if found else NOTHING
+        self._call_posted()
+        return woken
+
+    def _hear(self, found: list[tuple[int, int]]) -> Woken:
         devices: set[str] = set()
         md = lost = False
-        timeout_ms = max(0.0, seconds) * 1000.0
-        for fd, _events in self._poll.poll(timeout_ms):
+        for fd, _events in found:
             if fd == self._pipe_r:
                 with contextlib.suppress(BlockingIOError):
                     while os.read(fd, 4096):
@@ -166,7 +188,6 @@ class Waker:
                 devices.update(self._take())
             elif self._uevents is not None:
                 lost = self._receive(self._uevents, devices) or lost
-        self._call_posted()
         return Woken(devices=frozenset(devices), md=md, lost=lost)
 
     def _take(self) -> set[str]:
@@ -179,6 +200,8 @@ class Waker:
         return devices
 
     def _call_posted(self) -> None:
+        if not self._posted:
+            return
         with self._lock:
             calls, self._posted = self._posted, []
         while calls:

@@ -18,6 +18,7 @@ only who lives and does not serve.
 
 from collections.abc import Callable
 import contextlib
+import dataclasses
 import os
 import zlib
 
@@ -28,7 +29,24 @@ from os_brick_healer.sysfs import nbd, reader
 #: An idle device is read every so many ticks, each at its own turn.
 TURNS = 8
 TICK_S = 0.5
-_BYTES = 512
+#: Seventeen numbers of 64 bits. More than this is no longer taken from
+#: Python's own pools, which is most of what reading a short text costs.
+_BYTES = 448
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class _File:
+    """One device's file, and all that a tick needs of it in one place: what
+    is read four seconds apart is in no cache of the processor's.
+
+    :ivar text: what was read last.
+    """
+
+    key: str
+    device: str
+    fd: int
+    text: bytes = b''
+    uneasy: bool = False
 
 
 class Pulse:
@@ -39,84 +57,89 @@ class Pulse:
         self._tree = tree
         self._clock = clock
         self._motion = motion
-        self._files: dict[str, tuple[str, int]] = {}
-        self._uneasy: set[str] = set()
-        self._texts: dict[str, bytes] = {}
-        self._turns: tuple[set[str], ...] = tuple(
-            set() for _ in range(TURNS))
+        self._uneasy: dict[str, _File] = {}
+        self._turns: tuple[dict[str, _File], ...] = tuple(
+            {} for _ in range(TURNS))
         self._tick = 0
 
     def watch(self, key: str, device: str | None) -> None:
         """From now on sample this device for a volume."""
-        known = self._files.get(key)
-        if known is not None and known[0] == device:
+        known = self._turns[_turn(key)].get(key)
+        if known is not None and known.device == device:
             return
         self.forget(key)
         if device is None:
             return
         path = self._tree.path(f'{nbd.BLOCK}/{device}/stat')
         with contextlib.suppress(OSError):
-            self._files[key] = (device, os.open(
-                path, os.O_RDONLY | os.O_CLOEXEC))
-            self._turns[_turn(key)].add(key)
+            self._turns[_turn(key)][key] = _File(
+                key=key, device=device,
+                fd=os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
     def forget(self, key: str) -> None:
         """Sample it no more."""
-        known = self._files.pop(key, None)
-        self._uneasy.discard(key)
-        self._texts.pop(key, None)
-        self._turns[_turn(key)].discard(key)
+        self._uneasy.pop(key, None)
+        known = self._turns[_turn(key)].pop(key, None)
         if known is not None:
-            os.close(known[1])
+            os.close(known.fd)
 
     def sample(self, hang_s: float) -> tuple[list[str], list[str]]:
-        """One tick.
+        """One tick. Most devices are idle most of the time, and a text that
+        is the same says so by itself: nothing was under way when it was read
+        before, and nothing has been since.
 
         :returns: volumes whose requests have not moved for too long; and
             those that were busy and have fallen silent, each once.
         """
         self._tick = (self._tick + 1) % TURNS
-        stuck, silent = [], []
-        for key in self._turns[self._tick] | self._uneasy:
-            found = self._read(key)
-            if found is None:
+        stuck: list[str] = []
+        silent: list[str] = []
+        due = self._turns[self._tick]
+        if self._uneasy:
+            due = {**due, **self._uneasy}
+        for file in due.values():
+            try:
+                text = os.pread(file.fd, _BYTES, 0)
+            except OSError:     # the device has gone
+                self._be_uneasy(file, False)
                 continue
-            moved_s = self._motion.sample(key, self._files[key][0], found)
-            quiet_s = self._motion.silent_s(key)
-            if found.in_flight:
-                self._uneasy.add(key)
-                if self._clock() - moved_s >= hang_s:
-                    stuck.append(key)
-            elif quiet_s is None:
-                self._uneasy.discard(key)
-            elif quiet_s < hang_s:
-                self._uneasy.add(key)
-            else:
-                self._motion.told(key)
-                silent.append(key)
+            if file.uneasy or text != file.text:
+                file.text = text
+                self._weigh(file, hang_s, stuck, silent)
         return stuck, silent
 
-    def _read(self, key: str) -> parse.Requests | None:
-        """None: there is nothing to be learned. Most devices are idle most
-        of the time, and a text that is the same says so by itself: nothing
-        was under way when it was read before, and nothing has been since.
-        """
-        device_fd = self._files.get(key)
-        if device_fd is None:
-            return None
-        try:
-            text = os.pread(device_fd[1], _BYTES, 0)
-        except OSError:     # the device has gone
-            self._uneasy.discard(key)
-            return None
-        if key not in self._uneasy and self._texts.get(key) == text:
-            return None
-        self._texts[key] = text
-        return parse.requests(text.decode('ascii', 'replace'))
+    def _weigh(self, file: _File, hang_s: float, stuck: list[str],
+               silent: list[str]) -> None:
+        """Something was under way when it was read, or has been since."""
+        key, found = file.key, parse.requests(
+            file.text.decode('ascii', 'replace'))
+        if found is None:
+            return
+        moved_s = self._motion.sample(key, file.device, found)
+        quiet_s = self._motion.silent_s(key)
+        if found.in_flight:
+            self._be_uneasy(file, True)
+            if self._clock() - moved_s >= hang_s:
+                stuck.append(key)
+        elif quiet_s is None:
+            self._be_uneasy(file, False)
+        elif quiet_s < hang_s:
+            self._be_uneasy(file, True)
+        else:
+            self._motion.told(key)
+            silent.append(key)
+
+    def _be_uneasy(self, file: _File, uneasy: bool) -> None:
+        """Whether to read it in each tick from now on."""
+        file.uneasy = uneasy
+        if uneasy:
+            self._uneasy[file.key] = file
+        else:
+            self._uneasy.pop(file.key, None)
 
     def close(self) -> None:
         """Give back the descriptors."""
-        for key in tuple(self._files):
+        for key in [key for turn in self._turns for key in turn]:
             self.forget(key)
 
 

@@ -39,7 +39,6 @@ LOG: std_logging.LoggerAdapter[Any] = logging.getLogger(__name__)
 
 Phase = verdict.Phase
 
-_ATTACHMENTS_S = 0.25
 #: An answer younger than this is not asked for again, seconds.
 _ASK_AGAIN_S = 2.0
 ASK_LANE = 'mapping-ask'
@@ -104,8 +103,7 @@ class MappingWing:
             except ValueError:
                 continue     # the world is read anew
         self._heard.hear()
-        engine.every(lambda: _ATTACHMENTS_S, self._read_attachments,
-                     'mapped volumes')
+        engine.follow(self._read_attachments, 'mapped volumes')
         engine.every(lambda: pulse_lib.TICK_S, self._sample,
                      'pulse of mapped volumes')
         if self.sources is not None:
@@ -329,9 +327,9 @@ class MappingWing:
         assert self._engine is not None
         self._engine.touch(self, keys)
 
-    def _read_attachments(self) -> None:
+    def _read_attachments(self, version: int) -> None:
         assert self._engine is not None
-        moved = self._rows.refresh()
+        moved = self._rows.refresh(version)
         if moved:
             self._unsettled = True
         if not self._unsettled:

@@ -197,6 +197,9 @@ class Pulse:
         with self._lock:
             self._tick += 1
             self.uneasy = False
+            if not self._ring:      # nor would md have news for anybody
+                self._sampled_s = now_s
+                return frozenset()
             named: set[base.VolumeId] = set()
             for watch in self._due(now_s):
                 if watch.skip and not watch.hot:

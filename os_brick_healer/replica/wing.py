@@ -46,7 +46,6 @@ _NEED_TURN = (model.DropFaulty, model.ConnectReplica, model.Examine,
 _NEED_TRUTH = (model.ReAdd, model.AddSpare, model.RequestReplacement,
                model.ConfirmRemoval)
 _AROUND_S = 1.0
-_ATTACHMENTS_S = 0.25
 #: Between two samples while requests do not move, seconds.
 _UNEASY_S = 0.1
 
@@ -100,8 +99,7 @@ class ReplicaWing:
             self._memories[key] = memory
         self._truth.recall(self._journal)
         self._choose_keys()
-        engine.every(lambda: _ATTACHMENTS_S, self._read_attachments,
-                     'attachments')
+        engine.follow(self._read_attachments, 'attachments')
         engine.every(self._interval_s, self._ask, 'provisioner')
         engine.every(self._poll_s, self._sample, 'pulse')
 
@@ -339,9 +337,9 @@ class ReplicaWing:
             self._ask_again = False
             self._ask()
 
-    def _read_attachments(self) -> None:
+    def _read_attachments(self, version: int) -> None:
         assert self._engine is not None
-        moved = self._attachments.refresh()
+        moved = self._attachments.refresh(version)
         if moved:
             self._choose_keys()
             self._engine.touch(self, moved)

@@ -94,7 +94,8 @@ _ROWS: tuple[tuple[str, tuple[object, ...]], ...] = (
 def with_journal(journal: journal_lib.Journal, path: str) -> None:
     """Everything that is read from a journal."""
     known = attachments.Attachments(journal, lambda _pid: None)
-    law.attempt(known.refresh, path, exception.JournalError)
+    law.attempt(lambda: known.refresh(journal.data_version()), path,
+                exception.JournalError)
     for key in tuple(known.keys()):
         law.attempt(functools.partial(known.of, key), path,
                     exception.JournalError)

@@ -113,6 +113,27 @@ class WakerTest(base.TestCase):
         self.assertEqual(wake.Woken(), waker.wait(0.01))
         waker.unlisten(read)
 
+    def test_who_has_no_time_is_told_of_calls_at_once_of_events_soon(
+            self) -> None:
+        now_s = [50.0]
+        waker = wake.Waker(mdstat=None, uevents=False, clock=lambda: now_s[0])
+        self.addCleanup(waker.close)
+        read, write = os.pipe()
+        self.addCleanup(os.close, read)
+        self.addCleanup(os.close, write)
+        waker.listen(read, lambda: ('nbd3',))
+        os.write(write, b'.')
+        told, made = frozenset({'nbd3'}), []
+        self.assertEqual(told, waker.wait(0.0).devices)
+        waker.post(lambda: made.append(1))
+        self.assertEqual(wake.NOTHING, waker.wait(0.0))
+        self.assertEqual([1], made)
+        # With time to wait it always asks; without, once it is due again.
+        self.assertEqual(told, waker.wait(0.01).devices)
+        self.assertEqual(wake.NOTHING, waker.wait(-1.0))
+        now_s[0] += wake.GLANCE_S
+        self.assertEqual(told, waker.wait(0.0).devices)
+
     def test_one_that_another_takes_off_is_not_asked_any_more(self) -> None:
         waker = self.waker()
         pipes = [os.pipe() for _ in range(2)]

@@ -367,7 +367,7 @@ class WingTest(MountTestCase):
         self.assertEqual(['missing', 'take', 'start', 'serves', 'serves'],
                          self.root.did)
         self.assertEqual({PLACE}, set(agent.ears.watched))
-        self.assertEqual({}, agent.wing._pulse._files)
+        self.assertFalse(any(agent.wing._pulse._turns))
         (volume,) = agent.engine.status()['volumes']
         self.assertEqual((1, 1), (volume['heals'], volume['deaths']))
 

@@ -133,6 +133,19 @@ class ChangeTest(PulseTest):
         for _ in range(5):
             self.assertEqual(set(), self.sample())
 
+    def test_the_first_volume_misses_nothing_of_before(self) -> None:
+        self.new_host(volumes=1)
+        self.pulse.forget(self.keys[0])
+        self.assertEqual(set(), self.sample())
+        device = self.host.leg(0, 1).device or ''
+        self.host.fail_member(0, device)
+        self.assertEqual(set(), self.sample())
+        self.watch(0)
+        self.assertEqual(self.named(0), self.sample())
+        self.host.remove_member(0, device)
+        self.assertEqual(self.named(0), self.sample())
+        self.assertEqual(set(), self.sample())
+
     def test_a_file_that_is_lost_to_md_is_found_without_news(self) -> None:
         self.new_host()
         (self.host.root / 'sys/block/md127/md/degraded').write_text('1\n')

@@ -1,0 +1,70 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Periodic tasks: they keep in step, and one question serves many."""
+
+from os_brick_healer.engine import journal as journal_lib
+from os_brick_healer.engine import tasks
+from os_brick_healer.tests.unit.engine import test_loop
+
+
+class TasksTest(test_loop.LoopTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.told: dict[str, list[tuple[float, int]]] = {'a': [], 'b': []}
+
+    def follow(self, name: str) -> None:
+        self.engine.follow(
+            lambda version: self.told[name].append((self.time(), version)),
+            name)
+
+    def write(self) -> None:
+        """As another process does."""
+        other = journal_lib.Journal(self.path, boot_id='boot')
+        other.attach_begin('v', 'v', {}, 1, '1')
+        other.close()
+        self.written_s = self.time()
+
+    def test_what_another_process_writes_is_told_in_a_quarter_of_a_second(
+            self) -> None:
+        self.follow('a')
+        self.at(10.1, self.write)
+        self.run_for(20)
+        first = self.told['a'][0][1]
+        seen_s = next(s for s, v in self.told['a'] if v != first)
+        waited_s = seen_s - self.written_s
+        self.assertTrue(0.0 <= waited_s <= tasks.FOLLOW_S + 0.01, waited_s)
+
+    def test_the_journal_is_asked_once_for_all_who_follow(self) -> None:
+        asked: list[float] = []
+        version = self.journal.data_version
+
+        def count() -> int:
+            asked.append(self.time())
+            return version()
+
+        setattr(self.journal, 'data_version', count)  # noqa: B010
+        self.follow('a')
+        self.follow('b')
+        self.run_for(10)
+        self.assertEqual(self.told['a'], self.told['b'])
+        self.assertEqual(len(asked), len(self.told['a']))
+        self.assertTrue(39 <= len(asked) <= 42, len(asked))
+
+    def test_who_fails_keeps_nobody_else_from_being_told(self) -> None:
+        def fail(_version: int) -> None:
+            raise KeyError('a bug')
+
+        self.engine.follow(fail, 'fails')
+        self.follow('a')
+        self.run_for(1)
+        self.assertIn('task_errors_total', self.counted)
+        self.assertGreaterEqual(len(self.told['a']), 4)
