@@ -192,11 +192,11 @@ class Hands:
         peers = doubt.peers(volume, owner.host.name)
 
         def look() -> model.Seen:
-            seen = fresh()
+            now = fresh()
             # That one answer leaves a host out does not say that it has gone.
             return dataclasses.replace(
-                seen, volume=volume, volume_age_s=0.0,
-                provisioner_error=None, peers_hold=seen.peers_hold or peers)
+                now, volume=volume, volume_age_s=0.0,
+                provisioner_error=None, peers_hold=now.peers_hold or peers)
 
         return look
 

@@ -39,7 +39,7 @@ BUGS = (
     _bug('hang-judged-by-one-look', '12.kill', (
         'mapping.decide:_hangs', 'if seen.stuck_s < policy.hang_s or not',
         'if not seen.waiting or not'), (
-        'mapping.pulse:Pulse.sample',
+        'mapping.pulse:Pulse._weigh',
         'if self._clock() - moved_s >= hang_s:', 'if True:'),
         family='hangs'),
     _bug('slow-storage-is-taken-for-death', '12.kill', (
