@@ -17,7 +17,7 @@ _PLUGIN = 'provisioner.kumoscale:KumoScaleProvisioner'
 _CLIENT = 'provisioner.kumoscale_client:Client'
 #: That a host has let go of a volume has to be said twice.
 _SAID_ONCE = (('replica.truth:Truth._still_held', 'if not kept:', 'if True:'),
-              ('replica.act:Hands._named_now', 'seen.peers_hold or peers',
+              ('replica.act:Hands._named_now', 'now.peers_hold or peers',
                'peers'))
 
 
