@@ -104,7 +104,6 @@ class Audit:
                 self.broke('3.early-removal', (
                     f'{disk.id} is deleted while {array.name} has '
                     f'{len(good)} of {array.raid_disks} legs in sync'))
-        self._exchange(volume, disk.id)
         # What was made for nothing may be asked for again.
         volume.asked.pop(volume.made_for.get(disk.id, ''), None)
         world.tell(f'the provisioner deletes {disk.id}')
@@ -116,23 +115,6 @@ class Audit:
                 world.md.fabric.lost_devices(disk)
         else:
             world.fabric.unexport(disk.nqn)
-
-    def _exchange(self, volume: 'cloud_lib.Volume', old: str) -> None:
-        """What was made for another lost leg has this one's place.
-
-        A new replica does not say whose it is: for each lost leg one was
-        made, and the other one still needs its own.
-        """
-        array = self._world.arrays.get(volume.key)
-        if array is None or old in volume.made_for.values():
-            return
-        inside = {m.disk.id for m in array.in_sync}
-        for new, lost in volume.made_for.items():
-            if (new in inside and lost not in inside and lost != old
-                    and lost in volume.replicas and volume.asked.get(lost)):
-                volume.made_for[new] = old
-                volume.asked[lost].pop()
-                return
 
     def lets_go(self, key: str, uuid: str) -> None:
         """The agent sends for the removal of a replica: who is in sync now
