@@ -370,8 +370,5 @@ MENDED = (
     _bug('leg-with-anothers-slot-is-not-asked-for', '9.converge', (
         'replica.recall:_over', 'or _both_legs(case, request)', ''),
         family='http'),
-    _bug('replica-comes-for-who-does-not-wait', '9.converge 8.twice', (
-        'replica.recall:_arrivals', '(key not in lost,', '(False,'),
-        family='http'),
 )
 BUGS = GUARDS + MENDED
