@@ -24,6 +24,15 @@ HERE = kumoscale_case.HERE
 
 
 class ReplacementTest(kumoscale_case.KumoScaleTestCase):
+    def by_clock(self, now_s: list[float]
+                 ) -> kumoscale.KumoScaleProvisioner:
+        """A plugin whose time is the one number of a list."""
+        ours = kumoscale.KumoScaleProvisioner(
+            self.world.conf(), HERE, clock=lambda: now_s[0])
+        self.addCleanup(ours.close)
+        ours.probe()
+        return ours
+
     def test_the_lost_replica_is_marked_before_another_is_made(self) -> None:
         name, legs = self.one_volume()
         self.ours.request_replacement(
@@ -93,10 +102,7 @@ class ReplacementTest(kumoscale_case.KumoScaleTestCase):
     def test_what_came_to_nothing_is_sent_again_by_its_own_clock(
             self) -> None:
         now_s = [5.0]
-        ours = kumoscale.KumoScaleProvisioner(
-            self.world.conf(), HERE, clock=lambda: now_s[0])
-        self.addCleanup(ours.close)
-        ours.probe()
+        ours = self.by_clock(now_s)
         name, legs = self.one_volume()
         lost = provisioner.ReplicaId(legs[0])
         self.array.replica_lag_s = 1e6
@@ -114,10 +120,7 @@ class ReplacementTest(kumoscale_case.KumoScaleTestCase):
 
     def test_what_was_accepted_and_forgotten_is_sent_again(self) -> None:
         now_s = [5.0]
-        ours = kumoscale.KumoScaleProvisioner(
-            self.world.conf(), HERE, clock=lambda: now_s[0])
-        self.addCleanup(ours.close)
-        ours.probe()
+        ours = self.by_clock(now_s)
         name, legs = self.one_volume()
         lost = provisioner.ReplicaId(legs[0])
         ours.request_replacement(name, lost, 'r1')
@@ -148,10 +151,7 @@ class ReplacementTest(kumoscale_case.KumoScaleTestCase):
     def test_nor_is_one_that_was_left_out_of_a_request_in_doubt(
             self) -> None:
         now_s = [5.0]
-        ours = kumoscale.KumoScaleProvisioner(
-            self.world.conf(), HERE, clock=lambda: now_s[0])
-        self.addCleanup(ours.close)
-        ours.probe()
+        ours = self.by_clock(now_s)
         self.array.replica_lag_s = 1e6
         for state in ('Available', 'Missing'):
             name, legs = self.one_volume(replicas=3)
