@@ -277,7 +277,10 @@ def _healthy(case: case_lib.Case) -> model.Verdict:
     count = len(case.in_sync)
     well_s = max(1.0, min(WELL_S, heal.withdrawn_in_s(case)))
     if array.degraded or count < array.raid_disks:
-        waiting = ', '.join(x.name for x in case.outside) or 'a leg'
+        # One that is being taken away does not come: a person may be needed.
+        waiting = ', '.join(
+            x.name for x in case.outside if x.replica.state
+            is not model.ReplicaState.TERMINATING) or 'a leg'
         return _say(case, Phase.DEGRADED,
                     f'{array.name} runs on {count} of {array.raid_disks} '
                     f'legs and waits for {waiting}', law=None,

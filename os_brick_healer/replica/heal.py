@@ -290,7 +290,9 @@ def retire(case: case_lib.Case) -> model.Verdict | None:
             case, Phase.HEALING,
             f'{leg.name} is no longer needed, '
             + (f'all legs of {array.name} are' if heir is None
-               else f'{heir.name}, its successor, is')
+               else f'{heir.name}, its successor, is' if heir.id in
+               case.heirs(leg.memory.request)
+               else f'it is being taken away, and {heir.name} is')
             + ' in sync: confirm its removal', law=saying.LAW_SUCCESSOR,
             action=model.ConfirmRemoval(
                 volume=case.seen.key, law=saying.LAW_SUCCESSOR, replica=leg.id,
@@ -300,11 +302,19 @@ def retire(case: case_lib.Case) -> model.Verdict | None:
 
 
 def _heir(case: case_lib.Case, leg: case_lib.Leg) -> case_lib.Leg | None:
-    """Its successor, if that is in sync and not alone in that."""
+    """Its successor, if that is in sync and not alone in that.
+
+    Should that be lost once we have said that the old one may go, any other
+    will do: what is being taken away is never used again, and has the room
+    that the next new one needs.
+    """
     if len(case.in_sync) < limits.COPIES_MIN:
         return None
     line = case.heirs(leg.memory.request)
-    return next((x for x in case.in_sync if x.id in line), None)
+    going = bool(line) and (
+        leg.replica.state is model.ReplicaState.TERMINATING)
+    return next((x for x in case.in_sync if x.id in line),
+                case.in_sync[0] if going else None)
 
 
 def _replaced(leg: case_lib.Leg) -> bool:

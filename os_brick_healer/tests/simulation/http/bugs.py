@@ -71,6 +71,12 @@ MENDED = (
     _bug('left-out-replica-counts-as-the-answer', '9.converge', (
         f'{_PLUGIN}._request_once', 'volume, frozenset()).union(there)',
         'None, frozenset()).union(there)')),
+    _bug('leg-that-is-taken-away-is-waited-for', '9.converge', (
+        'replica.decide:_healthy', 'is not model.ReplicaState.TERMINATING',
+        'is not None')),
+    _bug('marked-leg-waits-for-its-lost-successor', '9.converge', (
+        'replica.heal:_heir', 'case.in_sync[0] if going else None',
+        'None')),
     _bug('repeat-has-older-rights', '8.grace', (
         'replica.asking:_request_one', 'if found is not None:',
         'return found or _held(case, leg) or _ask(case, leg, old)\n'

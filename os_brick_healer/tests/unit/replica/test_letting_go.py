@@ -83,6 +83,25 @@ class RetireTest(healing.HealCase):
         assert isinstance(found, model.ConfirmRemoval)
         self.assertEqual(C, found.successor)
 
+    def test_what_is_being_taken_away_goes_without_its_successor(
+            self) -> None:
+        """c came for b, which was marked; then c was lost."""
+        going = world.leg('b', None, path=None, state=Prov.TERMINATING)
+        lost, asked = world.leg('c', None, path=None), One(request=a_request())
+        for legs, goes in (((world.leg('a'), world.leg('d')), True),
+                           ((world.leg('a'),), False)):
+            for leg, b, so in ((going, asked, goes), (going, One(), False),
+                               (world.leg('b', None, path=None), asked,
+                                False)):
+                found = heal.retire(self.case(
+                    *legs, leg, lost, raid_disks=3, ones={B: b}))
+                self.assertIs(so, found is not None, f'{legs} {b}')
+                if found is not None:
+                    self.assertEqual(
+                        'replica b is no longer needed, it is being taken '
+                        'away, and leg nvme-a is in sync: confirm its '
+                        'removal', found.sentence)
+
     def test_what_came_too_late_goes(self) -> None:
         late = world.leg('c', None, path=None)
         both = (world.leg('a'), world.leg('b'))

@@ -199,6 +199,17 @@ class RoomsTest(base.TestCase):
                                       answers=None,
                                       state=model.ReplicaState.MISSING))
         self.assertIn('waits for replica b', found.sentence)
+        # One that we asked to have taken away will not come.
+        seen = world.seen(
+            world.leg('a'), world.leg(
+                'b', None, path=None, state=model.ReplicaState.TERMINATING),
+            now_s=NOW_S)
+        request = model.Request(
+            id='q', asked_s=1.0, tries=1, known=frozenset('b'),
+            state=model.RequestState.ARRIVED, arrived=model.ReplicaId('a'))
+        found = world.decide(seen, model.Memory(replicas={
+            model.ReplicaId('b'): One(belongs=True, request=request)}))
+        self.assertIn('waits for a leg', found.sentence)
 
     def test_what_was_withdrawn_is_looked_at_in_its_time(self) -> None:
         former = {C: model.Former(paths=(), device=None)}
