@@ -575,8 +575,9 @@ class RequestReplacement(_Act):
 class ConfirmRemoval(_Act):
     """Let the provisioner delete a replica whose successor is in sync.
 
-    :ivar successor: the replica that came in its place; None: not known,
-        every slot of the array must be in sync.
+    :ivar successor: the replica that came in its place, or any other that is
+        in sync if that has been lost and the old one is being taken away;
+        None: not known, every slot of the array must be in sync.
     """
 
     replica: ReplicaId
