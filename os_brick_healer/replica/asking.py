@@ -166,7 +166,8 @@ def _held(case: case_lib.Case, leg: case_lib.Leg) -> model.Verdict | None:
     legs = saying.array(case).raid_disks
     most = min(legs + limits.EXTRA_REPLICAS_MAX,
                max(limits.REPLICAS_MAX, legs + 1))
-    coming = any(x.filling or not x.memory.belongs for x in case.legs)
+    coming = any(x.filling or not x.memory.belongs for x in case.legs
+                 if x.replica.state is not model.ReplicaState.TERMINATING)
     if len(volume.replicas) >= most and coming:
         return saying.say(case, Phase.HELD,
                     f'{leg.name} is lost, too; its turn comes when the '

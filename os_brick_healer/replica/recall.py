@@ -213,12 +213,16 @@ def _may_come(case: case_lib.Case, late: model.Request) -> bool:
 def _arrived_in_vain(case: case_lib.Case, request: model.Request) -> bool:
     """What arrived has been taken away again: another may be asked for.
 
-    One answer that leaves it out does not say so; hence the long wait.
+    One answer that leaves it out does not say so; hence the long wait. One
+    that is being taken away, and is no leg, is not to be used any more.
     """
     line = case.heirs(request)
-    if (not line or not case.fresh
-            or any(x.id == line[-1] for x in case.legs)):
+    if not line or not case.fresh:
         return False
+    last = next((x for x in case.legs if x.id == line[-1]), None)
+    if last is not None:
+        return (last.member is None and last.replica.state
+                is model.ReplicaState.TERMINATING)
     one = case.memory.replicas.get(line[-1])
     return one is None or (
         one.unnamed_s is not None and case.now_s - one.unnamed_s

@@ -178,7 +178,10 @@ class Audit:
         return (until_s > asked_s
                 and (forgotten or not volume.coming.get(replica))
                 and all(name in synced for name in volume.made_for
-                        if name in volume.replicas))
+                        if name in volume.replicas
+                        # What is being taken away is of no use to anybody.
+                        and volume.replicas[name].state
+                        is not base.ReplicaState.TERMINATING))
 
     def _grace(self, replica: str, now_s: float) -> None:
         disk = self._world.disks[replica]

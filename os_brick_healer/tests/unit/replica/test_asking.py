@@ -207,6 +207,15 @@ class AskingTest(_Lost):
                 C: lost, model.ReplicaId('d'): model.ReplicaMemory(
                     belongs=True)})
         self.assertIn('its turn comes', self.held(case))
+        # One that is being taken away is not under way.
+        for state, words in ((model.ReplicaState.SYNCHRONIZING, 'turn comes'),
+                             (model.ReplicaState.TERMINATING, 'remove the')):
+            case = self.case(
+                world.leg('c', None, path=None, answers=False),
+                world.leg('d', None, path=None, state=state),
+                raid_disks=3, others={
+                    C: dataclasses.replace(lost, request=None)})
+            self.assertIn(words, self.held(case))
 
 
 class AgainTest(_Lost):

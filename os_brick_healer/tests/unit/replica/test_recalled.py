@@ -281,6 +281,23 @@ class RequestTest(RecallCase):
             world.leg('a', None), world.leg('c', None), **arrived))
         self.assertEqual(4, recall.ARRIVED_GONE_SHARE)
 
+    def test_what_is_being_taken_away_answers_no_request(self) -> None:
+        """c came for a, which was back; c was marked, and a is lost again."""
+        arrived: dict[str, Any] = {'state': State.ARRIVED, 'arrived': C}
+        going = model.ReplicaState.TERMINATING
+        for c, kept in (
+                (world.leg('c', None, state=going), False),
+                (world.leg('c', None), True),
+                (world.leg('c', state=going), True),
+                (world.leg('c', 'spare', state=going), True)):
+            request = self.request(
+                world.leg('a', None), world.leg('b'), c, **arrived)
+            self.assertIs(kept, request is not None, f'{c}')
+        # Old words do not say so.
+        self.assertIsNotNone(self.request(
+            world.leg('a', None), world.leg('c', None, state=going),
+            changes={'volume_age_s': 1e6}, **arrived))
+
     def test_what_came_in_its_place_counts_as_what_arrived(self) -> None:
         """c came for a, was lost, and d came for c."""
         arrived: dict[str, Any] = {'state': State.ARRIVED, 'arrived': C}
