@@ -99,7 +99,6 @@ class KumoScaleProvisioner(base.Provisioner):
         self._lock = threading.Lock()
         self._host_id = host.uuid
         self._requested: dict[str, _Asked] = {}
-        self._named: dict[base.VolumeId, frozenset[str]] = {}
         self._unfiltered_next_s = 0.0
         self._listed = self._tells_ours = False
         self._not_ours: dict[base.VolumeId, float] = {}
@@ -164,10 +163,6 @@ class KumoScaleProvisioner(base.Provisioner):
         self._check_listed(us, known)
         names = _names(known, us, self.host.name)
         serving = self._serving(us, mine, stored)
-        self._named = {
-            name: self._named.get(name, frozenset()) | {
-                one.replica for one in stored[name].locations}
-            for name in serving}
         others = names.keys() - {us}
         strangers = self._strangers(us, mine, others, len(serving))
         found = {}
@@ -305,7 +300,7 @@ class KumoScaleProvisioner(base.Provisioner):
                       what: str, asked: '_Asked') -> None:
         stored = self._stored(volume, what)
         there = {one.replica: one.state for one in stored.locations}
-        if (asked.arrived(there) or self._awaited(asked)
+        if (self._answered(asked, there)
                 or (replica in there and _under_way(stored, replica))):
             LOG.info('Volume %s has a replacement for replica %s already.',
                      volume, replica)
@@ -314,18 +309,18 @@ class KumoScaleProvisioner(base.Provisioner):
         self._check_settled(what, asked)
         if there[replica] not in base.BAD_STATES:
             self.report(volume, replica, base.ReplicaState.MISSING)
-        # This one answer may leave out a replica that others have named.
-        self._add_replica(volume, what, asked, self._named.get(
-            volume, frozenset()).union(there))
+        self._add_replica(volume, what, asked, frozenset(there))
 
-    def _awaited(self, asked: '_Asked') -> bool:
-        """Whether it was accepted lately.
+    def _answered(self, asked: '_Asked', there: Iterable[str]) -> bool:
+        """Whether it was lately accepted, or something has come since.
 
-        Not for ever: what was accepted may be forgotten, and whoever calls
-        again has waited for what it should have brought.
+        Not for ever: what was accepted may be forgotten, and what has come
+        may be another request's, or one that the first answer had left out.
+        Whoever calls again has waited, and has not taken it for its own.
         """
-        return (asked.accepted and asked.sent_s is not None
-                and self._clock() - asked.sent_s < UNCERTAIN_S)
+        lately = (asked.sent_s is not None
+                  and self._clock() - asked.sent_s < UNCERTAIN_S)
+        return lately and (asked.accepted or asked.arrived(there))
 
     def _check_settled(self, what: str, asked: '_Asked') -> None:
         if (asked.sent_s is not None
@@ -406,7 +401,7 @@ class _Asked:
     """What this process knows of one request for a replacement.
 
     :ivar lock: held while it is made: two threads are not two requests.
-    :ivar known: the replicas that had been named when it was first sent.
+    :ivar known: the replicas that were there when it was first sent.
     :ivar sent_s: when it was sent; its answer may have been lost.
     """
 
@@ -415,11 +410,9 @@ class _Asked:
     accepted: bool = False
     sent_s: float | None = None
 
-    def arrived(self, there: Mapping[str, base.ReplicaState]) -> bool:
-        """Whether a good replica is there that was not when it was sent."""
-        return self.known is not None and any(
-            name not in self.known and state not in base.BAD_STATES
-            for name, state in there.items())
+    def arrived(self, there: Iterable[str]) -> bool:
+        """Whether a replica is there that was not when it was sent."""
+        return self.known is not None and not self.known.issuperset(there)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,8 @@ from os_brick_healer.tests.simulation import catalogue
 
 _PLUGIN = 'provisioner.kumoscale:KumoScaleProvisioner'
 _CLIENT = 'provisioner.kumoscale_client:Client'
+_COMES_FOR_EVER = (f'{_PLUGIN}._answered', 'return lately and',
+                   'return asked.arrived(there) or lately and')
 #: That a host has let go of a volume has to be said twice.
 _SAID_ONCE = (('replica.truth:Truth._still_held', 'if not kept:', 'if True:'),
               ('replica.act:Hands._named_now', 'now.peers_hold or peers',
@@ -39,9 +41,9 @@ GUARDS = (
         "return ks.Stored(id=volume, alias='', size_bytes=None, "
         "replica_count=0, grace_s=None, locations=())\n        raise "
         'kumoscale_client.NoSuchThing('), (
-        f'{_PLUGIN}._request_once', 'if (asked.arrived(there)',
+        f'{_PLUGIN}._request_once', 'if (self._answered(asked, there)',
         'if asked.known is None:\n        asked.known = frozenset(there)\n'
-        '    if (asked.arrived(there)')),
+        '    if (self._answered(asked, there)'), _COMES_FOR_EVER),
     _bug('marked-replica-is-never-removed', '9.converge', (
         f'{_PLUGIN}.confirm_removal', 'if doomed is None:',
         'if doomed in (None, base.ReplicaState.TERMINATING):')),
@@ -68,15 +70,17 @@ MENDED = (
         'replica.case:Case.heirs',
         'request = None if one is None else one.request',
         'request = None')),
-    _bug('left-out-replica-counts-as-the-answer', '9.converge', (
-        f'{_PLUGIN}._request_once', 'volume, frozenset()).union(there)',
-        'None, frozenset()).union(there)')),
+    _bug('left-out-replica-counts-as-the-answer', '9.converge',
+         _COMES_FOR_EVER),
     _bug('leg-that-is-taken-away-is-waited-for', '9.converge', (
         'replica.decide:_healthy', 'is not model.ReplicaState.TERMINATING',
         'is not None')),
     _bug('marked-leg-waits-for-its-lost-successor', '9.converge', (
         'replica.heal:_heir', 'case.in_sync[0] if going else None',
         'None')),
+    _bug('marked-replica-answers-a-request', '9.converge', (
+        'replica.recall:_arrived_in_vain', 'return (last.member is None and',
+        'return (False and')),
     _bug('repeat-has-older-rights', '8.grace', (
         'replica.asking:_request_one', 'if found is not None:',
         'return found or _held(case, leg) or _ask(case, leg, old)\n'
@@ -88,7 +92,7 @@ MENDED = (
         'replica.recall:_arrivals', 'm.request.failed, m.request.asked_s',
         'm.request.asked_s')),
     _bug('what-was-accepted-is-never-sent-again', '9.converge', (
-        f'{_PLUGIN}._awaited', 'return (asked.accepted and ',
-        'return asked.accepted or (asked.accepted and ')),
+        f'{_PLUGIN}._answered', 'return lately and',
+        'return asked.accepted or lately and')),
 )
 BUGS = GUARDS + MENDED
