@@ -144,7 +144,8 @@ class Audit:
                    f'{replica}')
         asked = volume.asked[replica]
         if (len(asked) > 1 and not self.journal_lost
-                and not self._used_up(volume, replica, asked[-2])):
+                and not self._used_up(volume, replica, asked[-2])
+                and not _went_to_another(volume, replica)):
             self.broke('8.twice', f'{request_id}: {replica} was asked for '
                                   f'{now_s - asked[-2]:.0f} s ago')
         pending = len(volume.requests)
@@ -210,3 +211,21 @@ class Audit:
                 world.policy.brake_ratio * len(every)):
             self.broke('8.brake', f'{lost_count} of {len(every)} back ends '
                                   'are lost')
+
+
+def _went_to_another(volume: 'cloud_lib.Volume', lost: str) -> bool:
+    """Whether what was made for this one may count for another leg.
+
+    Nothing was made for that one though it was asked for, and a new replica
+    does not say whose it is: two for two lost legs. Each counts once.
+    """
+    other = min(volume.unserved - {lost}, default=None)
+    if other is None:
+        return False
+    volume.unserved.discard(other)
+    first = next((new for new, old in volume.made_for.items()
+                  if old == lost), None)
+    if first is not None:
+        volume.made_for[first] = other
+    volume.asked.setdefault(other, []).append(volume.asked[lost].pop(0))
+    return True

@@ -43,6 +43,9 @@ class Volume:
 
     :ivar asked: by lost replica: when a replacement was begun for it.
     :ivar made_for: by new replica: in whose place it was made.
+    :ivar unserved: lost replicas that were asked for, and for which nothing
+        was ever begun. Where a request does not say which one is lost, what
+        is made for another may be taken for theirs.
     :ivar coming: by lost replica: how many new ones are on their way.
     :ivar forgotten: new ones that were still to be joined when the volume
         was detached, and those in whose place they came, where the agent is
@@ -57,6 +60,7 @@ class Volume:
     two_hosts_s: float | None = None
     asked: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     made_for: dict[str, str] = dataclasses.field(default_factory=dict)
+    unserved: set[str] = dataclasses.field(default_factory=set)
     requests: set[str] = dataclasses.field(default_factory=set)
     coming: dict[str, int] = dataclasses.field(default_factory=dict)
     forgotten: set[str] = dataclasses.field(default_factory=set)
@@ -194,6 +198,7 @@ class Cloud:
         if request_id in volume.requests:
             return
         volume.requests.add(request_id)
+        volume.unserved.discard(replica)
         volume.asked.setdefault(replica, []).append(self.time.now_s)
         self.requested(volume, replica, request_id)
         for hook in list(self.on_request):

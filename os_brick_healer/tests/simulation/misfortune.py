@@ -135,8 +135,9 @@ class Misfortune(outages.Outages, weather.Weather, ambush.Ambush,
                 if name not in inside and not self.world.reachable(
                         replica.disk):
                     self._take(volume, name)
-        if (said.endswith('waits for a leg')
-                and len(volume.replicas) < volume.count):
+        if (said.endswith('waits for a leg') and volume.count > sum(
+                replica.state is not base.ReplicaState.TERMINATING
+                for replica in volume.replicas.values())):
             # Not where an answer has just left a lost one out.
             self.world.cloud.arrive(volume)
 

@@ -17,6 +17,7 @@ replica by its namespace's uuid, the books by a name; a request for a new
 replica carries no id and does not say which one is lost.
 """
 
+import contextlib
 import copy
 import dataclasses
 import threading
@@ -85,6 +86,7 @@ class Books(rules.Provisioner):
     """The bed's provisioner, reading and writing the simulated books.
 
     :ivar meant: by volume: the lost replica that is on the agent's mind.
+        The court alone is to know: it is not in the request.
     """
 
     def __init__(self, cloud: cloud_lib.Cloud, dialect: Dialect,
@@ -198,6 +200,19 @@ class Books(rules.Provisioner):
         self.cloud.request(volume_id, lost,
                            f'request-{len(volume.requests)}')
         return ''
+
+    def means(self, volume_id: str, replica_id: str) -> None:
+        """The agent is about to ask for another in this one's place."""
+        self.meant[volume_id] = replica_id
+        with contextlib.suppress(rules.Refused):
+            self._real(volume_id).unserved.add(
+                self._named(volume_id, replica_id))
+
+    def unasked(self, volume_id: str, replica_id: str) -> None:
+        """It could not ask."""
+        with contextlib.suppress(rules.Refused):
+            self._real(volume_id).unserved.discard(
+                self._named(volume_id, replica_id))
 
     def mark_for_deletion(self, volume_id: str, replica_id: str) -> None:
         self._replica_of(volume_id, replica_id).state = (
