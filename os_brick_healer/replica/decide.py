@@ -280,7 +280,9 @@ def _healthy(case: case_lib.Case) -> model.Verdict:
         # One that is being taken away does not come: a person may be needed.
         waiting = ', '.join(
             x.name for x in case.outside if x.replica.state
-            is not model.ReplicaState.TERMINATING) or 'a leg'
+            is not model.ReplicaState.TERMINATING) or (
+                'a leg: the provisioner names none that could come; if that '
+                'lasts, add one there')
         return _say(case, Phase.DEGRADED,
                     f'{array.name} runs on {count} of {array.raid_disks} '
                     f'legs and waits for {waiting}', law=None,

@@ -24,8 +24,10 @@ from os_brick_healer.tests.simulation import nova as nova_lib
 from os_brick_healer.tests.simulation import world as world_lib
 from os_brick_healer.tests.simulation.http import weather as http_weather
 
-#: What the agent asks a person for when a vendor's room is used up.
+#: What the agent asks a person for: a vendor's room is used up, or all that
+#: could come is gone.
 DEAD_ONES = 'remove the dead ones at the provisioner'
+NO_OTHER = 'waits for a leg: the provisioner names none that could come'
 
 
 class Misfortune(outages.Outages, weather.Weather, ambush.Ambush,
@@ -135,9 +137,9 @@ class Misfortune(outages.Outages, weather.Weather, ambush.Ambush,
                 if name not in inside and not self.world.reachable(
                         replica.disk):
                     self._take(volume, name)
-        if (said.endswith('waits for a leg') and volume.count > sum(
+        if NO_OTHER in said and volume.count > sum(
                 replica.state is not base.ReplicaState.TERMINATING
-                for replica in volume.replicas.values())):
+                for replica in volume.replicas.values()):
             # Not where an answer has just left a lost one out.
             self.world.cloud.arrive(volume)
 

@@ -190,8 +190,10 @@ class RoomsTest(base.TestCase):
     def test_what_is_degraded_says_what_it_waits_for(self) -> None:
         found = self.said(array={'degraded': 1})
         self.assertEqual((Phase.DEGRADED, None, 1.0, None), self.told(found))
-        self.assertEqual('md127 runs on 2 of 2 legs and waits for a leg',
-                         found.sentence)
+        self.assertEqual(
+            'md127 runs on 2 of 2 legs and waits for a leg: the provisioner '
+            'names none that could come; if that lasts, add one there',
+            found.sentence)
         found = self.said(world.leg('a'), array={'degraded': 0})
         self.assertIs(Phase.DEGRADED, found.phase)
         found = self.said(
