@@ -197,8 +197,8 @@ GUARDS = (
         'return True or'),
         family='arrivals'),
     _bug('vanished-successor-not-asked-for-anew', '9.converge', (
-        'replica.recall:_arrived_in_vain', 'if (not line',
-        'if (True'),
+        'replica.recall:_arrived_in_vain', 'if not line or not case.fresh:',
+        'if True:'),
         family='arrivals'),
     _bug('controllers-leak', '9.converge', (
         'replica.heal:retire', 'if (leg.paths and', 'if (False and'), (
