@@ -11,6 +11,8 @@
 # under the License.
 """Targets that show the replicas of many volumes, as KumoScale's do."""
 
+import contextlib
+
 from bed.guest import agent as agent_module
 from bed.guest import host
 from bed.guest.agent import Agent
@@ -63,6 +65,13 @@ def shared(stage: Stage) -> None:
     world.array.mend(two.volume.legs[0])
     stage.wait_until('both are whole', lambda: all(
         host.is_whole(each.md) for each in (one, two)), 60)
+    _one_is_out(stage, world, agent, one, two)
+    stage.wait_until('the first guest goes on', lambda:
+                     not host.controllers(common)
+                     and writers[0].flowing(2), 30)
+    world.array.mend(one.volume.legs[0])
+    stage.wait_until('both are whole', lambda: all(
+        host.is_whole(each.md) for each in (one, two)), 60)
     agent_module.write_config({
         **agent_module.SETTINGS, 'provisioner_interval': '1',
         'grace_period': '3',
@@ -78,6 +87,31 @@ def shared(stage: Stage) -> None:
                 world.kumoscale.count('add_replica') == 2)
     for attachment, writer in zip((one, two), writers, strict=True):
         world.prove_data(attachment, writer)
+
+
+def _one_is_out(stage: Stage, world: World, agent: Agent, one: Attachment,
+                two: Attachment) -> None:
+    """The second volume's leg is out of its array when the connection goes
+    that the first volume's has, too."""
+    common = world.array.nqn(one.volume.legs[0])
+    device = host.device_of(two.volume.legs[1])
+    stage.note(f'{device} is taken out of the second volume, by hand')
+    agent.ask('pause', reason='a leg is taken out by hand')
+    host.command('mdadm', f'/dev/{two.md}', '--fail', f'/dev/{device}')
+    stage.wait_until('it is out', lambda: _taken_out(two, device), 30)
+    world.array.cut(one.volume.legs[0], Cut.CLOSED)
+    stage.wait_until('the kernel has noticed', lambda:
+                     'live' not in host.controllers(common).values(), 30)
+    stage.check('the second volume has nothing behind it', device not in
+                host.legs(two.md) and len(host.legs(one.md)) == 2)
+    agent.ask('resume')
+
+
+def _taken_out(attachment: Attachment, device: str | None) -> bool:
+    with contextlib.suppress(OSError):      # a request may be under way
+        host.command('mdadm', f'/dev/{attachment.md}', '--remove',
+                     f'/dev/{device}')
+    return device not in host.legs(attachment.md)
 
 
 @scenario(name='one-target-for-all', item='1', timeout_s=360)

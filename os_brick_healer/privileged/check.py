@@ -149,6 +149,16 @@ def namespace_uuid(value: object) -> str:
         f'cannot accept {_shown(value)}: not a namespace uuid')
 
 
+def namespaces(value: object) -> dict[str, str]:
+    """Namespaces by kernel name, with their uuids; None: none."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise exception.NotOurs(
+            f'cannot accept {_shown(value)}: not namespaces with their uuids')
+    return {device(name): namespace_uuid(one) for name, one in value.items()}
+
+
 def timeout(value: object) -> float:
     """A deadline in seconds."""
     if (isinstance(value, bool) or not isinstance(value, (int, float))

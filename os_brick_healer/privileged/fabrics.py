@@ -11,7 +11,7 @@
 #    under the License.
 """What may be done to NVMe-oF controllers, checked. See ``nvme``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import time
 
 from os_brick_healer import exception
@@ -82,16 +82,20 @@ def _find(tree: trees.Tree, *, nqn: str, address: str, port: int,
 
 def delete_controller(tree: trees.Tree, *, controller: str, nqn: str,
                       address: str, port: int, device: str | None,
-                      idle: bool, timeout_s: float) -> bool:
+                      idle: bool, timeout_s: float,
+                      spare: Mapping[str, str] | None = None) -> bool:
     """Delete a controller; False: the kernel is still at it.
 
     :param device: the namespace that the caller gives up.
     :param idle: nothing may be using what is behind it. Otherwise every
         array that uses it must have another in-sync leg that is live.
+    :param spare: other namespaces behind it that may go, too, unless it is
+        to be idle, though no array uses them: by name, their uuids.
     """
     controller, nqn = check.controller(controller), check.nqn(nqn)
     address, port = check.address(address), check.port(port)
     leg = None if device is None else check.device(device)
+    known = check.namespaces(spare)
     deadline_s = time.monotonic() + check.timeout(timeout_s)
     if not tree.exists(f'/sys/class/nvme/{controller}'):
         return True
@@ -99,7 +103,7 @@ def delete_controller(tree: trees.Tree, *, controller: str, nqn: str,
     with tree.attribute(path) as attribute:
         identity.controller(tree, controller, nqn, address, port)
         if idle is False:
-            why = identity.endangered(tree, controller, nqn, leg)
+            why = identity.endangered(tree, controller, nqn, leg, known)
         else:
             why = identity.in_use(tree, controller, leg)
         if why is not None:
@@ -161,7 +165,7 @@ def _not_to_cut(tree: trees.Tree, controller: str, nqn: str,
     for name in tree.listdir('/sys/class/nvme'):
         if name not in ours and identity.portal_of(tree, name) == portal:
             return f'{name} uses the same portal and is not known to be ours'
-    return identity.endangered(tree, controller, nqn, None, unheld=True)
+    return identity.endangered(tree, controller, nqn, None, None)
 
 
 def set_attribute(tree: trees.Tree, *, controller: str, nqn: str, name: str,

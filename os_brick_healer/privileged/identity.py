@@ -11,6 +11,7 @@
 #    under the License.
 """Is a kernel name still the thing that was meant? Read from sysfs."""
 
+from collections.abc import Mapping
 import re
 
 from os_brick_healer import exception
@@ -138,8 +139,8 @@ def reachable(tree: trees.Tree, name: str) -> bool:
     return nqn is not None and live(tree, nqn)
 
 
-def endangered(tree: trees.Tree, name: str, nqn: str, leg: str | None, *,
-               unheld: bool = False) -> str | None:
+def endangered(tree: trees.Tree, name: str, nqn: str, leg: str | None,
+               spare: Mapping[str, str] | None) -> str | None:
     """What losing a controller would take from a guest; None: nothing.
 
     A subsystem may present namespaces of several volumes (one target per
@@ -148,20 +149,33 @@ def endangered(tree: trees.Tree, name: str, nqn: str, leg: str | None, *,
 
     :param leg: the namespace that the caller gives up, if it is there: it
         may be unused.
-    :param unheld: other namespaces that no array holds do not matter (a
-        reset costs whoever uses them a moment, not an error).
+    :param spare: other namespaces that no array holds, of which the caller
+        knows that they are replicas out of their arrays: by name, their
+        uuids. None: such do not matter (a reset costs whoever uses them a
+        moment, not an error).
     """
     if live(tree, nqn, besides=name):
         return None
     for found in namespaces(tree, name):
         held = tree.listdir(f'/sys/block/{found}/holders')
-        if not held and found != leg and not unheld:
-            return f'{found} is behind it too, and who uses it is not known'
+        if not held and found != leg and spare is not None:
+            why = _not_spare(tree, found, nqn, spare.get(found))
+            if why is not None:
+                return f'{found} is behind it too, and {why}'
         for holder in held:
             if not _carries_on(tree, holder, nqn):
                 return (f'{holder} holds {found} and has no other in-sync '
                         'leg that is live')
     return None
+
+
+def _not_spare(tree: trees.Tree, name: str, nqn: str,
+               uuid: str | None) -> str | None:
+    if uuid is None:
+        return 'who uses it is not known'
+    device(tree, name, nqn, uuid)
+    held = holders(tree, name)
+    return f'{", ".join(held)} uses it' if held else None
 
 
 def _carries_on(tree: trees.Tree, array_name: str, lost_nqn: str) -> bool:

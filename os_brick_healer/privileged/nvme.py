@@ -29,13 +29,13 @@ def connect(*, nqn: str, address: str, port: int, transport: str,
 
 @privileged.entrypoint
 def delete_controller(*, controller: str, nqn: str, address: str, port: int,
-                      device: str | None, idle: bool,
-                      timeout_s: float) -> bool:
+                      device: str | None, idle: bool, timeout_s: float,
+                      spare: dict[str, str] | None = None) -> bool:
     """Delete a controller; False: the kernel is still at it."""
     return fabrics.delete_controller(tree.Tree(), controller=controller,
                                      nqn=nqn, address=address, port=port,
                                      device=device, idle=idle,
-                                     timeout_s=timeout_s)
+                                     timeout_s=timeout_s, spare=spare)
 
 
 @privileged.entrypoint

@@ -17,7 +17,7 @@ names must still be the same thing. Then it is done, by a privileged entry
 point that verifies once more, or by the provisioner.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 from typing import assert_never
@@ -258,7 +258,8 @@ class Hands:
             recheck.need_survivor(action, seen, min(
                 (path.state_for_s for path in paths), default=0.0))
             recheck.need_others(action, seen)
-            return self._delete(paths, action.device, idle=False, note=note)
+            return self._delete(paths, action.device, idle=False, note=note,
+                                spare=seen.spare.get(action.replica))
 
     @contextlib.contextmanager
     def _flow_locks(self, seen: model.Seen) -> Iterator[str]:
@@ -303,13 +304,15 @@ class Hands:
             seen, paths=paths, answers={**seen.answers, **answers})
 
     def _delete(self, paths: Sequence[model.Path], device: str | None, *,
-                idle: bool, note: str = '') -> Outcome:
+                idle: bool, note: str = '',
+                spare: Mapping[str, str] | None = None) -> Outcome:
         """At once: in silence each waits for its own reconnect attempt."""
         def delete(path: model.Path) -> bool:
             return self.nvme.delete_controller(
                 controller=path.controller, nqn=path.nqn,
                 address=path.portal.address, port=path.portal.port,
-                device=device, idle=idle, timeout_s=DELETE_S)
+                device=device, idle=idle, timeout_s=DELETE_S,
+                spare=dict(spare or {}))
 
         gone = self.together(delete, paths)
         waiting = [path.controller for path, done in zip(

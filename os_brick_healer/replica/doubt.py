@@ -126,9 +126,9 @@ def spares(seen: model.Seen, device: str) -> bool:
     one would not learn which leg is stale from then on. What is out of the
     array already is no loss.
     """
-    unused = _unused(seen, device)
-    if _idle(seen) or (seen.array is not None and unused):
-        return unused
+    out = unused(seen, device) is not None
+    if _idle(seen) or (seen.array is not None and out):
+        return out
     if seen.peers_hold:
         return False
     return any(p.portal_answers or (
@@ -152,14 +152,15 @@ def relied_on(seen: model.Seen, device: str) -> frozenset[model.Portal]:
 
     None at all: it is not used, so nothing has to go on.
     """
-    if _unused(seen, device):
+    if unused(seen, device) is not None:
         return frozenset()
     return frozenset(p.portal for p in _ways(seen, device))
 
 
-def _unused(seen: model.Seen, device: str) -> bool:
-    return any(n.device == device and not n.holders
-               for n in seen.namespaces.values())
+def unused(seen: model.Seen, device: str) -> model.Namespace | None:
+    """One of a volume's replicas, if it is out of its array."""
+    return next((n for n in seen.namespaces.values()
+                 if n.device == device and not n.holders), None)
 
 
 def _ways(seen: model.Seen, device: str) -> Iterator[model.Path]:

@@ -223,6 +223,9 @@ class Seen:
     :ivar relied_on: by replica: over which portals each volume that is
         behind its controllers, too, goes on without them. For the hands:
         a look of the loop's leaves it empty.
+    :ivar spare: by replica: what is behind its controllers, too, and is a
+        replica of another volume that is out of its array: by kernel name,
+        their uuids. For the hands.
     :ivar paused: why healing is paused, None when it is not.
     """
 
@@ -246,6 +249,8 @@ class Seen:
         default_factory=dict)
     relied_on: Mapping[ReplicaId, tuple[frozenset[Portal], ...]] = (
         dataclasses.field(default_factory=dict))
+    spare: Mapping[ReplicaId, Mapping[str, str]] = dataclasses.field(
+        default_factory=dict)
     paused: str | None = None
 
 

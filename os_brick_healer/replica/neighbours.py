@@ -81,6 +81,24 @@ class Neighbours:
             if (portals := doubt.relied_on(seen, device)))
             for replica, devices in sharing.items() if devices}
 
+    def spare(self, sharing: Mapping[model.ReplicaId, tuple[str, ...]]
+              ) -> dict[model.ReplicaId, dict[str, str]]:
+        """What is behind a replica's controllers and is in no array.
+
+        :returns: by replica: kernel names, with the uuids by which root
+            finds that they still are what they are for us.
+        """
+        return {replica: {device: uuid for device in devices
+                          if (uuid := self._out(device)) is not None}
+                for replica, devices in sharing.items()}
+
+    def _out(self, device: str) -> str | None:
+        """The uuid of a replica that is out of its array."""
+        found = {None if one is None else one.uuid
+                 for seen in self._looks(device)
+                 for one in (doubt.unused(seen, device),)}
+        return found.pop() if len(found) == 1 else None
+
     def _can_spare(self, device: str) -> bool:
         """Whether a volume of ours can do without this leg now."""
         looks = self._looks(device)

@@ -74,7 +74,8 @@ class Nvme(Protocol):
 
     def delete_controller(self, *, controller: str, nqn: str, address: str,
                           port: int, device: str | None, idle: bool,
-                          timeout_s: float) -> bool: ...
+                          timeout_s: float,
+                          spare: dict[str, str] | None = None) -> bool: ...
 
     def cut(self, *, controller: str, nqn: str, address: str, port: int,
             ours: tuple[str, ...], timeout_s: float) -> int: ...

@@ -162,7 +162,8 @@ class ReplicaWing:
         def fresh() -> model.Seen:
             seen = self._see(key, volume, heard_s=heard_s)
             return dataclasses.replace(
-                seen, relied_on=self._neighbours.relied_on(seen.shared))
+                seen, relied_on=self._neighbours.relied_on(seen.shared),
+                spare=self._neighbours.spare(seen.shared))
 
         return self._hands.do(action, fresh)
 

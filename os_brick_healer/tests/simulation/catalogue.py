@@ -316,6 +316,10 @@ MENDED = (
     _bug('failed-look-rests-for-minutes', '7.stall 3.told 9.converge', (
         'engine.loop:Engine._look', 'limits.LOOK_REST_LAST_S', '900.0'),
         family='host'),
+    _bug('leg-out-of-its-array-keeps-a-dead-one', '7.stall', (
+        'replica.neighbours:Neighbours._out',
+        'return found.pop() if len(found) == 1 else None', 'return None'),
+        family='shared'),
     _bug('idle-volume-keeps-a-dead-leg', '7.stall', (
         'replica.doubt:spares', 'if _idle(seen) or (', 'if ('),
         family='shared'),

@@ -265,14 +265,15 @@ class Tools:
 
     def delete_controller(self, *, controller: str, nqn: str, address: str,
                           port: int, device: str | None, idle: bool,
-                          timeout_s: float) -> bool:
+                          timeout_s: float,
+                          spare: dict[str, str] | None = None) -> bool:
         if controller not in self.world.fabric.controllers:
             return True
 
         def _delete() -> bool:
             one = self._controller(controller, nqn, address, port)
             why = in_use(self.world, one) if idle else endangered(
-                self.world, one)
+                self.world, one, device, spare or {})
             if why is not None:
                 raise exception.NotOurs(f'cannot delete {controller}: {why}')
             self.world.court.deletes([one])
@@ -323,8 +324,8 @@ class Tools:
             self.world.lock = None
 
 
-def endangered(world: 'world_lib.World', one: parts.Controller
-               ) -> str | None:
+def endangered(world: 'world_lib.World', one: parts.Controller,
+               leg: str | None, spare: dict[str, str] | None) -> str | None:
     """See ``privileged.identity.endangered``."""
     fabric = world.fabric
     if any(c is not one and c.state is model.PathState.LIVE
@@ -334,6 +335,12 @@ def endangered(world: 'world_lib.World', one: parts.Controller
         held = world.md.holder(disk)
         if held is not None and not _carries_on(world, held, one.nqn):
             return f'{held.name} has no other in-sync leg that is live'
+        if held is None and spare is not None and fabric.connected(disk):
+            name = fabric.device(disk)
+            if name != leg and spare.get(name) != disk.uuid:
+                return f'who uses {name} is not known'
+            if name != leg and world.holders.get(disk.id):
+                return f'{name} is in use'
     return None
 
 
@@ -363,4 +370,4 @@ def cut_is_unsafe(world: 'world_lib.World', one: parts.Controller,
     if any(c.portal == one.portal and c.name not in ours
            for c in world.fabric.controllers.values()):
         return True
-    return endangered(world, one) is not None
+    return endangered(world, one, None, None) is not None

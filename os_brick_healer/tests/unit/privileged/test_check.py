@@ -131,6 +131,15 @@ class TestValues(base.TestCase):
         for value in ('fc', '', None, 'TCP', ['tcp']):
             self.assertTrue(refused(check.transport, value), value)
 
+    def test_namespaces_have_names_and_uuids(self) -> None:
+        one = '6a41b2c7-0d3e-4f5a-9b8c-7d6e5f4a3b2c'
+        self.assertEqual({}, check.namespaces(None))
+        self.assertEqual({'nvme1n1': one},
+                         check.namespaces({'nvme1n1': one.upper()}))
+        for value in ([('nvme1n1', one)], 'nvme1n1', {'md127': one},
+                      {'nvme1n1': None}, {1: one}):
+            self.assertTrue(refused(check.namespaces, value), value)
+
     def test_a_namespace_uuid_is_written_in_one_form(self) -> None:
         one = '6a41b2c7-0d3e-4f5a-9b8c-7d6e5f4a3b2c'
         self.assertEqual(one, check.namespace_uuid(one.upper()))

@@ -99,8 +99,31 @@ class TestDelete(FabricsTestCase):
         self._second_namespace()
         self.assert_refused('not known')
 
+    def test_a_replica_that_is_out_of_its_array_may_go_with_it(self) -> None:
+        self._second_namespace()
+        for spare in ({'nvme2n3': fakes.namespace_uuid(3)}, {}, None):
+            self.assert_refused('not known', spare=spare)
+        known = {'nvme2n2': fakes.namespace_uuid(3)}
+        # It is another one by now, or somebody has made partitions on it.
+        self.assert_refused('its uuid is', spare={
+            'nvme2n2': fakes.namespace_uuid(4)})
+        part = self.host.root / 'sys/block/nvme2n2/nvme2n2p1'
+        part.mkdir()
+        self.assert_refused('nvme2n2p1 uses it', spare=known)
+        part.rmdir()
+        self.assertFalse(self.delete(spare=known))
+        self.assertEqual('1', self.written(2, 'delete_controller'))
+
+    def test_what_an_array_needs_is_kept_whatever_the_caller_knows(
+            self) -> None:
+        self._second_namespace()
+        self.host.member('md5', 'nvme2n2', 'in_sync')
+        self.assert_refused('no other in-sync leg', spare={
+            'nvme2n2': fakes.namespace_uuid(3)})
+
     def _second_namespace(self) -> None:
         self.host.write('/sys/block/nvme2n2/device/subsysnqn', fakes.nqn(2))
+        self.host.write('/sys/block/nvme2n2/uuid', fakes.namespace_uuid(3))
         (self.host.root / 'sys/block/nvme2n2/holders').mkdir()
         (self.host.root / 'sys/class/nvme/nvme2/nvme2c2n2').mkdir()
 

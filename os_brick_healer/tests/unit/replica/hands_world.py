@@ -164,6 +164,7 @@ class World:
         self.done: list[tuple[str, Any]] = []
         self.error: Exception | None = None
         self.deleting_hangs = False
+        self.spared: dict[str, str] | None = None
         self.meet: Callable[[], object] = lambda: None
         self.done_locked: list[bool] = []
 
@@ -216,8 +217,10 @@ class World:
 
     def delete_controller(self, *, controller: str, nqn: str, address: str,
                           port: int, device: str | None, idle: bool,
-                          timeout_s: float) -> bool:
+                          timeout_s: float,
+                          spare: dict[str, str] | None = None) -> bool:
         self.meet()
+        self.spared = spare
         self._did('delete', (controller, device, idle))
         return not self.deleting_hangs
 

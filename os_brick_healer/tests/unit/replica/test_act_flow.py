@@ -49,6 +49,13 @@ class TestBreakLeg(HandsTestCase):
                          self.world.done)
         self.assertEqual([True], self.world.done_locked)
 
+    def test_root_is_told_what_may_go_with_the_leg(self) -> None:
+        for spare in ({}, {'nvme7n1': UUID}):
+            self.world.done.clear()
+            self.change(spare={rid(2): spare})
+            self.assertTrue(self.do(self.action()).changed)
+            self.assertEqual(spare, self.world.spared)
+
     def test_the_deletions_of_several_paths_do_not_wait_for_each_other(
             self) -> None:
         self.change_paths(2, path(2, model.PathState.CONNECTING),

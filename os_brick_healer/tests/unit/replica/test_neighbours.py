@@ -66,6 +66,21 @@ class NeighboursTest(base.TestCase):
         self.all.unread('two')
         self.assertEqual({LOST: (b,)}, self.all.relied_on(sharing))
 
+    def test_what_is_out_of_its_array_is_told_with_its_uuid(self) -> None:
+        self.look('one', world.leg('a'), world.leg('b'))
+        self.look('idle', world.leg('e', None), world.leg('f'))
+        sharing = {LOST: ('nvme-a', 'nvme-e', 'nvme-x'),
+                   model.ReplicaId('alone'): ()}
+        uuid = self.seen['idle'].namespaces[model.ReplicaId('e')].uuid
+        self.assertEqual({LOST: {'nvme-e': uuid}, 'alone': {}},
+                         self.all.spare(sharing))
+        self.all.unread('idle')
+        self.assertEqual({}, self.all.spare(sharing)[LOST])
+        # Two claim it, and one of them has it in its array.
+        self.look('idle', world.leg('e', None), world.leg('f'))
+        self.look('one', world.leg('e'), world.leg('b'))
+        self.assertEqual({}, self.all.spare(sharing)[LOST])
+
     def test_a_name_that_another_volume_has_now_is_that_volumes(self) -> None:
         self.look('one', world.leg('a'), world.leg('b'))
         self.look('two', world.leg('c'), world.leg('d', answers=False))
