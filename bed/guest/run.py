@@ -32,6 +32,9 @@ from bed.guest.scenario import Failed, Scenario, Stage
 
 PORT_NAME = 'bed.results'
 LEAVE_DEADLINE_S = 20.0
+#: After so long, seconds, the kernel says that a task hangs: its default.
+HUNG_TASK = pathlib.Path('/proc/sys/kernel/hung_task_timeout_secs')
+HUNG_TASK_S = 120.0
 
 
 class Channel:
@@ -97,6 +100,7 @@ class Player:
         self._began = Stage.now_s()
 
     def play(self) -> None:
+        self._be_patient()
         watchdog = threading.Thread(target=self._watch, daemon=True)
         watchdog.start()
         try:
@@ -110,6 +114,11 @@ class Player:
                          f'{self._stage.doing})')
         else:
             self._finish('')
+
+    def _be_patient(self) -> None:
+        """What waits for a slow machine does not hang for the kernel."""
+        limit_s = HUNG_TASK_S * max(1.0, self._stage.patience)
+        HUNG_TASK.write_text(f'{limit_s:.0f}')
 
     def _where(self) -> None:
         self._stage.artifact('traceback.txt', traceback.format_exc())
