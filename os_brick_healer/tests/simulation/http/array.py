@@ -17,6 +17,7 @@ replica by its namespace's uuid, the books by a name; a request for a new
 replica carries no id and does not say which one is lost.
 """
 
+from collections.abc import Iterator
 import contextlib
 import copy
 import dataclasses
@@ -201,18 +202,19 @@ class Books(rules.Provisioner):
                            f'request-{len(volume.requests)}')
         return ''
 
-    def means(self, volume_id: str, replica_id: str) -> None:
-        """The agent is about to ask for another in this one's place."""
-        self.meant[volume_id] = replica_id
-        with contextlib.suppress(rules.Refused):
-            self._real(volume_id).unserved.add(
-                self._named(volume_id, replica_id))
+    @contextlib.contextmanager
+    def meaning(self, volume_id: str, replica_id: str) -> Iterator[None]:
+        """While the agent asks for another in this one's place.
 
-    def unasked(self, volume_id: str, replica_id: str) -> None:
-        """It could not ask."""
-        with contextlib.suppress(rules.Refused):
-            self._real(volume_id).unserved.discard(
-                self._named(volume_id, replica_id))
+        It may be told that this is accepted, and nothing has begun.
+        """
+        self.meant[volume_id] = replica_id
+        volume = self.cloud.volumes[volume_id]
+        begun = len(volume.requests)
+        yield
+        if len(volume.requests) == begun:
+            with contextlib.suppress(rules.Refused):
+                volume.unserved.add(self._named(volume_id, replica_id))
 
     def mark_for_deletion(self, volume_id: str, replica_id: str) -> None:
         self._replica_of(volume_id, replica_id).state = (

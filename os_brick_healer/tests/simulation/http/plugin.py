@@ -16,7 +16,6 @@ import pathlib
 
 from oslo_config import cfg
 
-from os_brick_healer import exception
 from os_brick_healer.conf import opts
 from os_brick_healer.provisioner import base, kumoscale, kumoscale_conf
 from os_brick_healer.tests.simulation import cloud as cloud_lib
@@ -61,12 +60,8 @@ class Plugin(kumoscale.KumoScaleProvisioner):
                             replica: base.ReplicaId,
                             request_id: str) -> None:
         self._world.court.commands('request')
-        self._peer.books.means(volume, replica)
-        try:
+        with self._peer.books.meaning(volume, replica):
             super().request_replacement(volume, replica, request_id)
-        except exception.ProvisionerUnasked:
-            self._peer.books.unasked(volume, replica)
-            raise
 
     def publish(self, volume: base.VolumeId) -> None:
         self._world.court.commands('publish')
