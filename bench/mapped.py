@@ -87,14 +87,16 @@ def _percent(volumes: int, idle_s: float) -> float:
             stdin=subprocess.DEVNULL)
         try:
             ask = client.Client(str(home / 'control.sock'), 10.0)
-            _wait(ask, volumes, agent)
-            _settle(agent.pid)
-            percent = _spent(agent.pid, lambda: time.sleep(idle_s)) / idle_s
 
             def looks() -> None:
                 ask.call('wake')
                 _settle(agent.pid)
 
+            _wait(ask, volumes, agent)
+            # Each volume's first look did not know of the later ones, and
+            # its next comes sooner than any after it.
+            looks()
+            percent = _spent(agent.pid, lambda: time.sleep(idle_s)) / idle_s
             # No key comes later than that, on average at three quarters.
             every_s = 0.75 * decide.seldom_s(
                 model.Policy().idle_s, model.Policy(), volumes)
