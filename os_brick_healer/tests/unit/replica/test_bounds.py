@@ -228,8 +228,9 @@ class HealTest(base.TestCase):
                          arrived, arrived=model.ReplicaId('x'))),
                       C: One(request=arrived)}):
             whole = len(ones) == 1
+            state = going if whole else {'state': model.ReplicaState.MISSING}
             found = heal.retire(case_of(
-                world.leg('a'), world.leg('b', None, path=None, **going),
+                world.leg('a'), world.leg('b', None, path=None, **state),
                 world.leg('c', None, path=None, **going), world.leg('d'),
                 raid_disks=2 if whole else 3, ones=ones))
             assert found is not None
