@@ -43,6 +43,8 @@ LIVES_S = 11.0
 #: A process that is killed and cannot close its device never ends.
 ENDS_S = 15.0
 TIMER_MS = 1000
+#: Of each image. They stay, and a cluster that is full lets nobody write.
+IMAGE_MIB = 8
 #: ceph-csi's map and attach options, whatever the volume.
 CSI = ('--try-netlink', '--reattach-timeout', '300', '--io-timeout', '0')
 WAYS = {'killed': ('layering', signal.SIGKILL),
@@ -68,7 +70,7 @@ def bench_rbd(stage: Stage) -> None:
     tool_alone(stage, mapped)
     mapped.start_agent()
     for way, (features, number) in WAYS.items():
-        volume = mapped.attach_image(way, features=features)
+        volume = mapped.attach_image(way, IMAGE_MIB, features)
         mapped.until_well(volume)
         writer = mapped.write_to(volume)
         stalls = []
@@ -106,7 +108,7 @@ def of_peer(stage: Stage, mapped: RbdHost, features: str,
 
     :param timer_ms: of the device's requests; None: the block layer's.
     """
-    volume = mapped.make_image(features=features)
+    volume = mapped.make_image(size_mib=IMAGE_MIB, features=features)
     first = start('map', '--cookie', volume.id, *CSI, name_of(volume))
     stage.at_exit('end the peer', first.kill)
     stage.wait_until('the peer is mapped',
@@ -137,7 +139,7 @@ def of_peer(stage: Stage, mapped: RbdHost, features: str,
 
 def tool_alone(stage: Stage, mapped: RbdHost) -> None:
     """What each command of a heal takes when nothing else runs."""
-    image = name_of(mapped.make_image(features=LOCKED))
+    image = name_of(mapped.make_image(size_mib=IMAGE_MIB, features=LOCKED))
 
     def lock_rm() -> float:
         rbd('lock', 'add', image, 'bed')
