@@ -69,9 +69,7 @@ def shared(stage: Stage) -> None:
     stage.wait_until('the first guest goes on', lambda:
                      not host.controllers(common)
                      and writers[0].flowing(2), 30)
-    world.array.mend(one.volume.legs[0])
-    stage.wait_until('both are whole', lambda: all(
-        host.is_whole(each.md) for each in (one, two)), 60)
+    _both_come_back(stage, world, one, two)
     agent_module.write_config({
         **agent_module.SETTINGS, 'provisioner_interval': '1',
         'grace_period': '3',
@@ -87,6 +85,13 @@ def shared(stage: Stage) -> None:
                 world.kumoscale.count('add_replica') == 2)
     for attachment, writer in zip((one, two), writers, strict=True):
         world.prove_data(attachment, writer)
+
+
+def _both_come_back(stage: Stage, world: World, one: Attachment,
+                    two: Attachment) -> None:
+    world.array.mend(one.volume.legs[0])
+    stage.wait_until('both are whole', lambda: all(
+        host.is_whole(each.md) for each in (one, two)), 60)
 
 
 def _one_is_out(stage: Stage, world: World, agent: Agent, one: Attachment,

@@ -13,6 +13,7 @@
 """What may still come of a request whose leg came back."""
 
 import dataclasses
+from typing import Any
 
 from os_brick_healer.replica import model, recall
 from os_brick_healer.tests.unit.replica import test_recalled, world
@@ -35,6 +36,23 @@ class LateTest(test_recalled.RecallCase):
             ).replicas[A].late
         self.assertLessEqual(len(late), 1)
         return late[0] if late else None
+
+    def test_what_is_being_taken_away_answers_no_request(self) -> None:
+        """c came for a, which was back; c was marked, and a is lost again."""
+        arrived: dict[str, Any] = {'state': State.ARRIVED, 'arrived': C}
+        going = model.ReplicaState.TERMINATING
+        for c, kept in (
+                (world.leg('c', None, state=going), False),
+                (world.leg('c', None), True),
+                (world.leg('c', state=going), True),
+                (world.leg('c', 'spare', state=going), True)):
+            request = self.request(
+                world.leg('a', None), world.leg('b'), c, **arrived)
+            self.assertIs(kept, request is not None, f'{c}')
+        # Old words do not say so.
+        self.assertIsNotNone(self.request(
+            world.leg('a', None), world.leg('c', None, state=going),
+            changes={'volume_age_s': 1e6}, **arrived))
 
     def test_what_it_may_still_yield_is_remembered(self) -> None:
         long_s = 2 * world.POLICY.arrival_s

@@ -51,6 +51,15 @@ class RecallCase(base.TestCase):
         return self.after(leg, world.leg('b'), ones=ones,
                           **changes).replicas[A]
 
+    def request(self, leg: world.Leg, *others: world.Leg,
+                ones: dict[model.ReplicaId, One] | None = None,
+                in_sync_s: float | None = None, changes: Any = None,
+                **request: Any) -> model.Request | None:
+        old = One(belongs=True, request=a_request(**request),
+                  in_sync_s=in_sync_s)
+        return self.after(leg, *others, ones={A: old, **(ones or {})},
+                          **(changes or {})).replicas[A].request
+
 
 class RecalledTest(RecallCase):
 
@@ -233,15 +242,6 @@ class UnnamedTest(RecallCase):
 
 class RequestTest(RecallCase):
 
-    def request(self, leg: world.Leg, *others: world.Leg,
-                ones: dict[model.ReplicaId, One] | None = None,
-                in_sync_s: float | None = None, changes: Any = None,
-                **request: Any) -> model.Request | None:
-        old = One(belongs=True, request=a_request(**request),
-                  in_sync_s=in_sync_s)
-        return self.after(leg, *others, ones={A: old, **(ones or {})},
-                          **(changes or {})).replicas[A].request
-
     def test_it_is_kept_while_its_leg_is_out(self) -> None:
         self.assertEqual(a_request(), self.request(world.leg('a', None)))
         self.assertEqual(a_request(), self.request(
@@ -280,23 +280,6 @@ class RequestTest(RecallCase):
         self.assertIsNotNone(self.request(
             world.leg('a', None), world.leg('c', None), **arrived))
         self.assertEqual(4, recall.ARRIVED_GONE_SHARE)
-
-    def test_what_is_being_taken_away_answers_no_request(self) -> None:
-        """c came for a, which was back; c was marked, and a is lost again."""
-        arrived: dict[str, Any] = {'state': State.ARRIVED, 'arrived': C}
-        going = model.ReplicaState.TERMINATING
-        for c, kept in (
-                (world.leg('c', None, state=going), False),
-                (world.leg('c', None), True),
-                (world.leg('c', state=going), True),
-                (world.leg('c', 'spare', state=going), True)):
-            request = self.request(
-                world.leg('a', None), world.leg('b'), c, **arrived)
-            self.assertIs(kept, request is not None, f'{c}')
-        # Old words do not say so.
-        self.assertIsNotNone(self.request(
-            world.leg('a', None), world.leg('c', None, state=going),
-            changes={'volume_age_s': 1e6}, **arrived))
 
     def test_what_came_in_its_place_counts_as_what_arrived(self) -> None:
         """c came for a, was lost, and d came for c."""
