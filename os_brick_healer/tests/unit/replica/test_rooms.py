@@ -207,7 +207,8 @@ class RoomsTest(base.TestCase):
                 'b', None, path=None, state=model.ReplicaState.TERMINATING),
             now_s=NOW_S)
         request = model.Request(
-            id='q', asked_s=1.0, tries=1, known=frozenset('b'),
+            id='q', asked_s=1.0, tries=1,
+            known=frozenset((model.ReplicaId('b'),)),
             state=model.RequestState.ARRIVED, arrived=model.ReplicaId('a'))
         found = world.decide(seen, model.Memory(replicas={
             model.ReplicaId('b'): One(belongs=True, request=request)}))
