@@ -137,11 +137,15 @@ class Writer:
     def stop(self, timeout_s: float = 10.0) -> Report:
         """Ends the writing and closes the device; raises if it is stuck."""
         answer = self._ask('stop', timeout_s=timeout_s)
+        found = _report(answer)
         if not answer['stopped']:
+            stuck = found.under_way
             raise TimeoutError(
+                f'cannot stop the writer: because {self.path} is not closed '
+                f'after {timeout_s:g} s' if stuck is None else
                 f'cannot stop the writer: because an I/O to {self.path} has '
-                f'been stuck for {answer["under_way"]["for_s"]:.1f} s')
-        return _report(answer)
+                f'been stuck for {stuck.for_s:.1f} s')
+        return found
 
     def verify(self, path: str | None = None) -> list[str]:
         """Reads back every block with O_DIRECT; what is wrong, if any."""

@@ -131,7 +131,8 @@ def of_peer(stage: Stage, mapped: RbdHost, features: str,
                    volume.id, *CSI, name_of(volume))
     stage.at_exit('end the peer', second.kill)
     found = stall_s(stage, writer)
-    writer.stop()
+    # udev may read its table of partitions, and wait as the writes did.
+    writer.stop(GOES_ON_S)
     host.command('rbd-nbd', 'unmap', f'/dev/{device}', deadline_s=120)
     second.wait(60)
     return found
