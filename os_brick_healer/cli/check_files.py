@@ -30,11 +30,12 @@ from os_brick_healer.provisioner import local_file
 CONTEXT = 'os_brick_healer.privileged.context'
 FREE_BYTES_MIN = 16777216
 RW_OTHERS = stat.S_IWOTH
+LOCKS = 'lock_path'
 
 
 def lock_path(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:
     """The directory whose locks keep the agent and os-brick apart."""
-    subject = 'lock_path'
+    subject = LOCKS
     path = conf.os_brick.lock_path or conf.oslo_concurrency.lock_path
     if not path:
         yield finding.fail(
@@ -61,15 +62,17 @@ def _directory(host: Host, conf: cfg.ConfigOpts, subject: str, path: str, *,
         found = os.stat(host.tree.path(path))
     except FileNotFoundError:
         make = finding.warn if missing_is_ok else finding.fail
+        once = '' if subject == LOCKS else 'start the agent once, or: '
         yield make(subject, f'{path} does not exist',
-                   f'start the agent once, or: {_make(conf, path)}')
+                   f'{once}{_make(conf, path)}')
         return
     except OSError as e:
         yield finding.warn(subject, f'{path} cannot be looked at: '
                            f'{e.strerror}', 'run this as root')
         return
     if not stat.S_ISDIR(found.st_mode):
-        yield finding.fail(subject, f'{path} is no directory', 'remove it')
+        yield finding.fail(subject, f'{path} is no directory',
+                           'name a directory in the configuration')
     elif found.st_mode & RW_OTHERS and not found.st_mode & stat.S_ISVTX:
         yield finding.fail(subject, f'{path} can be written by anybody',
                            f'chmod o-w {path}')

@@ -204,6 +204,8 @@ def _wrong(e: Exception, read: Iterable[str]) -> exception.ConfigError:
     said = str(e)
     if isinstance(e, UnicodeDecodeError):
         said = judge.not_text(read) or said
+    if isinstance(e, OSError):
+        said = f'{e.filename} cannot be read: {e.strerror}'
     why = ' '.join(said.split())        # it may quote a value as it stands
     if len(why) > _WHY_MAX:
         why = f'{why[:_WHY_MAX]}...'

@@ -29,8 +29,11 @@ from oslo_config import cfg, iniparser
 
 from os_brick_healer.conf import opts
 
-#: What oslo.config raises; RecursionError: an option that names itself.
-WRONG = (cfg.Error, ValueError, RecursionError)
+#: What oslo.config raises; RecursionError: an option that names itself;
+#: OSError: a file that is none.
+WRONG = (cfg.Error, ValueError, RecursionError, OSError)
+#: Directories that several processes must mean the same by.
+_PLACES = ('state_path', 'run_path')
 
 #: How alike a section's name must be to be a slip of the pen.
 _SECTION_CUTOFF = 0.8
@@ -60,6 +63,8 @@ def values(conf: cfg.ConfigOpts,
                 raise ValueError(f"'{value}' is not a number")
             if name == 'root_helper':
                 shlex.split(value)
+            if name in _PLACES and not os.path.isabs(value):
+                raise ValueError(f"'{value}' is no absolute path")
         except WRONG as e:
             raise ValueError(f'{name}{_plainly(e)}') from e
 

@@ -39,6 +39,8 @@ TEXT_MAX = 4096
 #: damaged journal.
 PAUSED = 'paused'
 DAMAGED = 'damaged'
+#: A file without a byte that is older than this, seconds, is not being made.
+NEW_S = 60.0
 _State = TypeVar('_State', bound=enum.Enum)
 #: What SQLite raises for a statement, and Python for a value that SQLite
 #: cannot hold: text with half of a surrogate pair, more than 64 bits.
@@ -584,20 +586,38 @@ def process_start(pid: int, proc: str = '/proc') -> str | None:
     return found.decode() if found.isdigit() else None
 
 
+def _emptied(path: str) -> bool:
+    """Whether what was in it is gone; who makes it does not take so long."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return found.st_size == 0 and time.time() - found.st_mtime > NEW_S
+
+
+def _begun_anew(journal: Journal) -> str:
+    sentence = (f'the journal {journal.path} was empty: a new one is begun; '
+                'healing may have been paused and is not now: say pause or '
+                'resume')
+    journal.set_setting(DAMAGED, sentence)
+    return sentence
+
+
 def open_or_set_aside(path: str, **kwargs: Any) -> tuple[Journal, str | None]:
     """Open the agent's journal; a damaged file is set aside, never deleted.
 
     The new journal has a note of it. A pause is taken over where it can
     still be read: somebody may be mending arrays by hand.
 
-    :returns: the journal, and a sentence if a damaged one was set aside.
+    :returns: the journal, and a sentence if a damaged one was set aside, or
+        an empty one begun anew.
     """
-    paused = None
+    paused, emptied = None, _emptied(path)
     try:
         journal = Journal(path, **kwargs)
         problem = journal.damage()
         if problem is None:
-            return journal, None
+            return journal, _begun_anew(journal) if emptied else None
         with contextlib.suppress(exception.JournalError):
             paused = journal.setting(PAUSED)
         journal.close()

@@ -70,6 +70,20 @@ class ValuesTest(ConfTestCase):
                       self.error('grace_period = $foo'))
         self.assertIn('root_helper: ', self.error('root_helper = "sudo'))
 
+    def test_a_place_is_the_same_for_every_process(self) -> None:
+        for name in ('state_path', 'run_path'):
+            for path in ('', 'here', './here'):
+                error = self.error(f'{name} = {path}')
+                self.assertIn(name, error)
+                self.assertIn(f"'{path}' is no absolute path", error)
+
+    def test_a_directory_is_no_file(self) -> None:
+        error = self.assertRaises(
+            exception.ConfigError, files.load, cfg.ConfigOpts(),
+            ['--config-file', str(self.path.parent)], prog='test')
+        self.assertIn(f'because {self.path.parent} cannot be read: Is a '
+                      'directory', str(error))
+
     def test_a_file_that_is_not_text_is_named(self) -> None:
         first = self.write_file(self.temp_dir() / 'nova.conf', '')
         self.path.write_bytes(b'[os_brick_healer]\nlocal_file = \xe9\n')

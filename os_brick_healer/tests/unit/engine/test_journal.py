@@ -214,6 +214,23 @@ class JournalTest(base.TestCase):
             self.assertEqual(text, aside[0].read_bytes())
             aside[0].unlink()
 
+    def test_an_empty_file_is_told_of_unless_it_is_being_made(self) -> None:
+        self.journal.close()
+        for age_s, told in ((journal_lib.NEW_S + 5.0, True), (5.0, False)):
+            for old in pathlib.Path(self.path).parent.glob('*.sqlite*'):
+                old.unlink()
+            pathlib.Path(self.path).touch()
+            made_s = time.time() - age_s
+            os.utime(self.path, (made_s, made_s))
+            journal, problem = journal_lib.open_or_set_aside(
+                self.path, boot_id=BOOT)
+            self.addCleanup(journal.close)
+            self.assertIs(told, problem is not None)
+            self.assertEqual(problem, journal.setting(journal_lib.DAMAGED))
+        journal.close()
+        self.assertIsNone(journal_lib.open_or_set_aside(
+            self.path, boot_id=BOOT)[1])
+
     def _torn(self) -> bytes:
         other = self.path + '.other'
         journal = journal_lib.Journal(other, boot_id=BOOT)
