@@ -42,6 +42,8 @@ IDLE_S = 30.0
 WELL_S = 300.0
 #: On a host with many: not more than one of them in this time, seconds.
 WELL_EACH_S = 2.0
+#: mdadm freezes an array for less than this, seconds, while it changes it.
+FROZEN_S = 10.0
 
 
 def decide(seen: model.Seen, memory: model.Memory, policy: limits.Policy,
@@ -202,6 +204,12 @@ def _frozen(case: case_lib.Case) -> model.Verdict | None:
     array = case.seen.array
     if array is None or not array.frozen:
         return None
+    since_s = case.memory.frozen_s
+    if since_s is None or case.now_s - since_s < FROZEN_S:
+        return _say(case, Phase.HEALING,
+                    f'{array.name} is frozen for a moment, as mdadm does '
+                    'while it changes something', law=LAW_OURS,
+                    look_again_s=1.0)
     return _say(case, Phase.HELD,
                 f'{array.name} is frozen: MD copies nothing to a new leg '
                 f'until whoever froze it writes idle to '

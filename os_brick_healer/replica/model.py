@@ -360,6 +360,8 @@ class Memory:
     :ivar replicas: by replica id.
     :ivar tries: failed tries in a row of what concerns no known replica.
     :ivar next_try_s: no such action before this time.
+    :ivar frozen_s: since when the array has been frozen, as far as this agent
+        has seen; None: it is not.
     """
 
     array_uuid: str | None = None
@@ -367,6 +369,7 @@ class Memory:
         default_factory=dict)
     tries: int = 0
     next_try_s: float = 0.0
+    frozen_s: float | None = None
 
 
 # What may be done ----------

@@ -40,7 +40,8 @@ def update(case: case_lib.Case) -> model.Memory:
     Without the provisioner's words nothing about replicas can be told, so
     the memory stays as it is.
     """
-    seen, memory = case.seen, case.memory
+    seen, memory = case.seen, dataclasses.replace(
+        case.memory, frozen_s=_frozen_s(case))
     if seen.volume is None or seen.volume.nonsense is not None:
         return memory
     uuid = memory.array_uuid
@@ -55,6 +56,13 @@ def update(case: case_lib.Case) -> model.Memory:
     if case.fresh:
         replicas = _arrivals(case, replicas)
     return dataclasses.replace(memory, array_uuid=uuid, replicas=replicas)
+
+
+def _frozen_s(case: case_lib.Case) -> float | None:
+    array = case.seen.array
+    if array is None or not array.frozen:
+        return None
+    return _since(case.memory.frozen_s, case.now_s)
 
 
 def _unnamed(case: case_lib.Case

@@ -273,7 +273,9 @@ class DecideTest(base.TestCase):
         assert seen.array is not None
         frozen = dataclasses.replace(seen, array=dataclasses.replace(
             seen.array, frozen=True))
-        self.assertEqual(1.0, world.decide(frozen).look_again_s)
+        for since_s in (None, 0.0):
+            self.assertEqual(1.0, world.decide(frozen, model.Memory(
+                frozen_s=since_s)).look_again_s)
 
 
 class LearnTest(base.TestCase):
