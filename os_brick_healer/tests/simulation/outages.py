@@ -102,7 +102,8 @@ class Outages(fate.Fate):
         if not array.members:
             return
         member = array.members[int(fault.arg('pick') * len(array.members))]
-        if not any(world.md.flow(m) == parts.OK for m in array.in_sync
+        if not any(world.md.flow(m) == parts.OK and not
+                   world.is_doomed(m.disk.nqn) for m in array.in_sync
                    if m is not member):
             return
         if fault.arg('how') == 'closed' and world.setup.shared:

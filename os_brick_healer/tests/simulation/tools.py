@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 T = TypeVar('T')
 POLL_S = 0.05
+#: A deletion that was asked for has come to pass by then, or never will.
+DOOMED_S = 40.0
 
 
 class Tools:
@@ -270,7 +272,11 @@ class Tools:
         if controller not in self.world.fabric.controllers:
             return True
 
+        # It may hang on its way, and comes to pass all the same.
+        self.world.doomed[nqn] = self.world.time.now_s + DOOMED_S
+
         def _delete() -> bool:
+            self.world.doomed.pop(nqn, None)
             one = self._controller(controller, nqn, address, port)
             why = in_use(self.world, one) if idle else endangered(
                 self.world, one, device, spare or {})

@@ -94,6 +94,8 @@ class World:
     """One host, its storage and its provisioner.
 
     :ivar holders: what else holds a disk's device (a partition, LVM).
+    :ivar doomed: subsystems whose controllers are asked to be deleted: until
+        when that may come to pass.
     :ivar lock: who has os-brick's locks, None when they are free.
     :ivar busy: volumes that nova works on, and what it does.
     :ivar recorded: volumes that the journal calls attached.
@@ -126,6 +128,7 @@ class World:
         self.peer = wire.peer(seed, self) if setup.http else None
         self.commands = Commands()
         self.holders: dict[str, tuple[str, ...]] = {}
+        self.doomed: dict[str, float] = {}
         self.lock: str | None = None
         self.busy: dict[str, str] = {}
         self.recorded: set[str] = set()
@@ -313,6 +316,10 @@ class World:
         return self.stuck_s(array)
 
     # Facts for the laws -----------
+
+    def is_doomed(self, nqn: str) -> bool:
+        """Whether a deletion of its controllers is on its way."""
+        return self.time.now_s < self.doomed.get(nqn, 0.0)
 
     def reachable(self, disk: parts.Disk) -> bool:
         """Whether a new connection to it would work."""
