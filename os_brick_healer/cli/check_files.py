@@ -30,12 +30,11 @@ from os_brick_healer.provisioner import local_file
 CONTEXT = 'os_brick_healer.privileged.context'
 FREE_BYTES_MIN = 16777216
 RW_OTHERS = stat.S_IWOTH
-LOCKS = 'lock_path'
 
 
 def lock_path(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:
     """The directory whose locks keep the agent and os-brick apart."""
-    subject = LOCKS
+    subject = 'lock_path'
     path = conf.os_brick.lock_path or conf.oslo_concurrency.lock_path
     if not path:
         yield finding.fail(
@@ -43,7 +42,8 @@ def lock_path(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:
             'an array at the same time', 'set [oslo_concurrency] lock_path '
             'in nova.conf, and let the agent read that file')
         return
-    yield from _directory(host, conf, subject, path, missing_is_ok=False)
+    yield from _directory(host, conf, subject, path, missing_is_ok=False,
+                          ours=False)
 
 
 def directories(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:
@@ -57,12 +57,13 @@ def directories(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:
 
 
 def _directory(host: Host, conf: cfg.ConfigOpts, subject: str, path: str, *,
-               missing_is_ok: bool) -> Iterator[Finding]:
+               missing_is_ok: bool, ours: bool = True) -> Iterator[Finding]:
+    """:param ours: the agent makes it."""
     try:
         found = os.stat(host.tree.path(path))
     except FileNotFoundError:
         make = finding.warn if missing_is_ok else finding.fail
-        once = '' if subject == LOCKS else 'start the agent once, or: '
+        once = 'start the agent once, or: ' if ours else ''
         yield make(subject, f'{path} does not exist',
                    f'{once}{_make(conf, path)}')
         return

@@ -205,7 +205,7 @@ def _wrong(e: Exception, read: Iterable[str]) -> exception.ConfigError:
     if isinstance(e, UnicodeDecodeError):
         said = judge.not_text(read) or said
     if isinstance(e, OSError):
-        said = f'{e.filename} cannot be read: {e.strerror}'
+        said = f'{e.filename or "a file"} cannot be read: {e.strerror}'
     why = ' '.join(said.split())        # it may quote a value as it stands
     if len(why) > _WHY_MAX:
         why = f'{why[:_WHY_MAX]}...'

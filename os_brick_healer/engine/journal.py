@@ -180,6 +180,7 @@ class Journal:
 
     def _open(self, busy_s: float, read_only: bool) -> sqlite3.Connection:
         uri = f'file:{_quote(self.path)}?mode={"ro" if read_only else "rwc"}'
+        emptied = not read_only and _emptied(self.path)
         if not read_only:
             whose.make(self.path)
         try:
@@ -189,7 +190,7 @@ class Journal:
             # One byte that is not UTF-8 must not hide every other row.
             db.text_factory = _lenient
             try:
-                self._prepare(db, read_only)
+                self._prepare(db, read_only, emptied)
             except BaseException:
                 db.close()
                 raise
@@ -197,7 +198,8 @@ class Journal:
             raise self._error('open', e) from e
         return db
 
-    def _prepare(self, db: sqlite3.Connection, read_only: bool) -> None:
+    def _prepare(self, db: sqlite3.Connection, read_only: bool,
+                 emptied: bool) -> None:
         (version,) = db.execute('PRAGMA user_version').fetchone()
         if version > VERSION:
             raise exception.JournalError(
@@ -210,13 +212,12 @@ class Journal:
         db.execute('PRAGMA journal_mode=WAL')
         db.execute('PRAGMA synchronous=FULL')
         if version < VERSION:
-            self._create(db)
+            self._create(db, emptied)
         with contextlib.suppress(OSError):
             # nova-compute and the agent share it; nobody else reads it.
             os.chmod(self.path, 0o660)
 
-    @staticmethod
-    def _create(db: sqlite3.Connection) -> None:
+    def _create(self, db: sqlite3.Connection, emptied: bool) -> None:
         db.execute('BEGIN IMMEDIATE')
         (version,) = db.execute('PRAGMA user_version').fetchone()
         if version == 0:     # another process may have been faster
@@ -224,6 +225,11 @@ class Journal:
                 if statement.strip():
                     db.execute(statement)
             db.execute(f'PRAGMA user_version={VERSION}')
+            if emptied:
+                db.execute('INSERT INTO setting VALUES (?,?)', (DAMAGED, (
+                    f'the journal {self.path} was empty: a new one is begun; '
+                    'healing may have been paused and is not now: say pause '
+                    'or resume')))
         db.execute('COMMIT')
 
     def _error(self, what: str, e: Exception) -> exception.JournalError:
@@ -595,14 +601,6 @@ def _emptied(path: str) -> bool:
     return found.st_size == 0 and time.time() - found.st_mtime > NEW_S
 
 
-def _begun_anew(journal: Journal) -> str:
-    sentence = (f'the journal {journal.path} was empty: a new one is begun; '
-                'healing may have been paused and is not now: say pause or '
-                'resume')
-    journal.set_setting(DAMAGED, sentence)
-    return sentence
-
-
 def open_or_set_aside(path: str, **kwargs: Any) -> tuple[Journal, str | None]:
     """Open the agent's journal; a damaged file is set aside, never deleted.
 
@@ -617,7 +615,7 @@ def open_or_set_aside(path: str, **kwargs: Any) -> tuple[Journal, str | None]:
         journal = Journal(path, **kwargs)
         problem = journal.damage()
         if problem is None:
-            return journal, _begun_anew(journal) if emptied else None
+            return journal, journal.setting(DAMAGED) if emptied else None
         with contextlib.suppress(exception.JournalError):
             paused = journal.setting(PAUSED)
         journal.close()

@@ -145,6 +145,17 @@ class FilesTest(CheckTestCase):
         (self.root / 'file').write_text('')
         self.assertIs(Level.FAIL, self.lock_path('/file'))
 
+    def test_only_what_the_agent_makes_is_left_to_it(self) -> None:
+        self.conf.set_override('lock_path', '/gone',
+                               group='oslo_concurrency')
+        self.set(state_path='/gone', run_path='/gone')
+        locks = list(check_files.lock_path(self.host, self.conf))
+        ours = [one for one in check_files.directories(self.host, self.conf)
+                if one.subject in ('state_path', 'run_path')]
+        self.assertEqual([False, True, True], [
+            'start the agent' in (one.hint or '') for one in (*locks, *ours)])
+        self.assertIn('install -d', locks[0].hint or '')
+
     def test_every_user_of_the_agent_must_be_able_to_write(self) -> None:
         self.set(control_users=['nova', 'unknown-here'])
         self.place('mine')

@@ -231,6 +231,21 @@ class JournalTest(base.TestCase):
         self.assertIsNone(journal_lib.open_or_set_aside(
             self.path, boot_id=BOOT)[1])
 
+    def test_whoever_begins_an_empty_file_anew_notes_it(self) -> None:
+        """A connector may come before the agent."""
+        self.journal.close()
+        for old in pathlib.Path(self.path).parent.glob('*.sqlite*'):
+            old.unlink()
+        pathlib.Path(self.path).touch()
+        os.utime(self.path, (1.0, 1.0))
+        journal_lib.Journal(self.path, boot_id=BOOT).close()
+        journal, problem = journal_lib.open_or_set_aside(
+            self.path, boot_id=BOOT)
+        self.addCleanup(journal.close)
+        self.assertIsNone(problem)
+        self.assertIn('was empty', journal.setting(
+            journal_lib.DAMAGED) or '')
+
     def _torn(self) -> bytes:
         other = self.path + '.other'
         journal = journal_lib.Journal(other, boot_id=BOOT)
