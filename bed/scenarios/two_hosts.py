@@ -74,14 +74,17 @@ def two_hosts(stage: Stage) -> None:
 
 def begin(world: World, agent: Agent, attachment: Attachment, *,
           paused: bool = False) -> None:
-    """The volume is published to the other host, and the agent knows."""
+    """The volume is published to the other host, and the agent knows.
+
+    One that is paused says nothing of it; its questions come in rounds, and
+    it has the answers of each before it begins the next.
+    """
     volume = attachment.volume
     world.provisioner.probe(OTHER)
     world.provisioner.publish(OTHER.id, volume.id)
     world.kumoscale.forget_requests()
     world.stage.wait_until('the agent has heard of the other host', lambda:
-                           (paused and len(world.kumoscale.requests_of(
-                               'targets')) > 3)
+                           (paused and world.kumoscale.count('volumes') > 2)
                            or OTHER.name in agent.volume(
                                volume.id).get('sentence', ''), 30)
 
