@@ -11,7 +11,13 @@
 #    under the License.
 """Whose word is in doubt: a portal's, or this whole host's. Pure."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 import math
 from typing import TYPE_CHECKING
 
@@ -88,9 +94,13 @@ def peers(volume: model.Volume | None, us: str) -> frozenset[str] | None:
     return volume.hosts - {us}
 
 
-def brake(known: Iterable[tuple[model.Seen, model.Memory]],
-          ratio: float) -> str | None:
-    """Whether so many back ends are lost that this host doubts itself."""
+def brake(known: Iterable[tuple[model.Seen, model.Memory]], ratio: float,
+          unread: Collection[str] = ()) -> str | None:
+    """Whether so many back ends are lost that this host doubts itself.
+
+    :param unread: volumes that cannot be looked at any more. What they had
+        lost may still be lost; what they had may be lost by now.
+    """
     every: set[str] = set()
     lost: set[str] = set()
     fine: set[str] = set()
@@ -105,7 +115,7 @@ def brake(known: Iterable[tuple[model.Seen, model.Memory]],
                 # A server that answers is there, though a replica is not.
                 lost |= {p.address for p in replica.portals
                          if not seen.answers.get(p)}
-            else:
+            elif seen.key not in unread:
                 fine |= names
     return pacing.brake(lost - fine, every, ratio)
 

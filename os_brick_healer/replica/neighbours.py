@@ -29,25 +29,25 @@ class Neighbours:
     def __init__(self, seen: Mapping[str, model.Seen]) -> None:
         self._seen = seen
         self._keys: dict[str, set[str]] = {}
-        self._unread: set[str] = set()
+        self.unread: set[str] = set()
 
     def named(self, key: str, names: Iterable[str]) -> None:
         """A look has found these names, so it has gone well."""
-        self._unread.discard(key)
+        self.unread.discard(key)
         for name in names:
             self._keys.setdefault(name, set()).add(key)
 
-    def unread(self, key: str) -> None:
+    def failed(self, key: str) -> None:
         """A look has failed: what the one before it found proves nothing.
 
         A leg that answered then may be silent by now, another host may have
         the volume, and nobody can tell while it cannot be read.
         """
-        self._unread.add(key)
+        self.unread.add(key)
 
     def forget(self, key: str) -> None:
         """The volume is not here any more."""
-        self._unread.discard(key)
+        self.unread.discard(key)
         for keys in self._keys.values():
             keys.discard(key)
 
@@ -108,6 +108,6 @@ class Neighbours:
     def _looks(self, device: str) -> list[model.Seen]:
         """What is known of those whose leg this is."""
         return [seen for key in self.keys(device)
-                if key not in self._unread
+                if key not in self.unread
                 and (seen := self._seen.get(key)) is not None
                 and doubt.has(seen, device)]

@@ -114,7 +114,7 @@ class ReplicaWing:
             return self._look(key)
         except Exception:
             self._turns.give_back(key)    # who raises keeps nobody waiting
-            self._neighbours.unread(key)
+            self._neighbours.failed(key)
             raise
 
     def _look(self, key: str) -> model.Verdict:
@@ -286,7 +286,8 @@ class ReplicaWing:
             self._around = (
                 now_s, doubt.brake(
                     [(s, self._memories[k]) for k, s in self._seen.items()
-                     if k in self._memories], self.policy.brake_ratio),
+                     if k in self._memories], self.policy.brake_ratio,
+                    self._neighbours.unread),
                 doubt.requests_left(self._memories.values(), now_s,
                                     self.policy))
         return case_lib.Around(brake=self._around[1],

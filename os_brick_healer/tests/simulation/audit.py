@@ -195,6 +195,20 @@ class Audit:
             self.broke('8.grace', f'{replica} has been away for '
                                   f'{down_s:.0f} s')
 
+    def _unseen(self) -> set[str]:
+        """Addresses that only volumes name which cannot be looked at: what
+        becomes of these meanwhile nobody can tell.
+        """
+        unseen: set[str] = set()
+        seen: set[str] = set()
+        unreadable = self._world.unreadable
+        volumes = self._world.cloud.volumes if unreadable else {}
+        for key, volume in volumes.items():
+            (unseen if key in unreadable else seen).update(
+                portal.address for replica in volume.replicas.values()
+                for portal in replica.target.portals)
+        return unseen - seen
+
     def _brake(self, now_s: float) -> None:
         world = self._world
         every = {

@@ -316,6 +316,9 @@ MENDED = (
     _bug('failed-look-rests-for-minutes', '7.stall 3.told 9.converge', (
         'engine.loop:Engine._look', 'limits.LOOK_REST_LAST_S', '900.0'),
         family='host'),
+    _bug('unreadable-volume-says-what-is-fine', '8.brake', (
+        'replica.doubt:brake', 'elif seen.key not in unread', 'elif True'),
+        family='host'),
     _bug('leg-out-of-its-array-keeps-a-dead-one', '7.stall', (
         'replica.neighbours:Neighbours._out',
         'return found.pop() if len(found) == 1 else None', 'return None'),

@@ -102,10 +102,11 @@ class Court(audit.Audit):
                     self._synced_s[member.disk.id] = now_s
         self._back_s.update(dict.fromkeys(inside - self._were_inside, now_s))
         self._were_inside = inside
+        unseen = self._unseen()
         for portal in world.every_portal():
             if world.fabric.portal_reach(portal) == parts.UP:
                 self._lost_s.pop(portal.address, None)
-            else:
+            elif portal.address not in unseen:
                 self._lost_s.setdefault(portal.address, now_s)
         for key, array in world.arrays.items():
             if self._may_wait(key, array):

@@ -16,6 +16,7 @@ import dataclasses
 import math
 from typing import NamedTuple
 
+from os_brick_healer.provisioner import base as prov
 from os_brick_healer.replica import doubt, model, recall
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.replica import world
@@ -137,6 +138,18 @@ class HostTest(base.TestCase):
     def test_a_back_end_that_serves_another_volume_is_not_lost(self) -> None:
         self.assertIsNone(doubt.brake((
             self.known('a', 'b', 'c', lost='abc'), self.known('a')), 0.5))
+
+    def test_a_volume_that_cannot_be_read_does_not_say_what_is_fine(
+            self) -> None:
+        lost, fine = self.known('a', 'b', 'c', lost='abc'), self.known('a')
+        fine = (dataclasses.replace(fine[0], key=prov.VolumeId('unread')),
+                fine[1])
+        self.assertIsNone(doubt.brake((lost, fine), 0.5, {'another'}))
+        self.assertIn('3 of 3 back ends', doubt.brake(
+            (lost, fine), 0.5, {'unread'}) or '')
+        # What it had lost it says as ever.
+        self.assertIn('3 of 3 back ends', doubt.brake(
+            (lost,), 0.5, {lost[0].key}) or '')
 
     def test_a_server_that_answers_is_not_lost_with_its_replica(
             self) -> None:

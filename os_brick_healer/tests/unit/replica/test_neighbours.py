@@ -50,7 +50,7 @@ class NeighboursTest(base.TestCase):
     def test_what_was_read_before_a_look_that_failed_proves_nothing(
             self) -> None:
         self.look('one', world.leg('a'), world.leg('b'))
-        self.all.unread('one')
+        self.all.failed('one')
         self.assertEqual('nvme-a', self.hurt())
         self.look('one', world.leg('a'), world.leg('b'))
         self.assertIsNone(self.hurt())
@@ -63,7 +63,7 @@ class NeighboursTest(base.TestCase):
                    model.ReplicaId('alone'): ()}
         b, d = (frozenset((world.portal(name),)) for name in 'bd')
         self.assertEqual({LOST: (b, d)}, self.all.relied_on(sharing))
-        self.all.unread('two')
+        self.all.failed('two')
         self.assertEqual({LOST: (b,)}, self.all.relied_on(sharing))
 
     def test_what_is_out_of_its_array_is_told_with_its_uuid(self) -> None:
@@ -74,7 +74,7 @@ class NeighboursTest(base.TestCase):
         uuid = self.seen['idle'].namespaces[model.ReplicaId('e')].uuid
         self.assertEqual({LOST: {'nvme-e': uuid}, 'alone': {}},
                          self.all.spare(sharing))
-        self.all.unread('idle')
+        self.all.failed('idle')
         self.assertEqual({}, self.all.spare(sharing)[LOST])
         # Two claim it, and one of them has it in its array.
         self.look('idle', world.leg('e', None), world.leg('f'))
