@@ -133,15 +133,16 @@ def seeds(bug: Bug) -> list[str]:
     return [f'{bug.family}/{n}' for n in range(SEEDS_MAX)] + kept
 
 
-def catch(bug: Bug, tried: Sequence[str], *,
-          blame: bool = True) -> Result:
+def catch(bug: Bug, tried: Sequence[str], *, blame: bool = True,
+          sooner_s: float = 0.0) -> Result:
     """Run seeds with the bug until one of its laws is broken.
 
     :param blame: the same run must break no such law without the bug.
+    :param sooner_s: see :func:`runs.play`.
     """
     for count, seed in enumerate(tried, 1):
         with seeded(bug.name):
-            report = run_lib.play(plan(bug, seed), bug.laws)
+            report = run_lib.play(plan(bug, seed), bug.laws, sooner_s)
         found = [x for x in report.laws if x in bug.laws]
         if found and not (blame and _blamed(bug, seed, found[0])):
             return Result(bug=bug.name, caught=found[0], seeds=count,
@@ -165,15 +166,16 @@ def catch_again(name: str) -> Result:
     """With the seed that is on record, then with the others.
 
     A frozen plan has to catch its bug itself. Whoever calls this plays the
-    plans on record, and the frozen ones, without bugs, too.
+    plans on record, and the frozen ones, without bugs, too, and has as
+    little patience with them.
     """
     bug = named(name)
     if name in frozen.names():
-        return catch(bug, [name], blame=False)
+        return catch(bug, [name], blame=False, sooner_s=run_lib.SOONER_S)
     known = record().get(name)
     first = [known.seed] if known is not None and known.caught else []
     return catch(bug, first + [s for s in seeds(bug) if s not in first],
-                 blame=False)
+                 blame=False, sooner_s=run_lib.SOONER_S)
 
 
 def catch_anew(name: str) -> Result:

@@ -189,10 +189,11 @@ class Makes(Protocol[S]):
 
 
 def play(made: Makes[S], plan: plans.Plan[S],
-         stop_at: tuple[str, ...] = ()) -> Report[S]:
+         stop_at: tuple[str, ...] = (), sooner_s: float = 0.0) -> Report[S]:
     """Play a plan in a directory of its own, in memory if possible.
 
     :param stop_at: the run ends when one of these laws is broken.
+    :param sooner_s: all must be well so much sooner than is demanded.
     """
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -201,6 +202,7 @@ def play(made: Makes[S], plan: plans.Plan[S],
                                          dir=base_directory()) as directory:
             run = made(plan, directory)
             run.world.court.stop_at = stop_at
+            run.end_s -= sooner_s
             return run.play()
     finally:
         logging.disable(before)     # other tests read the log
