@@ -83,6 +83,11 @@ class Notes:
         """It was written in another way, or need not be any more."""
         self._dirty.pop((kind, key), None)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a flush has anything to write."""
+        return bool(self._dirty) or self.journal.waiting
+
     def flush(self, wings: Mapping[str, parts.Wing]) -> None:
         """Write all that waits, in one transaction a wing."""
         for kind, wing in wings.items() if self._dirty else ():

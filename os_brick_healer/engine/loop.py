@@ -74,7 +74,9 @@ class Engine:
         self._entries: dict[tuple[str, str], acting.Entry] = {}
         self._stopping = False
         self._turned_s = clock()
-        self._tasks = tasks.Tasks(self._sched, journal, self._guarded)
+        self._tasks = tasks.Tasks(self._sched, journal, self._guarded,
+                                  waits)
+        self._flush_planned = False
         self._notes = acting.Notes(journal, count)
         self._start_paused = paused
         self._pause = pausing.Pause(journal, self._notes.attempt)
@@ -237,8 +239,8 @@ class Engine:
         self._tasks.every(interval, work, name)
 
     def follow(self, told: Callable[[int], None], name: str) -> None:
-        """Tell the journal's version four times a second; it changes when
-        another process has written."""
+        """Tell the journal's version again and again, and soon after
+        another process has written: then it changes."""
         self._tasks.follow(told, name)
 
     def _guarded(self, what: str, work: Callable[[], None]) -> None:
@@ -281,11 +283,11 @@ class Engine:
                 'in it; what came of it is read from the world', False))
         for wing in self.wings.values():
             wing.start(self)
-        self._sched.enterabs(self._tasks.in_step_s(FLUSH_S), 2, self._flush)
         while not self._stopping:
             left_s = self._sched.run(blocking=False)
             if not self._stopping:
-                self._nap(NAP_MAX_S if left_s is None else left_s)
+                self._nap(min(NAP_MAX_S if left_s is None else left_s,
+                              self._plan_flush()))
         self._leave()
 
     def _leave(self) -> None:
@@ -390,7 +392,19 @@ class Engine:
                  found.sentence)
         self.journal.tell(kind, key, found.sentence)
 
+    def _plan_flush(self) -> float:
+        """What waits to be written is, soon. :returns: how soon, seconds,
+        if that is not planned yet.
+        """
+        if self._flush_planned or not (
+                self._notes.waiting or self._pause.waiting):
+            return math.inf
+        self._flush_planned = True
+        due_s = self._tasks.in_step_s(FLUSH_S)
+        self._sched.enterabs(due_s, 2, self._flush)
+        return max(0.0, due_s - self.clock())
+
     def _flush(self) -> None:
+        self._flush_planned = False
         self._notes.flush(self.wings)
         self._pause.keep()
-        self._sched.enterabs(self._tasks.in_step_s(FLUSH_S), 2, self._flush)

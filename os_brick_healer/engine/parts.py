@@ -31,6 +31,11 @@ class Waits(Protocol):
 
     def post(self, call: Callable[[], None]) -> None: ...
 
+    def on_write(self, directory: str, call: Callable[[], None]) -> bool:
+        """Call soon after a process has written to a file in it; False:
+        that cannot be heard of here."""
+        ...
+
 
 class Runs(Protocol):
     """What actions run on: threads, or a simulation."""

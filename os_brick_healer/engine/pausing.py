@@ -87,6 +87,11 @@ class Pause:
                      else f'paused: {_one_line(why)}')
             return self._keep()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether it could not be written so far."""
+        return self._unkept
+
     def keep(self) -> None:
         """Write it down, if that could not be done before."""
         if self._unkept:

@@ -13,13 +13,19 @@
 
 from collections.abc import Callable
 import functools
+import math
+import os
 import sched
 
 from os_brick_healer.engine import journal as journal_lib
-from os_brick_healer.engine import pacing
+from os_brick_healer.engine import pacing, parts
 
 #: So soon the wings know of what a connector has written, seconds.
 FOLLOW_S = 0.25
+#: Where the kernel tells of writes, the journal is asked so often without
+#: one, and for so long after one: a commit is seen by others only after its
+#: bytes are on the disk, and the kernel tells of the bytes.
+CALM_S = 1.0
 
 #: Does something; whatever goes wrong in it is logged, and that is all.
 Guarded = Callable[[str, Callable[[], None]], None]
@@ -32,11 +38,15 @@ class Tasks:
     """
 
     def __init__(self, scheduler: sched.scheduler,
-                 journal: journal_lib.Journal, guarded: Guarded) -> None:
+                 journal: journal_lib.Journal, guarded: Guarded,
+                 waits: parts.Waits) -> None:
         self._sched = scheduler
         self._journal = journal
         self._guarded = guarded
+        self._waits = waits
         self._began_s = scheduler.timefunc()
+        self._asking = False
+        self._ask_until_s = -math.inf
         self._followers: dict[str, Callable[[int], None]] = {}
 
     def in_step_s(self, interval_s: float) -> float:
@@ -61,8 +71,25 @@ class Tasks:
         It is asked for once for all who follow: the file is locked for it.
         """
         if not self._followers:
-            self.every(lambda: FOLLOW_S, self._tell, 'journal')
+            heard = self._waits.on_write(
+                os.path.dirname(self._journal.path), self._written)
+            self.every(lambda: CALM_S if heard else FOLLOW_S,
+                       self._tell, 'journal')
         self._followers[f'the periodic task {name}'] = told
+
+    def _written(self) -> None:
+        self._ask_until_s = self._sched.timefunc() + CALM_S
+        if not self._asking:
+            self._ask_again()
+
+    def _ask_again(self) -> None:
+        self._asking = self._sched.timefunc() < self._ask_until_s
+        if self._asking:
+            self._sched.enterabs(self.in_step_s(FOLLOW_S), 1, self._ask)
+
+    def _ask(self) -> None:
+        self._guarded('the periodic task journal', self._tell)
+        self._ask_again()
 
     def _tell(self) -> None:
         version = self._journal.data_version()

@@ -24,6 +24,7 @@ event costs time (the next poll finds the change), never correctness.
 from collections.abc import Callable, Iterable
 import contextlib
 import dataclasses
+import logging as std_logging
 import math
 import os
 import re
@@ -31,6 +32,13 @@ import select
 import socket
 import threading
 import time
+from typing import Any
+
+from oslo_log import log as logging
+
+from os_brick_healer.engine import written
+
+LOG: std_logging.LoggerAdapter[Any] = logging.getLogger(__name__)
 
 _UEVENT_GROUP_KERNEL = 1
 _UEVENT_MAX = 8192
@@ -89,6 +97,7 @@ class Waker:
         self._polled_s = -math.inf
         self._watch_mdstat()
         self._sources: dict[int, Callable[[], Iterable[str]]] = {}
+        self._written: list[written.Written] = []
         # poll(2) walks all it is given, each time: a thousand descriptors of
         # processes would cost more than all else that the loop does.
         self._epoll = select.epoll()
@@ -140,6 +149,24 @@ class Waker:
         """
         self._sources[fd] = take
         self._epoll.register(fd, select.EPOLLIN)
+
+    def on_write(self, directory: str, call: Callable[[], None]) -> bool:
+        """See ``parts.Waits``. For as long as the waker lives."""
+        try:
+            heard = written.Written(directory)
+        except OSError as e:
+            LOG.info('the kernel does not tell of what is written in %s '
+                     '(%s): it is looked at more often', directory, e)
+            return False
+
+        def _take() -> Iterable[str]:
+            heard.take()
+            call()
+            return ()
+
+        self._written.append(heard)
+        self.listen(heard.fileno(), _take)
+        return True
 
     def unlisten(self, fd: int) -> None:
         """No longer; before the descriptor is closed."""
@@ -235,6 +262,8 @@ class Waker:
             if fd is not None:
                 os.close(fd)
         self._epoll.close()
+        for heard in self._written:
+            heard.close()
         if self._uevents is not None:
             self._uevents.close()
 

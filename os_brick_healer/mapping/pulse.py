@@ -16,9 +16,10 @@ while requests come and go. Who is dead is not found here (the kernel tells),
 only who lives and does not serve.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 import contextlib
 import dataclasses
+import itertools
 import os
 import zlib
 
@@ -28,7 +29,10 @@ from os_brick_healer.sysfs import nbd, reader
 
 #: An idle device is read every so many ticks, each at its own turn.
 TURNS = 8
+#: So often while any device is not idle, seconds...
 TICK_S = 0.5
+#: ... and while all are: a waking costs more than what is then read.
+CALM_TICK_S = 2 * TICK_S
 #: Seventeen numbers of 64 bits. More than this is no longer taken from
 #: Python's own pools, which is most of what reading a short text costs.
 _BYTES = 448
@@ -83,6 +87,10 @@ class Pulse:
         if known is not None:
             os.close(known.fd)
 
+    def interval_s(self) -> float:
+        """When the next tick is due."""
+        return TICK_S if self._uneasy else CALM_TICK_S
+
     def sample(self, hang_s: float) -> tuple[list[str], list[str]]:
         """One tick. Most devices are idle most of the time, and a text that
         is the same says so by itself: nothing was under way when it was read
@@ -91,13 +99,9 @@ class Pulse:
         :returns: volumes whose requests have not moved for too long; and
             those that were busy and have fallen silent, each once.
         """
-        self._tick = (self._tick + 1) % TURNS
         stuck: list[str] = []
         silent: list[str] = []
-        due = self._turns[self._tick]
-        if self._uneasy:
-            due = {**due, **self._uneasy}
-        for file in due.values():
+        for file in self._due():
             try:
                 text = os.pread(file.fd, _BYTES, 0)
             except OSError:     # the device has gone
@@ -107,6 +111,19 @@ class Pulse:
                 file.text = text
                 self._weigh(file, hang_s, stuck, silent)
         return stuck, silent
+
+    def _due(self) -> Iterable[_File]:
+        """Who is uneasy, and whose turn it is: each comes every so many
+        seconds, however often there is a tick.
+        """
+        turns = []
+        for _ in range(round(self.interval_s() / TICK_S)):
+            self._tick = (self._tick + 1) % TURNS
+            turns.append(self._turns[self._tick])
+        if self._uneasy:
+            turns = [dict(itertools.chain(
+                self._uneasy.items(), *(t.items() for t in turns)))]
+        return itertools.chain.from_iterable(t.values() for t in turns)
 
     def _weigh(self, file: _File, hang_s: float, stuck: list[str],
                silent: list[str]) -> None:

@@ -104,7 +104,7 @@ class MappingWing:
                 continue     # the world is read anew
         self._heard.hear()
         engine.follow(self._read_attachments, 'mapped volumes')
-        engine.every(lambda: pulse_lib.TICK_S, self._sample,
+        engine.every(self._pulse.interval_s, self._sample,
                      'pulse of mapped volumes')
         if self.sources is not None:
             self.sources.start(engine, self._touch)

@@ -48,6 +48,8 @@ _NEED_TRUTH = (model.ReAdd, model.AddSpare, model.RequestReplacement,
 _AROUND_S = 1.0
 #: Between two samples while requests do not move, seconds.
 _UNEASY_S = 0.1
+#: How often the pulse is read while no volume has one, seconds.
+_EMPTY_S = 1.0
 
 
 class ReplicaWing:
@@ -233,6 +235,8 @@ class ReplicaWing:
         self._neighbours.named(key, names)
 
     def _poll_s(self) -> float:
+        if not self._seen:
+            return max(_EMPTY_S, self.policy.poll_s)
         # A guest waits, maybe: each quarter of a second counts twice.
         return (min(_UNEASY_S, self.policy.poll_s) if self._pulse.uneasy
                 else self.policy.poll_s)

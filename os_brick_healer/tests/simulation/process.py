@@ -124,6 +124,9 @@ class Waits:
     def post(self, call: Callable[[], None]) -> None:
         self._posted.append(call)
 
+    def on_write(self, directory: str, call: Callable[[], None]) -> bool:
+        return False        # it is asked four times a second
+
     def wait(self, seconds: float) -> wake.Woken:
         agent, time = self._agent, self._agent.world.time
         self._count_turn(time.now_s)

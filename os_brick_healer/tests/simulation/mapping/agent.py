@@ -91,6 +91,9 @@ class Waits:
     def post(self, call: Callable[[], None]) -> None:
         self._posted.append(call)
 
+    def on_write(self, directory: str, call: Callable[[], None]) -> bool:
+        return False        # it is asked four times a second
+
     def listen(self, fd: int, take: Callable[[], Iterable[str]]) -> None:
         self._sources[fd] = take
 

@@ -52,6 +52,8 @@ class Time:
         self.now_s = 0.0
         self.posted: list[Callable[[], None]] = []
         self.events: list[wake.Woken] = []
+        self.hears = False
+        self.on_write_call: Callable[[], None] | None = None
 
     def __call__(self) -> float:
         return self.now_s
@@ -59,12 +61,16 @@ class Time:
     def post(self, call: Callable[[], None]) -> None:
         self.posted.append(call)
 
+    def on_write(self, directory: str, call: Callable[[], None]) -> bool:
+        self.on_write_call = call
+        return self.hears
+
     def wait(self, seconds: float) -> wake.Woken:
         assert math.isfinite(seconds)
         if self.posted:
             self.posted.pop(0)()
         elif not self.events:
-            self.now_s += max(seconds, 0.001)
+            self.now_s += min(max(seconds, 0.001), 0.25)
         return self.events.pop(0) if self.events else wake.Woken()
 
 

@@ -11,6 +11,7 @@
 #    under the License.
 """Periodic tasks: they keep in step, and one question serves many."""
 
+from os_brick_healer import exception
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.engine import tasks
 from os_brick_healer.tests.unit.engine import test_loop
@@ -43,7 +44,8 @@ class TasksTest(test_loop.LoopTestCase):
         waited_s = seen_s - self.written_s
         self.assertTrue(0.0 <= waited_s <= tasks.FOLLOW_S + 0.01, waited_s)
 
-    def test_the_journal_is_asked_once_for_all_who_follow(self) -> None:
+    def asked_s(self) -> list[float]:
+        """When the journal is asked, from now on."""
         asked: list[float] = []
         version = self.journal.data_version
 
@@ -52,6 +54,74 @@ class TasksTest(test_loop.LoopTestCase):
             return version()
 
         setattr(self.journal, 'data_version', count)  # noqa: B010
+        return asked
+
+    def test_where_the_kernel_tells_of_writes_it_is_asked_seldom(
+            self) -> None:
+        self.time.hears = True
+        asked = self.asked_s()
+        self.follow('a')
+        self.run_for(20)
+        self.assertTrue(20 <= len(asked) <= 22, asked)
+
+    def test_what_the_kernel_tells_of_is_told_in_a_quarter_of_a_second(
+            self) -> None:
+        self.time.hears = True
+        self.follow('a')
+
+        def heard() -> None:
+            # The bytes are there, and no reader sees the commit yet.
+            assert self.time.on_write_call is not None
+            self.time.on_write_call()
+
+        self.at(10.1, heard)
+        self.at(10.8, self.write)
+        self.run_for(20)
+        first = self.told['a'][0][1]
+        seen_s = next(s for s, v in self.told['a'] if v != first)
+        waited_s = seen_s - self.written_s
+        self.assertTrue(0.0 <= waited_s <= tasks.FOLLOW_S + 0.01, waited_s)
+
+    def test_many_writes_are_one_reason_to_ask(self) -> None:
+        self.time.hears = True
+        asked = self.asked_s()
+        self.follow('a')
+
+        def heard() -> None:
+            assert self.time.on_write_call is not None
+            for _ in range(100):
+                self.time.on_write_call()
+
+        for tenth in range(100, 120):
+            self.at(tenth / 10, heard)
+        self.run_for(30)
+        self.assertLess(len(asked), 50)
+
+    def test_a_failure_does_not_end_what_follows_a_write(self) -> None:
+        self.time.hears = True
+        self.follow('a')
+        version = self.journal.data_version
+
+        def fail() -> int:
+            if 10.0 < self.time() < 10.6:
+                raise exception.JournalError('cannot read', transient=True)
+            return version()
+
+        setattr(self.journal, 'data_version', fail)  # noqa: B010
+
+        def heard() -> None:
+            assert self.time.on_write_call is not None
+            self.time.on_write_call()
+
+        self.at(10.1, heard)
+        self.at(10.15, self.write)
+        self.run_for(12)
+        first = self.told['a'][0][1]
+        self.assertLess(next(s for s, v in self.told['a'] if v != first),
+                        11.0)
+
+    def test_the_journal_is_asked_once_for_all_who_follow(self) -> None:
+        asked = self.asked_s()
         self.follow('a')
         self.follow('b')
         self.run_for(10)

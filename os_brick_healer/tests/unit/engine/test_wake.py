@@ -14,13 +14,16 @@
 import functools
 import os
 import pathlib
+import subprocess
+import sys
 import threading
 import time
 
+import fixtures
 from hypothesis import given
 from hypothesis import strategies as st
 
-from os_brick_healer.engine import wake
+from os_brick_healer.engine import journal, wake
 from os_brick_healer.tests import base
 
 LO = pathlib.Path('/sys/class/net/lo/uevent')
@@ -112,6 +115,52 @@ class WakerTest(base.TestCase):
         os.write(write, b'.')
         self.assertEqual(wake.Woken(), waker.wait(0.01))
         waker.unlisten(read)
+
+    def test_what_another_process_writes_in_a_journal_is_heard(self) -> None:
+        waker, heard = self.waker(), []
+        path = str(self.temp_dir() / 'journal.sqlite')
+        ours = journal.Journal(path, boot_id='b')
+        self.addCleanup(ours.close)
+        self.assertTrue(waker.on_write(os.path.dirname(path),
+                                       lambda: heard.append(1)))
+        ours.data_version()
+        self.assertEqual(wake.NOTHING, waker.wait(0.05))
+        self.assertEqual([], heard)      # who reads is not heard
+        for times in (1, 2):
+            subprocess.run(
+                [sys.executable, '-c',
+                 'import sqlite3, sys\n'
+                 'with sqlite3.connect(sys.argv[1]) as db:\n'
+                 '    db.execute("INSERT INTO setting VALUES (?, ?)",'
+                 ' (sys.argv[2], ""))', path, str(times)], check=True)
+            begin = time.monotonic()
+            self.assertEqual(wake.NOTHING, waker.wait(60.0))
+            self.assertLess(time.monotonic() - begin, base.PATIENCE_S)
+            self.assertEqual(times, len(heard))
+
+    def test_a_file_that_is_made_anew_is_heard_of(self) -> None:
+        waker, heard = self.waker(), []
+        home = str(self.temp_dir())
+        waker.on_write(home, lambda: heard.append(1))
+        for times in (1, 2):
+            with open(f'{home}/a', 'w') as f:
+                f.write('x')
+            waker.wait(60.0)
+            self.assertEqual(times, len(heard))
+            os.unlink(f'{home}/a')
+
+    def test_a_directory_that_cannot_be_watched_is_told(self) -> None:
+        log = self.useFixture(fixtures.FakeLogger())
+        self.assertFalse(self.waker().on_write('/nonexistent', lambda: None))
+        self.assertIn('/nonexistent ([Errno 2] No such file or directory)',
+                      log.output)
+
+    def test_its_descriptors_are_given_back(self) -> None:
+        before = os.listdir('/proc/self/fd')
+        waker = wake.Waker(mdstat=None, uevents=False)
+        waker.on_write(str(self.temp_dir()), lambda: None)
+        waker.close()
+        self.assertEqual(before, os.listdir('/proc/self/fd'))
 
     def test_who_has_no_time_is_told_of_calls_at_once_of_events_soon(
             self) -> None:

@@ -197,14 +197,20 @@ class PulseTest(base.TestCase):
         self.addCleanup(self.pulse.close)
         self.pulse.watch('k', 'nbd3')
         self.silent: list[str] = []
+        self.ticks = 0
+        self.due_s = self.clock.now_s
 
     def run_for(self, seconds: float) -> set[str]:
         found: set[str] = set()
-        for _ in range(int(seconds / pulse_lib.TICK_S)):
-            self.clock.now_s += pulse_lib.TICK_S
+        end_s = self.clock.now_s + seconds
+        while self.due_s <= end_s:
+            self.clock.now_s = self.due_s
             stuck, silent = self.pulse.sample(2.0)
+            self.due_s += self.pulse.interval_s()
+            self.ticks += 1
             found |= set(stuck)
             self.silent += silent
+        self.clock.now_s = end_s
         return found
 
     def test_requests_that_stand_still_are_noticed_in_bounded_time(
@@ -221,6 +227,29 @@ class PulseTest(base.TestCase):
         self.ground.requests('nbd3', 5, 0)
         self.assertEqual(set(), self.run_for(60.0))
         self.assertEqual([], self.silent)
+
+    def test_while_all_are_idle_the_process_wakes_once_a_second(self) -> None:
+        self.ground.requests('nbd3', 5, 0)
+        self.run_for(10.0)
+        self.ticks = 0
+        self.run_for(60.0)
+        self.assertEqual(60, self.ticks)
+
+    def test_one_that_is_not_has_it_wake_twice_a_second(self) -> None:
+        self.run_for(10.0)
+        self.ticks = 0
+        self.run_for(60.0)
+        self.assertEqual(120, self.ticks)
+
+    def test_all_come_in_turn_beside_one_that_is_busy(self) -> None:
+        for number in range(32):
+            self.ground.connected(f'nbd{10 + number}', completed=1)
+            self.pulse.watch(f'j{number}', f'nbd{10 + number}')
+        self.run_for(60.0)
+        for number in range(32):
+            self.ground.requests(f'nbd{10 + number}', 1, 1)
+        self.assertEqual({'k', *(f'j{n}' for n in range(32))},
+                         self.run_for(6.5))
 
     def test_a_busy_device_that_falls_silent_is_told_once(self) -> None:
         for burst in range(1, 4):
