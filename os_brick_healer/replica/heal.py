@@ -337,14 +337,15 @@ def _displaced(case: case_lib.Case, leg: case_lib.Leg) -> bool:
 def _superfluous(case: case_lib.Case, leg: case_lib.Leg) -> bool:
     if leg.memory.superblock is model.Superblock.FOREIGN:
         return False     # whose data that is a person has to say
-    # We asked for it, for a leg that is in sync again or named no more.
+    # We asked for it, for a leg that is in sync again or named no more; or
+    # for what had come for one that is in sync again.
     in_sync = {x.id for x in case.in_sync}
     named = {x.id for x in case.legs}
     return any(
-        request is not None and request.arrived == leg.id
+        (key in in_sync and leg.id in case.heirs(request))
         # It may have been a leg while that one was lost.
-        and (key in in_sync or (key not in named
-                                and not leg.memory.belongs))
+        or (request is not None and request.arrived == leg.id
+            and key not in named and not leg.memory.belongs)
         for key, one in case.memory.replicas.items()
         for request in (one.request, *one.late))
 

@@ -316,6 +316,9 @@ MENDED = (
     _bug('failed-look-rests-for-minutes', '7.stall 3.told 9.converge', (
         'engine.loop:Engine._look', 'limits.LOOK_REST_LAST_S', '900.0'),
         family='host'),
+    _bug('successor-of-a-lost-successor-stays', '9.converge', (
+        'replica.heal:_superfluous', 'leg.id in case.heirs(request)',
+        'request is not None and request.arrived == leg.id'), family='host'),
     _bug('unreadable-volume-says-what-is-fine', '8.brake', (
         'replica.doubt:brake', 'elif seen.key not in unread', 'elif True'),
         family='host'),

@@ -49,7 +49,8 @@ class Volume:
     :ivar coming: by lost replica: how many new ones are on their way.
     :ivar forgotten: new ones that were still to be joined when the volume
         was detached, and those in whose place they came, where the agent is
-        told of attached volumes only: one of the two is of use.
+        told of attached volumes only, or of none at all: one of the two is
+        of use.
     """
 
     key: str
@@ -81,6 +82,15 @@ class Volume:
             return good
         return (list(known.values()) if len(known) >= self.count
                 else list(self.replicas.values()))
+
+    def forget(self) -> None:
+        """The agent knows the detached volume no more, nor its requests."""
+        new = {name for name in self.made_for if name in self.replicas
+               and self.replicas[name].state is not State.AVAILABLE}
+        replaced = {self.made_for[name] for name in self.made_for
+                    if name in self.replicas}
+        self.forgotten |= new | replaced | {
+            lost for lost, count in self.coming.items() if count}
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)

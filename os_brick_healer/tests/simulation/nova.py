@@ -156,15 +156,9 @@ class Nova:
 
     def _forget(self, key: str) -> None:
         """What was requested is forgotten with the volume (limits.rst)."""
-        if self.world.peer is not None:
-            volume = self.world.cloud.volumes[key]
-            new = {name for name in volume.made_for if name in volume.replicas
-                   and volume.replicas[name].state
-                   is not base.ReplicaState.AVAILABLE}
-            replaced = {volume.made_for[name] for name in volume.made_for
-                        if name in volume.replicas}
-            volume.forgotten |= new | replaced | {
-                lost for lost, count in volume.coming.items() if count}
+        cloud = self.world.cloud
+        if self.world.peer is not None or cloud.weather.forget:
+            cloud.volumes[key].forget()
 
     def _disconnect(self, key: str) -> None:
         volume = self.world.cloud.volumes[key]

@@ -58,6 +58,9 @@ class Weather(fate.Fate):
         self.world.fault('the provisioner names no volume')
         weather = self.world.cloud.weather
         weather.forget = True
+        for key, array in self.world.arrays.items():
+            if array.stopped:
+                self.world.cloud.volumes[key].forget()
         self.for_a_while(fault, lambda: setattr(weather, 'forget', False))
 
     def _lag(self, fault: plan_lib.Fault) -> None:

@@ -128,6 +128,21 @@ class RetireTest(healing.HealCase):
             world.leg('a'), world.leg('b', 'spare'), late,
             b=One(request=a_request()), c=One()))
 
+    def test_what_came_for_what_had_come_too_late_goes(self) -> None:
+        """d came for b and was lost, c came for d, and b is back."""
+        late, first = world.leg('c', None, path=None), One(
+            request=a_request(D))
+        for c in (One(), One(belongs=True)):
+            self.assertIsNotNone(self.retire(
+                world.leg('a'), world.leg('b'), late, b=first,
+                d=One(request=a_request()), c=c))
+            self.assertIsNone(self.retire(
+                world.leg('a'), world.leg('b', 'spare'), late, b=first,
+                d=One(request=a_request()), c=c))
+            self.assertIsNone(self.retire(
+                world.leg('a'), world.leg('b'), late, b=first,
+                d=One(request=a_request(None)), c=c))
+
     def test_what_was_displaced_goes(self) -> None:
         """a came back after c had taken its place; b has lost its slot."""
         legs = (world.leg('a'), world.leg('b', None, path=None),
