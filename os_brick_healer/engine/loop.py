@@ -76,7 +76,6 @@ class Engine:
         self._turned_s = clock()
         self._tasks = tasks.Tasks(self._sched, journal, self._guarded,
                                   waits)
-        self._flush_planned = False
         self._notes = acting.Notes(journal, count)
         self._start_paused = paused
         self._pause = pausing.Pause(journal, self._notes.attempt)
@@ -286,8 +285,12 @@ class Engine:
         while not self._stopping:
             left_s = self._sched.run(blocking=False)
             if not self._stopping:
+                # What waits to be written is, soon.
+                flush_s = self._tasks.soon(
+                    self._notes.waiting or self._pause.waiting, FLUSH_S,
+                    self._flush)
                 self._nap(min(NAP_MAX_S if left_s is None else left_s,
-                              self._plan_flush()))
+                              flush_s))
         self._leave()
 
     def _leave(self) -> None:
@@ -392,19 +395,6 @@ class Engine:
                  found.sentence)
         self.journal.tell(kind, key, found.sentence)
 
-    def _plan_flush(self) -> float:
-        """What waits to be written is, soon. :returns: how soon, seconds,
-        if that is not planned yet.
-        """
-        if self._flush_planned or not (
-                self._notes.waiting or self._pause.waiting):
-            return math.inf
-        self._flush_planned = True
-        due_s = self._tasks.in_step_s(FLUSH_S)
-        self._sched.enterabs(due_s, 2, self._flush)
-        return max(0.0, due_s - self.clock())
-
     def _flush(self) -> None:
-        self._flush_planned = False
         self._notes.flush(self.wings)
         self._pause.keep()

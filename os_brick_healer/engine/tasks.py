@@ -45,6 +45,7 @@ class Tasks:
         self._guarded = guarded
         self._waits = waits
         self._began_s = scheduler.timefunc()
+        self._planned: set[Callable[[], None]] = set()
         self._asking = False
         self._ask_until_s = -math.inf
         self._followers: dict[str, Callable[[int], None]] = {}
@@ -64,6 +65,24 @@ class Tasks:
             self._sched.enterabs(self.in_step_s(interval()), 1, _run)
 
         self._sched.enter(0.0, 1, _run)
+
+    def soon(self, wanted: bool, interval_s: float,
+             work: Callable[[], None]) -> float:
+        """Do something once, in step with the rest, if it is wanted.
+
+        :returns: in how many seconds, if that was not planned before.
+        """
+        if not wanted or work in self._planned:
+            return math.inf
+        self._planned.add(work)
+        due_s = self.in_step_s(interval_s)
+
+        def _run() -> None:
+            self._planned.discard(work)
+            work()
+
+        self._sched.enterabs(due_s, 2, _run)
+        return max(0.0, due_s - self._sched.timefunc())
 
     def follow(self, told: Callable[[int], None], name: str) -> None:
         """Tell the journal's version, whether or not it has changed.

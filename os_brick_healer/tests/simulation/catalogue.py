@@ -338,7 +338,7 @@ MENDED = (
         setup={'shared': True}, family='truth'),
     _bug('unread-volume-is-robbed-for-another', '7.break', (
         'replica.neighbours:Neighbours._looks',
-        'key not in self._unread', 'True'), _NO_ANSWER_OF_OTHERS,
+        'key not in self.unread', 'True'), _NO_ANSWER_OF_OTHERS,
         family='storms'),
     _bug('request-is-put-off-for-ever', '9.converge', (
         'replica.asking:_settles_s', 'if old.failed:',

@@ -244,7 +244,8 @@ class Court:
                 or (key in world.locks and world.locks[key].owner != AGENT)
                 or not image.exists or image.size_bytes < volume.size_bytes
                 or not world.storage.monitors
-                or now_s < image.slow_until_s + 1.0
+                or now_s < max(image.slow_until_s,
+                               image.deadly_until_s) + 1.0
                 or bool(world.processes.next_start) or world.host.troubled
                 or now_s < self.excused_until_s
                 or world.waits_for_lock(key))

@@ -38,6 +38,7 @@ class Image:
     :ivar owner: the process that has its exclusive lock.
     :ivar free_s: when the last operation on it will have ended.
     :ivar slow_until_s: nothing ends before.
+    :ivar deadly_until_s: whoever serves it dies of what it is asked.
     """
 
     key: str
@@ -50,6 +51,7 @@ class Image:
     owner: 'Proc | None' = None
     free_s: float = 0.0
     slow_until_s: float = 0.0
+    deadly_until_s: float = 0.0
 
     @property
     def source(self) -> dict[str, str]:

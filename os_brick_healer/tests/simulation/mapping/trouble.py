@@ -93,7 +93,9 @@ class Servers(Common):
         key, world = self.key(fault), self.world
         world.fault(f'servers of {key[:8]} die again and again for '
                     f'{fault.arg("last_s"):.0f} s')
+        image = world.images[key]
         until_s = world.time.now_s + fault.arg('last_s')
+        image.deadly_until_s = max(image.deadly_until_s, until_s)
 
         def _again() -> None:
             proc = world.server(key)
