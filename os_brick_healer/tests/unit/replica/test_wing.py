@@ -270,8 +270,7 @@ class WingTest(base.TestCase):
         self.run_until(lambda: False, 4.0)
         self.assertEqual([], self.cloud.requests, 'it knows too little yet')
         self.start()
-        self.assertTrue(self.run_until(
-            lambda: bool(self.cloud.requests), 30.0))
+        self.assertTrue(self.run_until(lambda: self.cloud.requests != [], 30))
 
     def test_a_blip_is_re_added(self) -> None:
         self.run_until(lambda: False, 3.0)
