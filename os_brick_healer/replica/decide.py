@@ -158,6 +158,16 @@ def _two_hosts(case: case_lib.Case) -> model.Verdict | None:
                 f'let go', law=LAW_NOT_NOW)
 
 
+def _flowing(case: case_lib.Case) -> model.Verdict | None:
+    """What there is to wait for has a flag that turns a wait into an error
+    cleared first.
+    """
+    found = flow.keep_flowing(case)
+    if found is None or found.action is not None:
+        return found
+    return _clear_failfast(case) or found
+
+
 def _clear_failfast(case: case_lib.Case) -> model.Verdict | None:
     array = case.seen.array
     assert array is not None
@@ -317,5 +327,5 @@ def seldom_s(wait_s: float, volumes: int) -> float:
 
 
 _ROOMS: tuple[Callable[[case_lib.Case], model.Verdict | None], ...] = (
-    _gone, _not_the_array, _nova, _broken, _two_hosts, flow.keep_flowing,
+    _gone, _not_the_array, _nova, _broken, _two_hosts, _flowing,
     _clear_failfast, _frozen, _truth, _healing, _sick)

@@ -17,6 +17,7 @@ from collections.abc import (
     Iterable,
     Iterator,
     Mapping,
+    Sequence,
 )
 import math
 from typing import TYPE_CHECKING
@@ -115,9 +116,19 @@ def brake(known: Iterable[tuple[model.Seen, model.Memory]], ratio: float,
                 # A server that answers is there, though a replica is not.
                 lost |= {p.address for p in replica.portals
                          if not seen.answers.get(p)}
-            elif seen.key not in unread:
+            elif seen.key in unread:
+                continue
+            elif _unheard(seen.paths.get(replica.id, ())):
+                lost |= names       # until a probe has told
+            else:
                 fine |= names
     return pacing.brake(lost - fine, every, ratio)
+
+
+def _unheard(paths: Sequence[model.Path]) -> bool:
+    """Connected once, and for now nothing says that a server is there."""
+    return bool(paths) and not any(
+        p.state is model.PathState.LIVE or p.portal_answers for p in paths)
 
 
 def requests_left(memories: Iterable[model.Memory], now_s: float,

@@ -316,11 +316,17 @@ MENDED = (
     _bug('failed-look-rests-for-minutes', '7.stall 3.told 9.converge', (
         'engine.loop:Engine._look', 'limits.LOOK_REST_LAST_S', '900.0'),
         family='host'),
+    _bug('flag-stays-while-all-legs-are-away', '7.eio', (
+        'replica.decide:_flowing', 'return _clear_failfast(case) or found',
+        'return found')),
+    _bug('leg-that-is-still-to-be-probed-is-fine', '8.brake', (
+        'replica.doubt:_unheard', 'return bool(paths)', 'return False'),
+        family='host'),
     _bug('successor-of-a-lost-successor-stays', '9.converge', (
         'replica.heal:_superfluous', 'leg.id in case.heirs(request)',
         'request is not None and request.arrived == leg.id'), family='host'),
     _bug('unreadable-volume-says-what-is-fine', '8.brake', (
-        'replica.doubt:brake', 'elif seen.key not in unread', 'elif True'),
+        'replica.doubt:brake', 'elif seen.key in unread', 'elif False'),
         family='host'),
     _bug('leg-out-of-its-array-keeps-a-dead-one', '7.stall', (
         'replica.neighbours:Neighbours._out',

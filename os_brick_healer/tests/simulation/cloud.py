@@ -65,6 +65,7 @@ class Volume:
     requests: set[str] = dataclasses.field(default_factory=set)
     coming: dict[str, int] = dataclasses.field(default_factory=dict)
     forgotten: set[str] = dataclasses.field(default_factory=set)
+    forgot_s: float = -1.0
 
     @property
     def kept(self) -> list[Replica]:
@@ -83,8 +84,9 @@ class Volume:
         return (list(known.values()) if len(known) >= self.count
                 else list(self.replicas.values()))
 
-    def forget(self) -> None:
+    def forget(self, now_s: float) -> None:
         """The agent knows the detached volume no more, nor its requests."""
+        self.forgot_s = now_s
         new = {name for name in self.made_for if name in self.replicas
                and self.replicas[name].state is not State.AVAILABLE}
         replaced = {self.made_for[name] for name in self.made_for
@@ -171,6 +173,12 @@ class Cloud:
         of its replicas: that may be named where another is left out.
         """
         return self._words_s.get(name, 0.0)
+
+    def knows(self, key: str | None) -> bool:
+        """Whether the agent can tell whose array this is."""
+        volume = self.volumes.get(key or '')
+        return volume is None or self.good_word_s(
+            volume.key) > volume.forgot_s
 
     def say(self) -> dict[base.VolumeId, base.Volume]:
         now = {base.VolumeId(v.key): self._describe(v)

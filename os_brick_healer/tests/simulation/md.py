@@ -54,6 +54,7 @@ class Md:
         self.by_uuid: dict[str, parts.Array] = {}
         self.version = 0
         self.udev_delay: Callable[[], float | None] = lambda: UDEV_S
+        self.knows: Callable[[str | None], bool] = lambda _key: True
         self.on_copy: list[Callable[[parts.Array], bool]] = []
         fabric.lost_devices = self._device_gone
 
@@ -74,9 +75,10 @@ class Md:
     def flow(self, member: parts.Member) -> str:
         if not member.present:
             return parts.ERROR
-        # Nobody can clear a flag before he has seen it: give him a while.
+        # Nobody can clear a flag before he has seen it: give him a while; nor
+        # of what he cannot know to be his.
         flagged = (member.failfast and self.time.now_s
-                   - member.joined_s > FLAG_S)
+                   - member.joined_s > FLAG_S and self.knows(member.disk.key))
         return self.fabric.flow(member.disk, failfast=flagged)
 
     def touched(self, array: parts.Array) -> None:

@@ -158,7 +158,7 @@ class Nova:
         """What was requested is forgotten with the volume (limits.rst)."""
         cloud = self.world.cloud
         if self.world.peer is not None or cloud.weather.forget:
-            cloud.volumes[key].forget()
+            cloud.volumes[key].forget(self.world.time.now_s)
 
     def _disconnect(self, key: str) -> None:
         volume = self.world.cloud.volumes[key]

@@ -60,7 +60,7 @@ class Weather(fate.Fate):
         weather.forget = True
         for key, array in self.world.arrays.items():
             if array.stopped:
-                self.world.cloud.volumes[key].forget()
+                self.world.cloud.volumes[key].forget(self.world.time.now_s)
         self.for_a_while(fault, lambda: setattr(weather, 'forget', False))
 
     def _lag(self, fault: plan_lib.Fault) -> None:

@@ -122,6 +122,7 @@ class World:
             self.court.broke, self.tell)
         self.cloud = cloud_lib.Cloud(
             self.time, random.Random(f'{seed}/cloud'), self.make)
+        self.md.knows = self.cloud.knows
         self.cloud.deleted = self.court.deleted
         self.cloud.requested = self.court.requested
         self.cloud.reported = self.court.reported

@@ -151,6 +151,22 @@ class HostTest(base.TestCase):
         self.assertIn('3 of 3 back ends', doubt.brake(
             (lost,), 0.5, {lost[0].key}) or '')
 
+    def test_a_leg_that_is_not_connected_now_is_not_fine(self) -> None:
+        """Its portal is still to be probed, after a while without a look."""
+        for path, answers, brakes in (
+                ('connecting', None, True), ('connecting', True, False),
+                ('live', None, False), (None, None, False)):
+            seen = world.seen(
+                world.leg('a', answers=False, path=None),
+                world.leg('b', answers=False, path=None),
+                world.leg('c', path=path, answers=answers))
+            memory = model.Memory(replicas={
+                model.ReplicaId(n): model.ReplicaMemory(
+                    unreachable_s=1.0 if n in 'ab' else None)
+                for n in 'abc'})
+            self.assertIs(brakes, doubt.brake(
+                ((seen, memory),), 0.7) is not None, f'{path} {answers}')
+
     def test_a_server_that_answers_is_not_lost_with_its_replica(
             self) -> None:
         self.assertIsNone(doubt.brake((

@@ -118,6 +118,18 @@ class RoomsTest(base.TestCase):
             found = world.decide(seen, memory)
             self.assertIs(cleared, found.action is not None)
 
+    def test_a_flag_is_cleared_while_all_legs_are_away(self) -> None:
+        """A write would wait for them, and the flag makes it fail."""
+        away = [world.leg(n, 'in_sync,failfast', path='connecting',
+                          answers=False) for n in 'ab']
+        self.assertIsInstance(self.said(*away).action, model.ClearFailfast)
+        found = self.said(*(world.leg(n, path='connecting', answers=False)
+                            for n in 'ab'))
+        self.assertEqual((Phase.STALLED, None), (found.phase, found.action))
+        # A leg that keeps the guest waiting, beside one that serves, is first.
+        found = self.said(away[0], world.leg('b'), stuck_s=5.0)
+        self.assertIsInstance(found.action, model.BreakLeg)
+
     def test_without_a_clear_word_it_is_only_watched(self) -> None:
         old_s = world.POLICY.volume_age_max_s + 1
         for changes, says in (
