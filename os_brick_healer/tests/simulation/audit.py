@@ -182,7 +182,11 @@ class Audit:
                         if name in volume.replicas
                         # What is being taken away is of no use to anybody.
                         and volume.replicas[name].state
-                        is not base.ReplicaState.TERMINATING))
+                        is not base.ReplicaState.TERMINATING
+                        # What came for another, and is refused for what it
+                        # is, never takes the place of this one.
+                        and (volume.made_for[name] == replica
+                             or not self._world.unfit(volume, name))))
 
     def _grace(self, replica: str, now_s: float) -> None:
         disk = self._world.disks[replica]

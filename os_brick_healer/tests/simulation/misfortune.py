@@ -151,11 +151,8 @@ class Misfortune(outages.Outages, weather.Weather, ambush.Ambush,
 
     def _operate(self, volume: cloud_lib.Volume) -> None:
         """An operator takes away new replicas that nobody can use."""
-        for name, replica in list(volume.replicas.items()):
-            disk = replica.disk
-            if (disk.foreign or self.world.holders.get(name)
-                    or disk.size_bytes < volume.size_bytes
-                    or str(disk.array_uuid).startswith('ffff')):
+        for name in list(volume.replicas):
+            if self.world.unfit(volume, name):
                 # The agent no longer knows whose its controllers are; nova
                 # disconnects them with the volume.
                 self._take(volume, name)

@@ -330,6 +330,13 @@ class World:
                 and any(self.fabric.portal_reach(p) == parts.UP
                         for p in target.portals))
 
+    def unfit(self, volume: cloud_lib.Volume, name: str) -> bool:
+        """Whether a replica can never be a leg, for what it is."""
+        disk = volume.replicas[name].disk
+        return bool(disk.foreign or self.holders.get(name)
+                    or disk.size_bytes < volume.size_bytes
+                    or str(disk.array_uuid).startswith('ffff'))
+
     def serving(self, array: parts.Array) -> list[parts.Member]:
         """In-sync legs whose I/O flows now."""
         return [m for m in array.in_sync if self.md.flow(m) == parts.OK]
