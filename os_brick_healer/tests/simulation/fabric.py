@@ -139,8 +139,11 @@ class Fabric:
                 one.silent_since_s = self.time.now_s
                 one.keep_alive_at_s = self.time.now_s + self.rng.choice(
                     (0.0, one.kato_s / 4, one.kato_s / 2))
-            ends_s = one.kato_s + self.rng.uniform(0, one.kato_s + 1)
-            self._later(one, ends_s, lambda: self._connecting(one))
+                one.noticed_at_s = self.time.now_s + one.kato_s + (
+                    self.rng.uniform(0, one.kato_s + 1))
+            # A second cut in the same silence does not start it anew.
+            self._later(one, one.noticed_at_s - self.time.now_s,
+                        lambda: self._connecting(one))
 
     def _connecting(self, one: parts.Controller) -> None:
         one.epoch += 1

@@ -73,6 +73,7 @@ class Controller:
     epoch: int = 0
     silent_since_s: float | None = None
     keep_alive_at_s: float = 0.0
+    noticed_at_s: float = 0.0        # when its keep-alive has run out
     delete_begun: bool = False
     gone: bool = False
 

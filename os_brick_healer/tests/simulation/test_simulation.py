@@ -14,23 +14,29 @@
 import json
 import os
 import pathlib
+import random
 import subprocess
 import sys
 import tempfile
 import unittest
 
+from os_brick_healer.provisioner import base as provisioner
+from os_brick_healer.replica import model
 from os_brick_healer.tests import base
 from os_brick_healer.tests.simulation import (
     bugs,
     catalogue,
     crew,
+    fabric,
     families,
     frozen,
     lawbook,
     misfortune,
+    parts,
     plan,
     run,
     shrink,
+    timeline,
 )
 from os_brick_healer.tests.simulation.http import bugs as http_bugs
 
@@ -79,6 +85,26 @@ class RunTest(base.TestCase):
             with self.subTest(jobs=jobs):
                 self.assertEqual(['A', 'B', 'C', 'D'], list(
                     crew.share(str.upper, 'abcd', jobs)))
+
+
+class FabricTest(base.TestCase):
+
+    def test_a_second_cut_does_not_put_off_the_end_of_a_silence(
+            self) -> None:
+        time = timeline.Timeline()
+        portal = provisioner.Portal(address='192.0.2.1', port=4420)
+        cloth = fabric.Fabric(time, random.Random(0), lambda _nqn: None)
+        cloth.targets['nqn.a'] = parts.Target(nqn='nqn.a', portals=(portal,))
+        one = cloth.connect('nqn.a', portal, 20)
+        assert one is not None
+        cloth.cut(fabric.Cut(parts.SILENT, (portal,)))
+        for at_s in (15.0, 30.0):
+            time.advance(at_s)
+            again = fabric.Cut(parts.SILENT, (portal,))
+            cloth.cut(again)
+            cloth.mend(again)
+        time.advance(2 * 20 + 1.0)
+        self.assertIs(model.PathState.CONNECTING, one.state)
 
 
 class PlanTest(base.TestCase):
