@@ -142,7 +142,7 @@ class Fabric:
                 one.noticed_at_s = self.time.now_s + one.kato_s + (
                     self.rng.uniform(0, one.kato_s + 1))
             # A second cut in the same silence does not start it anew.
-            self._later(one, max(0.0, one.noticed_at_s - self.time.now_s),
+            self._later(one, one.noticed_at_s - self.time.now_s,
                         lambda: self._connecting(one))
 
     def _connecting(self, one: parts.Controller) -> None:
