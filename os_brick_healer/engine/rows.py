@@ -94,7 +94,7 @@ class Rows:
     def now(self, key: str, states: type[_State]) -> Now[_State] | None:
         """A row at this moment, None: there is none. From any thread.
 
-        What was read last may be a quarter of a second old, and a connector
+        What was read last may be up to a second old, and a connector
         may just have begun: a journal written since is asked.
 
         :raises JournalError: it is in no state that the wing knows.

@@ -333,7 +333,7 @@ class MappingWing:
         if moved:
             self._unsettled = True
         if not self._unsettled:
-            return      # four times a second, whatever is mapped here
+            return      # again and again, whatever is mapped here
         wanted = set(self._rows.keys())
         for key in wanted:
             self._engine.watch(self, key)

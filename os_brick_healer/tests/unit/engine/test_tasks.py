@@ -34,6 +34,11 @@ class TasksTest(test_loop.LoopTestCase):
         other.close()
         self.written_s = self.time()
 
+    def heard(self) -> None:
+        """The kernel tells that bytes were written."""
+        assert self.time.on_write_call is not None
+        self.time.on_write_call()
+
     def test_what_another_process_writes_is_told_in_a_quarter_of_a_second(
             self) -> None:
         self.follow('a')
@@ -69,12 +74,8 @@ class TasksTest(test_loop.LoopTestCase):
         self.time.hears = True
         self.follow('a')
 
-        def heard() -> None:
-            # The bytes are there, and no reader sees the commit yet.
-            assert self.time.on_write_call is not None
-            self.time.on_write_call()
-
-        self.at(10.1, heard)
+        # The bytes are there, and no reader sees the commit yet.
+        self.at(10.1, self.heard)
         self.at(10.8, self.write)
         self.run_for(20)
         first = self.told['a'][0][1]
@@ -87,13 +88,9 @@ class TasksTest(test_loop.LoopTestCase):
         asked = self.asked_s()
         self.follow('a')
 
-        def heard() -> None:
-            assert self.time.on_write_call is not None
-            for _ in range(100):
-                self.time.on_write_call()
-
         for tenth in range(100, 120):
-            self.at(tenth / 10, heard)
+            for _ in range(100):
+                self.at(tenth / 10, self.heard)
         self.run_for(30)
         self.assertLess(len(asked), 50)
 
@@ -109,11 +106,7 @@ class TasksTest(test_loop.LoopTestCase):
 
         setattr(self.journal, 'data_version', fail)  # noqa: B010
 
-        def heard() -> None:
-            assert self.time.on_write_call is not None
-            self.time.on_write_call()
-
-        self.at(10.1, heard)
+        self.at(10.1, self.heard)
         self.at(10.15, self.write)
         self.run_for(12)
         first = self.told['a'][0][1]
