@@ -11,6 +11,8 @@
 #    under the License.
 """Periodic tasks: they keep in step, and one question serves many."""
 
+import math
+
 from os_brick_healer import exception
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.engine import tasks
@@ -131,3 +133,44 @@ class TasksTest(test_loop.LoopTestCase):
         self.run_for(1)
         self.assertIn('task_errors_total', self.counted)
         self.assertGreaterEqual(len(self.told['a']), 4)
+
+    def waits(self, at_s: float) -> list[bool]:
+        """Whether anything is to be written then, and soon after."""
+        found: list[bool] = []
+        for later_s in (at_s, at_s + 0.8):
+            self.at(later_s, lambda: found.append(
+                self.journal.waiting or self.engine._pause.waiting))
+        return found
+
+    def test_what_was_told_is_written_soon_though_nothing_else_is(
+            self) -> None:
+        self.at(10.0, lambda: self.journal.tell('thing', 'a', 'told'))
+        found = self.waits(10.0)
+        self.run_for(12)
+        self.assertEqual([True, False], found)
+
+    def test_a_pause_is_written_as_soon_as_it_can_be(self) -> None:
+        write, found = self.journal.set_setting, self.waits(10.4)
+
+        def full(name: str, value: str | None) -> None:
+            if self.time() < 10.8:
+                raise exception.JournalError('no space', transient=True)
+            write(name, value)
+
+        setattr(self.journal, 'set_setting', full)  # noqa: B010
+        self.at(10.0, lambda: self.engine.pause('a test'))
+        self.run_for(12)
+        self.assertEqual([True, False], found)
+
+    def test_what_is_done_soon_is_planned_once(self) -> None:
+        done: list[float] = []
+        soon = self.engine._tasks.soon
+
+        def work() -> None:
+            done.append(self.time())
+
+        self.assertEqual(math.inf, soon(False, 0.5, work))
+        self.assertLessEqual(soon(True, 0.5, work), 0.5)
+        self.assertEqual(math.inf, soon(True, 0.5, work))
+        self.run_for(3)
+        self.assertEqual(1, len(done))
