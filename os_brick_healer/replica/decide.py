@@ -190,7 +190,7 @@ def _truth(case: case_lib.Case) -> model.Verdict | None:
     """Without the provisioner's clear word nothing else is done."""
     array, seen = case.seen.array, case.seen
     assert array is not None
-    well = not array.degraded and _dead(case) is None
+    well = not array.degraded and _awaited(case) is None
     phase = Phase.HEALTHY if well else Phase.HELD
     if seen.volume is None:
         why = seen.provisioner_error or 'it does not name this volume'
@@ -284,9 +284,22 @@ def _sick(case: case_lib.Case) -> model.Verdict | None:
     return None
 
 
-def _dead(case: case_lib.Case) -> case_lib.Leg | None:
-    """A leg that MD still counts on."""
-    return next((x for x in case.members if x.dead_s is not None), None)
+def _awaited(case: case_lib.Case) -> str | None:
+    """What is wrong with a leg that MD still counts on; None: nothing."""
+    array = case.seen.array
+    assert array is not None
+    dead = next((x for x in case.members if x.dead_s is not None), None)
+    if dead is not None:
+        return (f'{dead.name} of {array.name} has no live path; it comes '
+                f'back, or is given up once another leg in sync is proven '
+                f'to answer')
+    silent = flow.unheard(case)
+    if silent is None:
+        return None
+    waits = 'the guest waits' if array.stuck_s > 0 else 'a write would wait'
+    return (f'{silent} of {array.name} is silent, though the kernel calls '
+            f'it live: {waits} for it until it answers, or is cut off once '
+            f'another leg in sync is proven to answer')
 
 
 def _healthy(case: case_lib.Case) -> model.Verdict:
@@ -305,12 +318,9 @@ def _healthy(case: case_lib.Case) -> model.Verdict:
                     f'{array.name} runs on {count} of {array.raid_disks} '
                     f'legs and waits for {waiting}', law=None,
                     look_again_s=1.0)
-    dead = _dead(case)
-    if dead is not None:
-        return _say(case, Phase.DEGRADED,
-                    f'{dead.name} of {array.name} has no live path; it comes '
-                    f'back, or is given up once another leg in sync is '
-                    f'proven to answer', law=flow.LAW_LAST_LEG,
+    awaited = _awaited(case)
+    if awaited is not None:
+        return _say(case, Phase.DEGRADED, awaited, law=flow.LAW_LAST_LEG,
                     look_again_s=1.0)
     return _say(case, Phase.HEALTHY,
                 f'all {count} legs of {array.name} are in sync', law=None,

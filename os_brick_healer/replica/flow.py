@@ -114,6 +114,19 @@ def _silent_paths(leg: case_lib.Leg,
     return tuple(p for p in live if (p.silent_for_s or 0.0) >= silence_s)
 
 
+def unheard(case: case_lib.Case) -> str | None:
+    """What the kernel calls live and is silent: a leg, or a path of one.
+
+    What is sent over it waits, be it about to be cut again or not.
+    """
+    return next((_silent_one(x) for x in case.members if not x.faulty
+                 and _silent_paths(x, case.policy.silence_s)), None)
+
+
+def _silent_one(leg: case_lib.Leg) -> str:
+    return leg.name if leg.silent_s is not None else f'a path of {leg.name}'
+
+
 def _silent(case: case_lib.Case, array: model.Array,
             leg: case_lib.Leg) -> model.Verdict | None:
     """What is silent is cut, be it a leg or one path of several.
@@ -137,9 +150,7 @@ def _silent(case: case_lib.Case, array: model.Array,
             paths=silent,
             survivors=tuple(x.id for x in survivors),
             array=array.name, array_uuid=array.uuid),
-        sentence=(f'{leg.name}' if leg.silent_s is not None else
-                  f'a path of {leg.name}')
-                 + f' of {array.name} has not answered for '
+        sentence=f'{_silent_one(leg)} of {array.name} has not answered for '
                  f'{silent_s:.1f} s while {live.name} does: cut its '
                  f'connection now instead of waiting for the keep-alive')
 

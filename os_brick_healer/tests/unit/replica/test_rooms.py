@@ -199,6 +199,34 @@ class RoomsTest(base.TestCase):
         self.assertEqual((Phase.HELD, decide.LAW_TRUTH),
                          self.told(found)[:2])
 
+    def test_a_leg_that_is_silent_is_not_well(self) -> None:
+        """It was to be cut, and that was refused: it is put off."""
+        seen = world.seen(
+            world.leg('a', answers=False, silent_s=9.0), world.leg('b'),
+            stuck_s=8.0, now_s=NOW_S)
+        off = world.remembers(seen, a={'cut_next_s': NOW_S + 1.0})
+        found = world.decide(seen, off)
+        self.assertEqual((Phase.DEGRADED, flow.LAW_LAST_LEG, 1.0, None),
+                         self.told(found))
+        self.assertEqual(
+            'leg nvme-a of md127 is silent, though the kernel calls it live: '
+            'the guest waits for it until it answers, or is cut off once '
+            'another leg in sync is proven to answer', found.sentence)
+        # Nor is it while the provisioner is of no help.
+        self.assertEqual((Phase.HELD, decide.LAW_TRUTH), self.told(
+            world.decide(dataclasses.replace(seen, volume_age_s=1e6),
+                         off))[:2])
+
+    def test_a_leg_that_was_silent_for_a_moment_is(self) -> None:
+        short_s = world.POLICY.silence_s - 0.01
+        for silent_s, phase in ((short_s, Phase.HEALTHY),
+                                (short_s + 0.01, Phase.DEGRADED)):
+            found = self.said(
+                world.leg('a', answers=False, silent_s=silent_s),
+                world.leg('b', answers=None))
+            self.assertIs(phase, found.phase)
+        self.assertIn('a write would wait', found.sentence)
+
     def test_what_is_degraded_says_what_it_waits_for(self) -> None:
         found = self.said(array={'degraded': 1})
         self.assertEqual((Phase.DEGRADED, None, 1.0, None), self.told(found))
