@@ -65,14 +65,15 @@ def decide(seen: model.Seen, memory: model.Memory, policy: limits.Policy,
 def _also_told(case: case_lib.Case, found: model.Verdict) -> model.Verdict:
     """While the guest waits, the provisioner may still learn who is stale.
 
-    Another host would read from such a leg, should this one go now.
+    Another host would read from such a leg, should this one go now. And it
+    may say what is behind a controller that keeps the guest waiting.
     """
     volume = case.seen.volume
     if (found.phase is not Phase.STALLED or found.action is not None
             or not case.fresh or volume is None
             or volume.nonsense is not None):
         return found
-    told = reporting.report_lost(case)
+    told = reporting.report_lost(case) or reporting.publish_hidden(case)
     return found if told is None else dataclasses.replace(
         found, action=told.action)
 

@@ -176,14 +176,7 @@ def _connect(case: case_lib.Case,
         return None                      # the kernel is reconnecting
     unasked = not leg.memory.belongs and not leg.memory.published
     if unasked or leg.replica.nqn is None or not leg.replica.portals:
-        if leg.memory.publish_next_s > case.now_s:
-            return None                  # the provisioner's words are to come
-        return saying.say(
-            case, Phase.HEALING,
-            f'{leg.name} is new: have it published to this host',
-            law=saying.LAW_NAMED_NOW,
-            action=model.Publish(volume=case.seen.key, replica=leg.id,
-                                 law=saying.LAW_NAMED_NOW))
+        return reporting.publish(case, leg)
     if leg.portal_answers is False:
         return None
     if leg.portal_answers is None and leg.probed:

@@ -9,7 +9,7 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""Telling the provisioner which leg is stale, and which is good. Pure."""
+"""What the provisioner is told: who is stale, good, or to be shown. Pure."""
 
 from os_brick_healer.engine import verdict
 from os_brick_healer.replica import case as case_lib
@@ -62,3 +62,31 @@ def report(case: case_lib.Case, leg: case_lib.Leg,
         action=model.ReportState(
             volume=case.seen.key, law=saying.LAW_TELL, replica=leg.id,
             state=state))
+
+
+def publish(case: case_lib.Case, leg: case_lib.Leg) -> model.Verdict | None:
+    """Have a new replica published to this host."""
+    if leg.memory.publish_next_s > case.now_s:
+        return None                  # the provisioner's words are to come
+    return saying.say(
+        case, Phase.HEALING,
+        f'{leg.name} is new: have it published to this host',
+        law=saying.LAW_NAMED_NOW,
+        action=model.Publish(volume=case.seen.key, replica=leg.id,
+                             law=saying.LAW_NAMED_NOW))
+
+
+def publish_hidden(case: case_lib.Case) -> model.Verdict | None:
+    """What nobody knows behind a dead controller keeps that from going.
+
+    It may be a new replica: as long as it is not published, the provisioner
+    does not say which namespace it is.
+    """
+    if not case.seen.endangered:
+        return None
+    hidden = [x for x in case.legs if None in (
+        x.replica.nqn, x.replica.namespace_uuid)
+        and x.replica.state is not model.ReplicaState.TERMINATING
+        and saying.due(case, x)]
+    return next((found for x in hidden
+                 if (found := publish(case, x)) is not None), None)

@@ -309,6 +309,9 @@ MENDED = (
         'self._clock() + doubt.START_S, doubt.STARTED, 0)', '-1.0, None, 0)'),
         setup={'volumes': 6, 'backends': 4, 'legs': 2, 'grace_s': 5.0,
                'shared': False}, family='restarts'),
+    _bug('hidden-replica-keeps-a-dead-one', '7.stall', (
+        'replica.decide:_also_told', ' or reporting.publish_hidden(case)',
+        '')),
     _bug('unheard-loss-is-not-repeated', '3.told', (
         'replica.reporting:report_lost',
         'for leg in (*case.outside, *unheard):',

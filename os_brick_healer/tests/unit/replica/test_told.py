@@ -12,6 +12,7 @@
 """Who is told of a leg that is stale, and what is said while it is out."""
 
 import dataclasses
+from typing import Any
 
 from os_brick_healer.engine import verdict
 from os_brick_healer.replica import model
@@ -64,6 +65,56 @@ class ToldTest(base.TestCase):
         muddle = dataclasses.replace(at.volume, nonsense='twice')
         self.assertIsNone(world.decide(
             dataclasses.replace(at, volume=muddle), belongs).action)
+
+
+class HiddenTest(base.TestCase):
+    """Behind the dead controller of a is something that nobody knows."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.new = world.leg('c', None, path=None, device=False,
+                             published=False,
+                             state=model.ReplicaState.SYNCHRONIZING)
+        self.at = world.seen(
+            world.leg('a', 'spare', path='connecting', answers=False,
+                      state=MISSING), world.leg('b'), self.new, stuck_s=9.0,
+            endangered={world.leg('a').replica.id: 'nvme-c'})
+        self.known = world.remembers(self.at, a={
+            'belongs': True, 'reported': MISSING, 'report_next_s': 1e9})
+
+    def found(self, at: model.Seen | None = None,
+              **one: Any) -> model.Verdict:
+        at = at or self.at
+        return world.decide(at, world.remembers(at, self.known, c=one))
+
+    def test_while_the_guest_waits_a_new_replica_is_published(self) -> None:
+        """Then it is known whose that is, and the controller may go."""
+        found = self.found()
+        self.assertIs(verdict.Phase.STALLED, found.phase)
+        self.assertIn('also leads to nvme-c', found.sentence)
+        assert isinstance(found.action, model.Publish)
+        self.assertEqual('c', found.action.replica)
+
+    def test_once_in_a_while(self) -> None:
+        for name in ('publish_next_s', 'next_try_s'):
+            later: dict[str, Any] = {name: 1001.0}
+            self.assertIsNone(self.found(**later).action)
+
+    def test_not_if_that_is_of_no_use(self) -> None:
+        named = world.leg('c', None, path=None, device=False)
+        going = world.leg('c', None, path=None, device=False,
+                          published=False,
+                          state=model.ReplicaState.TERMINATING)
+        for other in (named, going):
+            self.assertIsNone(self.found(dataclasses.replace(
+                self.at, volume=world.volume(
+                    world.leg('a', state=MISSING), world.leg('b'),
+                    other))).action)
+        away = world.seen(
+            *(world.leg(n, path='connecting', answers=False) for n in 'ab'),
+            self.new, stuck_s=9.0)
+        self.assertIs(verdict.Phase.STALLED, self.found(away).phase)
+        self.assertIsNone(self.found(away).action)
 
 
 class KeptOutTest(base.TestCase):
