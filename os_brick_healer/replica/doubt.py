@@ -37,6 +37,9 @@ PROBE_SHARE, PROBE_FIRST_S, PROBE_LAST_S = 0.1, 1.0, 15.0
 START_S = 5.0
 STARTED = ('this agent has just been started, and has not looked at all '
            'volumes yet')
+#: As after a start, so after a pause that was longer than that.
+PAUSED = ('this agent did not run for a while, and has not looked at all '
+          'volumes since')
 
 
 def portals(seen: model.Seen, memory: model.Memory, poll_s: float,

@@ -30,6 +30,7 @@ from os_brick_healer.replica import (
     observe,
     recall,
     remember,
+    surroundings,
     telling,
 )
 from os_brick_healer.replica import case as case_lib
@@ -45,7 +46,6 @@ _NEED_TURN = (model.DropFaulty, model.ConnectReplica, model.Examine,
 #: Actions that are done on the provisioner's present word only.
 _NEED_TRUTH = (model.ReAdd, model.AddSpare, model.RequestReplacement,
                model.ConfirmRemoval)
-_AROUND_S = 1.0
 #: Between two samples while requests do not move, seconds.
 _UNEASY_S = 0.1
 #: How often the pulse is read while no volume has one, seconds.
@@ -81,16 +81,17 @@ class ReplicaWing:
         self._turns = turns.Turns(policy.heals_max, self._touch)
         self._asking = False
         self._ask_again = False
-        self._around: tuple[float, str | None, int] = (-1.0, None, 0)
         self._portal_keys: dict[model.Portal, set[str]] = {}
         self._neighbours = neighbours.Neighbours(self._seen)
+        self._around = surroundings.Surroundings(
+            self._seen, self._memories, self._neighbours.unread)
 
     # The engine's calls -----------
 
     def start(self, engine: loop.Engine) -> None:
         """Load memories; begin to ask, to sample and to look."""
         self._engine = engine
-        self._around = (self._clock() + doubt.START_S, doubt.STARTED, 0)
+        self._around.start(self._clock())
         for key, kept in self._journal.load_memory(self.kind).items():
             try:
                 memory = remember.load(kept.value)
@@ -140,8 +141,7 @@ class ReplicaWing:
     def keep(self, key: str, memory: model.Memory) -> None:
         """See ``loop.Wing``."""
         if self._requests(memory) > self._requests(self._memories.get(key)):
-            # The budget is read once a second: many may ask in it.
-            self._around = (*self._around[:2], self._around[2] - 1)
+            self._around.asked()
         self._memories[key] = memory
 
     @staticmethod
@@ -243,6 +243,7 @@ class ReplicaWing:
 
     def _sample(self) -> None:
         if self._engine is not None:
+            self._around.run(self._clock(), self.policy)
             self._engine.touch(self, self._pulse.sample(self._clock()))
 
     def probed(self, portal: model.Portal) -> None:
@@ -285,17 +286,7 @@ class ReplicaWing:
     def _look_around(self, seen: model.Seen) -> case_lib.Around:
         if seen.array is None or not seen.array.degraded:
             return case_lib.Around()
-        now_s = self._clock()
-        if now_s - self._around[0] >= _AROUND_S:
-            self._around = (
-                now_s, doubt.brake(
-                    [(s, self._memories[k]) for k, s in self._seen.items()
-                     if k in self._memories], self.policy.brake_ratio,
-                    self._neighbours.unread),
-                doubt.requests_left(self._memories.values(), now_s,
-                                    self.policy))
-        return case_lib.Around(brake=self._around[1],
-                               requests_left=self._around[2])
+        return self._around.read(self._clock(), self.policy)
 
     # The provisioner and the attachments -----------
 

@@ -305,10 +305,13 @@ GUARDS = (
 #: Bugs that were ours, and are mended: see bugs-found in the docs.
 MENDED = (
     _bug('brake-is-blind-at-the-start', '8.brake', (
-        'replica.wing:ReplicaWing.start',
-        'self._clock() + doubt.START_S, doubt.STARTED, 0)', '-1.0, None, 0)'),
+        'replica.surroundings:Surroundings.start',
+        'self._doubt(now_s, doubt.STARTED)', 'pass'),
         setup={'volumes': 6, 'backends': 4, 'legs': 2, 'grace_s': 5.0,
                'shared': False}, family='restarts'),
+    _bug('brake-is-blind-after-a-pause', '8.brake', (
+        'replica.surroundings:Surroundings.run',
+        'self._doubt(now_s, doubt.PAUSED)', 'pass'), family='last'),
     _bug('hidden-replica-keeps-a-dead-one', '7.stall', (
         'replica.decide:_also_told', ' or reporting.publish_hidden(case)',
         '')),
