@@ -50,6 +50,8 @@ READ_S = 0.25
 TIDY_S = 60.0
 #: The block layer's own timer of requests.
 TIMER_MS = 30000
+_DETAILS: dict[type[Exception], str] = {
+    servers_lib.Gone: learn.REFUSED, servers_lib.Ended: learn.ENDED}
 
 
 class Locks(Protocol):
@@ -97,12 +99,10 @@ class Hands:
         """
         try:
             return self._do(action, fresh, started)
-        except servers_lib.Gone as error:
-            return Outcome(changed=False, error=str(error), transient=False,
-                           detail=learn.REFUSED)
         except exception.HealerError as error:
             return Outcome(changed=False, error=str(error),
-                           transient=error.transient)
+                           transient=error.transient,
+                           detail=_DETAILS.get(type(error), ''))
 
     def _do(self, action: model.Action, fresh: Fresh,
             started: Callable[[model.Process], None]) -> Outcome:

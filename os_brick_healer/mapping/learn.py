@@ -12,12 +12,15 @@
 """What an action and its outcome mean for the memory. Pure."""
 
 import dataclasses
+import math
 
 from os_brick_healer.engine import pacing, verdict
 from os_brick_healer.mapping import laws, model
 
 #: Outcome.detail of a heal whose data is gone or is another's.
 REFUSED = 'refused'
+#: Of one whose server ended before it came to serve.
+ENDED = 'ended'
 #: Of a read that came back.
 FLOWS = 'read'
 #: Of a read that did not come back: the server has been sent it, or not.
@@ -33,8 +36,10 @@ RETRY_FIRST_S = 0.25
 REFUSED_S = 300.0
 #: A server that ends so soon may have ended of what it was asked, seconds.
 SHORT_S = 10.0
-#: So many of those in a row are followed by the next one at once.
+#: So many of those are followed by the next one at once.
 SHORT_FREE = 3
+#: A server that lasts so long makes those before it forgotten, seconds.
+CALM_S = 60.0
 
 
 def absorb(seen: model.Seen, memory: model.Memory,
@@ -57,16 +62,20 @@ def absorb(seen: model.Seen, memory: model.Memory,
 def _died(memory: model.Memory, now_s: float,
           policy: model.Policy) -> model.Memory:
     """Whoever comes next may die of the same request."""
+    lasted_s = math.inf if memory.server is None else (
+        now_s - memory.server_s)
     memory = dataclasses.replace(
         memory, lost_s=now_s, linked_s=None, proven_s=None,
         deaths_s=(*memory.deaths_s, now_s)[-model.DEATHS_MAX:],
-        short=memory.short + 1 if memory.server is not None
-        and now_s - memory.server_s < SHORT_S else 0)
+        short=0 if lasted_s >= CALM_S else memory.short)
+    if lasted_s >= SHORT_S:
+        return memory
+    memory = dataclasses.replace(memory, short=memory.short + 1)
     if memory.short <= SHORT_FREE:
         return memory
     return dataclasses.replace(
-        memory, last_error=f'{memory.short} servers in a row have ended '
-        f'within {SHORT_S:g} s',
+        memory, last_error=f'{memory.short} servers have served for less '
+        f'than {SHORT_S:g} s each',
         next_try_s=max(memory.next_try_s, now_s + retry_s(
             memory.short - SHORT_FREE, policy)))
 
@@ -98,7 +107,8 @@ def learn(memory: model.Memory, action: model.Action,
                 lost_s=None, linked_s=now_s, proven_s=None, refused=None,
                 fenced=outcome.detail.partition(SERVES)[2] or None,
                 heals=memory.heals + 1)
-        case model.Prove() if action.server != memory.server:
+        case model.Prove() if (action.server != memory.server
+                               or memory.lost_s is not None):
             return memory       # about one that serves no more
         case model.Prove() if outcome.error is None:
             return dataclasses.replace(
@@ -128,11 +138,15 @@ def learn(memory: model.Memory, action: model.Action,
 
 def _failed(memory: model.Memory, outcome: verdict.Outcome, now_s: float,
             policy: model.Policy) -> model.Memory:
-    tries = memory.tries + 1
+    tries, short = memory.tries + 1, memory.short
+    if outcome.detail == ENDED:
+        # It may have died of what the one before died of.
+        short += 1
     refused = outcome.detail == REFUSED
-    wait_s = REFUSED_S if refused else retry_s(tries, policy)
+    wait_s = REFUSED_S if refused else retry_s(
+        max(tries, short - SHORT_FREE), policy)
     return dataclasses.replace(
-        memory, tries=tries, next_try_s=now_s + wait_s,
+        memory, tries=tries, short=short, next_try_s=now_s + wait_s,
         last_error=outcome.error,
         refused=outcome.error if refused else None)
 

@@ -179,7 +179,8 @@ class Memory:
     :ivar tries: heals that failed, in a row; ...
     :ivar next_try_s: ... and when the next may begin.
     :ivar deaths_s: of servers, newest last.
-    :ivar short: servers in a row that ended soon after they were known.
+    :ivar short: servers that ended soon after they were known, or before
+        they came to serve; none since has lasted.
     :ivar heals: how often a server was brought back.
     :ivar last_error: why the last try failed, None: it did not.
     :ivar fenced: what came of shutting out who died, at the last heal; None:

@@ -130,6 +130,10 @@ class NotServed(exception.HealerError):
     """A server came, and did not come to serve."""
 
 
+class Ended(NotServed):
+    """A server ended before it came to serve."""
+
+
 class Gone(exception.HealerError):
     """The data that was mapped is no longer there, or is another's."""
 
@@ -175,7 +179,8 @@ class Servers:
         try:
             while not serves():
                 if process.same(self.tree, server) is None:
-                    raise self._failure(mapping, f'{server} has ended')
+                    raise self._failure(mapping, f'{server} has ended',
+                                        Ended)
                 if self.clock() >= until_s:
                     raise NotServed(f'cannot serve: because {server} has '
                                     'not come to serve in time')
@@ -316,15 +321,16 @@ class Servers:
             except OSError as error:
                 if process.same(self.tree, server) is None:
                     raise self._failure(
-                        mapping, f'{server} has ended') from error
+                        mapping, f'{server} has ended', Ended) from error
                 if self.clock() >= until_s:
                     raise NotServed(
                         f'cannot serve: because {server} does not listen '
                         f'({error.strerror})') from error
             self.sleep(_POLL_S)
 
-    def _failure(self, mapping: model.Mapping,
-                 what: str) -> exception.HealerError:
+    def _failure(self, mapping: model.Mapping, what: str,
+                 kind: type[NotServed] = NotServed
+                 ) -> exception.HealerError:
         """Why a server ended, in its own words, or in its storage's."""
         mounter, order = self.mounter(mapping), mapping.order
         words = self._missing(mapping) or self.nbd.last_words(
@@ -332,7 +338,7 @@ class Servers:
         sentence = f'cannot serve: because {what}; it said: {words or "-"}'
         if mounter.is_gone(order, words):
             return Gone(sentence)
-        return NotServed(sentence)
+        return kind(sentence)
 
     def must_be_there(self, mapping: model.Mapping, until_s: float) -> None:
         """Ask the storage for the data, before anything is given up for it.

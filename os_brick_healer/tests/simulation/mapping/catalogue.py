@@ -87,6 +87,12 @@ BUGS = (
     _bug('who-dies-of-its-work-is-hammered', '18.hammer', (
         'mapping.learn:_died', 'if memory.short <= SHORT_FREE:', 'if True:'),
         family='crashes'),
+    _bug('who-dies-in-its-heal-is-not-counted', '18.hammer', (
+        'mapping.learn:_failed', 'if outcome.detail == ENDED:',
+        'if False:'), family='crashes'),
+    _bug('who-lasts-for-a-moment-makes-all-forgotten', '18.hammer', (
+        'mapping.learn:_died', 'lasted_s >= CALM_S', 'lasted_s >= SHORT_S'),
+        family='crashes'),
     # Whose it is -----------
     _bug('cookie-is-ignored', '11.foreign', (
         'mapping.decide:_not_ours', 'if device.cookie != seen.key:',

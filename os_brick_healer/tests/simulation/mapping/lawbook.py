@@ -40,5 +40,6 @@ TIMER_S = 90.0
 PAUSE_S = 4.0
 #: A server that was seen not to serve may have come loose so long ago.
 LOOSE_S = 0.3
-#: Starts for one volume in a minute.
-STARTS_MAX = 20
+#: Starts for one volume in a minute: three for nothing, eight with pauses
+#: that double from 0.25 s on, and one after each that served for 10 s or more.
+STARTS_MAX = 16

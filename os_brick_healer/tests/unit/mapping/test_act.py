@@ -73,7 +73,7 @@ class HandsTest(base.TestCase):
         self.policy = QUICK
         outcome = self.do(self.serve)
         self.assertIn('does not listen', str(outcome.error))
-        self.assertTrue(outcome.transient)
+        self.assertEqual((True, ''), (outcome.transient, outcome.detail))
         self.assertEqual(['start', 'kill'], self.root.did)
         self.assertEqual([], self.started)
 
@@ -81,7 +81,8 @@ class HandsTest(base.TestCase):
         self.root.dies = 'nbdkit: error: out of luck'
         outcome = self.do(self.serve)
         self.assertIn('out of luck', str(outcome.error))
-        self.assertTrue(outcome.transient)
+        self.assertEqual((True, learn.ENDED),
+                         (outcome.transient, outcome.detail))
 
     def test_data_that_is_gone_is_not_tried_for_ever(self) -> None:
         self.root.dies = '/srv/a.img: No such file or directory'

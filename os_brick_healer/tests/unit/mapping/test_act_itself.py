@@ -134,7 +134,7 @@ class ItselfTest(test_act.HandsTest):
         self.root.dies = 'bye'
         self.root.refuses['missing'] = exception.CommandError('no monitor')
         outcome = self.do(self.serve)
-        self.assertNotEqual(learn.REFUSED, outcome.detail)
+        self.assertEqual(learn.ENDED, outcome.detail)
         self.assertIn('no monitor', str(outcome.error))
 
     def test_what_became_smaller_is_served_no_longer(self) -> None:

@@ -13,7 +13,7 @@
 
 import itertools
 
-from os_brick_healer.mapping import model
+from os_brick_healer.mapping import learn, model
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.mapping import world
 
@@ -57,6 +57,36 @@ class FlowTest(base.TestCase):
         self.assertLess(times[3] - times[0], 4.0)
         self.assertLess(len(times), 50)
         self.assertGreater(len(times), 30)
+
+    def test_it_is_not_hammered_when_every_other_one_serves(self) -> None:
+        host = self.host()
+        heals: list[float] = []
+        while host.now_s < 1100.0:
+            host.run(0.5)
+            if host.well():
+                heals.append(host.now_s)
+                host.die()
+                host.fails, host.fails_with = 1, learn.ENDED
+        self.assertLess(len(heals), 9)
+
+    def test_one_that_lasts_for_a_while_is_no_reason_to_forget(self) -> None:
+        host = self.host()
+        while host.memory.short < 8:
+            host.run(0.5)
+            if host.well():
+                host.die()
+        host.run(20.0)
+        self.assertTrue(host.well())
+        host.die()
+        host.run(1.0)
+        self.assertTrue(host.well())
+        host.die()
+        host.run(5.0)
+        self.assertFalse(host.well())
+        host.run(70.0)
+        host.die()
+        host.run(1.0)
+        self.assertEqual(0, host.memory.short)
 
     def test_a_hung_server_is_killed_and_replaced(self) -> None:
         host = self.host()

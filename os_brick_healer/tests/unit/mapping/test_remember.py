@@ -82,8 +82,7 @@ TIMER = model.SetTimer(volume=world.KEY, device='nbd3', timer_ms=1000)
 
 class LearnTest(base.TestCase):
     memory = dataclasses.replace(world.known(), tries=3, next_try_s=7.0,
-                                 last_error='no', refused='gone', heals=1,
-                                 lost_s=5.0)
+                                 last_error='no', refused='gone', heals=1)
 
     def learned(self, action: model.Action, error: str | None = None,
                 detail: str = '', server: model.Process | None = None,
@@ -95,6 +94,7 @@ class LearnTest(base.TestCase):
 
     def test_a_new_server_is_linked_and_not_proven(self) -> None:
         one = model.Process(pid=7, start='8')
+        self.memory = dataclasses.replace(self.memory, lost_s=5.0)
         self.assertEqual(
             dataclasses.replace(
                 self.memory, server=one, server_s=1000.0, lost_s=None,
@@ -127,6 +127,14 @@ class LearnTest(base.TestCase):
             self) -> None:
         self.memory = dataclasses.replace(
             self.memory, server=model.Process(pid=7, start='8'))
+        for error, detail in ((None, learn.READ), ('slow', learn.SENT),
+                              ('cut', learn.UNSENT)):
+            self.assertEqual(self.memory,
+                             self.learned(PROVE, error, detail))
+
+    def test_a_read_that_outlives_its_server_ends_no_pause(self) -> None:
+        self.memory = dataclasses.replace(self.memory, lost_s=999.9,
+                                          next_try_s=1016.0)
         for error, detail in ((None, learn.READ), ('slow', learn.SENT),
                               ('cut', learn.UNSENT)):
             self.assertEqual(self.memory,
@@ -184,6 +192,17 @@ class LearnTest(base.TestCase):
             dataclasses.replace(self.memory, tries=4, next_try_s=1300.0,
                                 last_error='bad', refused='bad'),
             self.learned(SERVE, 'bad', learn.REFUSED))
+
+    def test_who_ends_before_it_serves_has_ended_soon(self) -> None:
+        for short, wait_s in ((0, 2.0), (6, 2.0), (7, 4.0), (9, 16.0),
+                              (99, 30.0)):
+            self.memory = dataclasses.replace(self.memory, short=short)
+            self.assertEqual(
+                dataclasses.replace(
+                    self.memory, tries=4, next_try_s=1000.0 + wait_s,
+                    last_error='bad', refused=None, short=short + 1),
+                self.learned(SERVE, 'bad', learn.ENDED))
+            self.assertEqual(short, self.learned(SERVE, 'bad').short)
 
     def test_what_is_intended_changes_no_memory(self) -> None:
         self.assertEqual(self.memory, learn.intend(self.memory, SERVE))

@@ -147,7 +147,7 @@ class NoServerTest(RoomsCase):
             self.assertIs(next_s > 0.0, died.last_error is not None)
             found = self.judge(world.seen(server=None), died)
             self.assertIs(next_s > 0.0, found.action is None)
-        self.assertIn('10 servers in a row have ended within 10 s', (
+        self.assertIn('10 servers have served for less than 10 s each', (
             absorb(world.seen(server=None), world.known(
                 server_s=995.0, short=9)).last_error or ''))
         later = absorb(world.seen(server=None), world.known(
@@ -155,10 +155,13 @@ class NoServerTest(RoomsCase):
         self.assertEqual(1007.0, later.next_try_s)
 
     def test_who_has_served_for_a_while_is_followed_at_once(self) -> None:
-        for memory in (world.known(server_s=990.0, short=9),
-                       world.known(server=None, server_s=995.0, short=9)):
+        for short, memory in (
+                (9, world.known(server_s=990.0, short=9)),
+                (9, world.known(server_s=940.1, short=9)),
+                (0, world.known(server_s=940.0, short=9)),
+                (0, world.known(server=None, server_s=995.0, short=9))):
             died = absorb(world.seen(server=None), memory)
-            self.assertEqual((0, 0.0), (died.short, died.next_try_s))
+            self.assertEqual((short, 0.0), (died.short, died.next_try_s))
 
     def test_of_many_deaths_the_last_are_kept(self) -> None:
         many = tuple(float(n) for n in range(model.DEATHS_MAX))

@@ -106,6 +106,7 @@ class Host:
     pid: int = 100
     cookie: str | None = KEY
     fails: int = 0
+    fails_with: str = ''
     completed: int = 100
     moved_s: float = 1000.0
     link_dead_s: float | None = None
@@ -191,7 +192,8 @@ class Host:
                 assert not self.alive, 'two servers of one volume'
                 if self.fails:
                     self.fails -= 1
-                    return verdict.Outcome(changed=False, error='no')
+                    return verdict.Outcome(changed=False, error='no',
+                                           detail=self.fails_with)
                 self.pid += 1
                 self.alive, self.linked = True, True
                 self.stopped, self.left, self.answer = False, False, None
