@@ -81,9 +81,11 @@ class NbdLab(Protocol):
         """The data becomes larger; its size in bytes."""
         ...
 
-    def reconfigure(self, cookie: str) -> Callable[[], None]:
+    def reconfigure(self, cookie: str, *,
+                    ended: bool = False) -> Callable[[], None]:
         """Give the device another server's connection, past all checks of
-        ours; what ends that server. :raises OSError: the kernel refuses."""
+        ours; what ends that server, or ``ended``: it has ended when its
+        connection is given. :raises OSError: the kernel refuses."""
         ...
 
     def flows(self, within_s: float) -> bool:
@@ -134,6 +136,18 @@ def die(lab: NbdLab) -> None:
     lab.until('the server has ended', lambda: not lives(lab), SOON_S)
 
 
+def hear(lab: NbdLab) -> set[str]:
+    """Wait until the kernel tells of a death: of which devices."""
+    heard: set[str] = set()
+
+    def tells() -> bool:
+        heard.update(lab.told())
+        return bool(heard)
+
+    lab.until('the kernel tells', tells, SOON_S)
+    return heard
+
+
 def set_timer(lab: NbdLab, timer_ms: int) -> bool:
     return lab.do(lambda: lab.hands.nbd.set_timer(
         device=lab.mapping.order.device or '',
@@ -156,17 +170,23 @@ def what_is_mapped_shows_whose_it_is(lab: NbdLab) -> None:
 def a_death_is_told_and_the_device_stays(lab: NbdLab) -> None:
     lab.told()
     die(lab)
-    heard: set[str] = set()
-
-    def tells() -> bool:
-        heard.update(lab.told())
-        return bool(heard)
-
-    lab.until('the kernel tells', tells, SOON_S)
+    heard = hear(lab)
     device = device_of(lab)
     need(heard == {device.name}, 'it tells which device it is')
     need(device.connected, 'it is still called connected')
     need(device.cookie == lab.mapping.order.volume, 'it keeps its cookie')
+    heal(lab)
+    need(lab.flows(LATE_S), 'it goes on with a new server')
+
+
+def who_ended_before_it_was_given_is_told_as_dead(lab: NbdLab) -> None:
+    """The kernel takes the socket, and finds it closed."""
+    lab.told()
+    die(lab)
+    hear(lab)
+    lab.reconfigure(lab.mapping.order.volume, ended=True)
+    need(hear(lab) == {device_of(lab).name}, 'it tells which device it is')
+    need(read(lab, 1.0) == learn.UNSENT, 'nobody serves it')
     heal(lab)
     need(lab.flows(LATE_S), 'it goes on with a new server')
 
@@ -278,6 +298,7 @@ def another_volume_s_name_opens_nothing(lab: NbdLab) -> None:
 TERMS: tuple[Callable[[NbdLab], None], ...] = (
     what_is_mapped_shows_whose_it_is,
     a_death_is_told_and_the_device_stays,
+    who_ended_before_it_was_given_is_told_as_dead,
     without_a_server_the_guest_waits,
     what_waits_for_a_connection_is_not_under_way,
     what_a_stopped_server_was_sent_is_under_way,

@@ -92,7 +92,8 @@ class RealLab(real_time.Lab):
         os.truncate(self._volume.file, size_bytes)
         return size_bytes
 
-    def reconfigure(self, cookie: str) -> Callable[[], None]:
+    def reconfigure(self, cookie: str, *,
+                    ended: bool = False) -> Callable[[], None]:
         place = DIRECTORY / 'second.sock'
         place.unlink(missing_ok=True)
         server = subprocess.Popen([
@@ -100,23 +101,24 @@ class RealLab(real_time.Lab):
             str(self._volume.file)])
         self.stage.at_exit('end the second server', server.kill)
         self.stage.wait_until('the second server listens', place.exists)
-        try:
-            self._offer(place, cookie)
-        except OSError:
-            server.kill()
-            server.wait()
-            raise
 
         def _end() -> None:
             server.kill()
             server.wait()
 
+        try:
+            self._offer(place, cookie, _end if ended else lambda: None)
+        except OSError:
+            _end()
+            raise
         return _end
 
-    def _offer(self, place: pathlib.Path, cookie: str) -> None:
+    def _offer(self, place: pathlib.Path, cookie: str,
+               before: Callable[[], None]) -> None:
         with socket.socket(socket.AF_UNIX) as link:
             link.connect(str(place))
             export = handshake.negotiate(link, '', nbd_terms.TIMEOUT_S)
+            before()
             kernel.reconfigure(
                 link.fileno(), int(self._volume.device.removeprefix('nbd')),
                 size_bytes=export.size_bytes, cookie=cookie,

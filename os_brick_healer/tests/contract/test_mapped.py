@@ -88,12 +88,15 @@ class Simulated(virtual.Lab):
         image.size_bytes *= 2
         return image.size_bytes
 
-    def reconfigure(self, cookie: str) -> Callable[[], None]:
+    def reconfigure(self, cookie: str, *,
+                    ended: bool = False) -> Callable[[], None]:
         processes, image = self.world.processes, self.world.images[self.key]
         second = processes.spawn(('second',), None, image)
         device = self.world.nbd.with_cookie(self.key)
         if device is None:
             raise OSError(errno.ENODEV, 'no such device')
+        if ended:
+            processes.kill(second)
         try:
             self.world.nbd.reconfigure(
                 parts.Link(proc=second), device.index, cookie=cookie,

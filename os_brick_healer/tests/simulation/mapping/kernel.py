@@ -17,7 +17,8 @@
   timer goes off and the device has another connection: then it is sent anew.
 * RECONFIGURE answers success, and drops the socket, when no connection is
   dead; it refuses another cookie.
-* LINK_DEAD is told some milliseconds after a death that nobody asked for.
+* LINK_DEAD is told some milliseconds after a death that nobody asked for;
+  that its server ended before the socket was given makes no difference.
 * The timer outlives the device.
 """
 
@@ -115,6 +116,11 @@ class Nbd:
         device.link, link.device = link, device
         link.proc.links.append(link)
         self.bound(device, link.proc)
+        if not link.proc.lives:
+            # recv_work begins with the socket, and the end of a process has
+            # closed the other end: it reads EOF, as if that came later.
+            self.died(link)
+            return
         for request in list(device.requests):
             if request.state == parts.WAITING:
                 self._send(device, link, request)
