@@ -45,6 +45,8 @@ def _request_one(case: case_lib.Case,
     # Its leg may have been back meanwhile: a repeat has no older rights.
     if not _wanted(case, leg):
         return None
+    if old is not None and _mixed_up(case, leg, old):
+        old = None
     if leg.replica.state is model.ReplicaState.TERMINATING:
         return saying.say(
             case, Phase.HEALING,
@@ -70,27 +72,40 @@ def _in_turn(case: case_lib.Case, leg: case_lib.Leg) -> model.Verdict | None:
     tell whose answer a new replica is. An old one is waited for until it has
     had the time to be repeated.
     """
-    for other in case.legs:
-        request = other.memory.request
+    # One answer may leave out the replica that the other is about.
+    for key, one in case.memory.replicas.items():
+        request = None if key == leg.id else one.request
         if (request is not None
                 and request.state is model.RequestState.ASKED
-                and _in_doubt_until_s(case, other, request) > case.now_s):
+                and _in_doubt_until_s(case, one, request) > case.now_s):
             return saying.say(
                 case, Phase.DEGRADED,
                 f'{leg.name} is lost, too; its replacement is requested once '
-                f'it is known whether the request for {other.name} was heard',
-                law=saying.LAW_BOUNDED, look_again_s=1.0)
+                f'it is known whether the request for replica {key} was '
+                f'heard', law=saying.LAW_BOUNDED, look_again_s=1.0)
     return None
 
 
-def _in_doubt_until_s(case: case_lib.Case, leg: case_lib.Leg,
+def _in_doubt_until_s(case: case_lib.Case, one: model.ReplicaMemory,
                       request: model.Request) -> float:
     """When it has had the time to be repeated, unless it never will be."""
     arrival_s = case.policy.arrival_s
     first_s = request.asked_s + 2 * arrival_s
     if request.tries >= limits.REQUEST_TRIES_MAX:
         return first_s
-    return max(first_s, _settles_s(case, leg, request) + arrival_s)
+    return max(first_s, _settles_s(case, one, request) + arrival_s)
+
+
+def _mixed_up(case: case_lib.Case, leg: case_lib.Leg,
+              old: model.Request) -> bool:
+    """Whether what it asked for may have been taken for another's.
+
+    A new replica does not say for whom it came. The provisioner, which has
+    answered, would say so again for ever: a repeat brings nothing, and one
+    that has been tried is followed by a request of its own.
+    """
+    return (old.tries > 1 and _settles_s(case, leg.memory, old) <= case.now_s
+            and any(x.id not in old.known for x in case.legs))
 
 
 def _unprobed(case: case_lib.Case,
@@ -184,7 +199,7 @@ def _held(case: case_lib.Case, leg: case_lib.Leg) -> model.Verdict | None:
 
 def _ask(case: case_lib.Case, leg: case_lib.Leg,
          old: model.Request | None) -> model.Verdict | None:
-    if old is not None and _settles_s(case, leg, old) > case.now_s:
+    if old is not None and _settles_s(case, leg.memory, old) > case.now_s:
         return saying.say(case, Phase.HEALING,
                     f'a replacement of {leg.name} has been requested: its '
                     f'answer, or the new replica, is awaited before it is '
@@ -199,8 +214,9 @@ def _ask(case: case_lib.Case, leg: case_lib.Leg,
     assert volume is not None
     request_id = (old.id if old is not None else
                   f'{case.seen.key}:{leg.id}:{int(case.now_s * 1000)}')
-    known = (old.known if old is not None
-             else frozenset(r.id for r in volume.replicas))
+    # What one answer leaves out is no news when it is named again.
+    known = (old.known if old is not None else frozenset(
+        {*case.memory.replicas, *(r.id for r in volume.replicas)}))
     return saying.say(
         case, Phase.HEALING,
         f'{leg.name} has been lost for more than {case.grace_s:g} s: '
@@ -210,7 +226,7 @@ def _ask(case: case_lib.Case, leg: case_lib.Leg,
             request_id=request_id, known=known))
 
 
-def _settles_s(case: case_lib.Case, leg: case_lib.Leg,
+def _settles_s(case: case_lib.Case, one: model.ReplicaMemory,
                old: model.Request) -> float:
     """When it is known that an earlier request was not heard.
 
@@ -224,7 +240,7 @@ def _settles_s(case: case_lib.Case, leg: case_lib.Leg,
         latest_s = old.asked_s + case.policy.arrival_s * 2.0 ** min(
             old.tries, 16)
         return min(latest_s, max(
-            leg.memory.next_try_s,
+            one.next_try_s,
             old.asked_s + 2 * case.policy.provisioner_interval_s))
     return old.asked_s + case.policy.arrival_s
 

@@ -89,6 +89,11 @@ class Leg:
         return min(w for w in waits if w)
 
     @property
+    def counts(self) -> bool:
+        """In sync, and not away before MD has noticed it."""
+        return self.in_sync and self.live and self.silent_s is None
+
+    @property
     def dead_s(self) -> float | None:
         """How long every path has been known not to be live; else None."""
         if self.live or not self.paths:

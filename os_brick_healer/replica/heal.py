@@ -257,15 +257,18 @@ def retire(case: case_lib.Case) -> model.Verdict | None:
     So may, once all slots are in sync, a replacement that came after the
     lost leg had come back: it holds nothing. With two legs of three lost,
     the first must go before the second can be replaced: a vendor has room
-    for so many replicas only.
+    for so many replicas only. A leg that is away counts for none, though MD
+    may not know it yet.
     """
+    sound = tuple(x for x in case.in_sync if x.counts)
+    all_are = case.whole and len(sound) == len(case.in_sync)
     for leg in case.legs:
         if leg.member is not None or not (
                 _replaced(leg) or _superfluous(case, leg)
                 or _displaced(case, leg)):
             continue
-        heir = _heir(case, leg)
-        if not case.whole and heir is None:
+        heir = _heir(case, leg, sound)
+        if not all_are and heir is None:
             continue
         if not saying.due(case, leg):
             continue
@@ -294,20 +297,21 @@ def retire(case: case_lib.Case) -> model.Verdict | None:
     return None
 
 
-def _heir(case: case_lib.Case, leg: case_lib.Leg) -> case_lib.Leg | None:
+def _heir(case: case_lib.Case, leg: case_lib.Leg,
+          sound: tuple[case_lib.Leg, ...]) -> case_lib.Leg | None:
     """Its successor, if that is in sync and not alone in that.
 
     Should that be lost once we have said that the old one may go, any other
     will do: what is being taken away is never used again, and has the room
     that the next new one needs.
     """
-    if len(case.in_sync) < limits.COPIES_MIN:
+    if len(sound) < limits.COPIES_MIN:
         return None
     line = case.heirs(leg.memory.request)
     going = bool(line) and (
         leg.replica.state is model.ReplicaState.TERMINATING)
-    return next((x for x in case.in_sync if x.id in line),
-                case.in_sync[0] if going else None)
+    return next((x for x in sound if x.id in line),
+                sound[0] if going else None)
 
 
 def _replaced(leg: case_lib.Leg) -> bool:

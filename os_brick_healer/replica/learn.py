@@ -49,8 +49,12 @@ def intend(memory: model.Memory, action: model.Action,
         return memory
 
     def _asked(one: One) -> One:
-        tries = 1 if one.request is None else one.request.tries + 1
-        return dataclasses.replace(one, request=model.Request(
+        old, tries, late = one.request, 1, one.late
+        if old is not None and old.id == action.request_id:
+            tries = old.tries + 1
+        elif old is not None:
+            late = (*late, old)[-recall.LATE_MAX:]  # it may come all the same
+        return dataclasses.replace(one, late=late, request=model.Request(
             id=action.request_id, asked_s=now_s, tries=tries,
             state=model.RequestState.ASKED, known=action.known))
 

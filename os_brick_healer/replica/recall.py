@@ -170,8 +170,8 @@ def _losses(case: case_lib.Case, leg: case_lib.Leg,
 def _over(case: case_lib.Case, leg: case_lib.Leg) -> model.Request | None:
     """A request is forgotten when its leg is back for good.
 
-    For good: nothing has arrived for long, or what arrived is gone again, or
-    is a leg beside it.
+    For good: nothing has arrived for long, or what arrived is gone for long,
+    or is a leg beside it.
     """
     request, since_s = leg.memory.request, leg.memory.in_sync_s
     if request is None or _arrived_in_vain(case, request):
@@ -179,10 +179,7 @@ def _over(case: case_lib.Case, leg: case_lib.Leg) -> model.Request | None:
     if not leg.in_sync or since_s is None:
         return request
     if request.arrived is not None:
-        named = {x.id for x in case.legs}
-        over = (named.isdisjoint(case.heirs(request))
-                or _both_legs(case, request))
-        return None if over else request
+        return None if _both_legs(case, request) else request
     waited_s = case.now_s - since_s
     return request if waited_s < 2 * case.policy.arrival_s else None
 
@@ -221,17 +218,23 @@ def _may_come(case: case_lib.Case, late: model.Request) -> bool:
 def _arrived_in_vain(case: case_lib.Case, request: model.Request) -> bool:
     """What arrived has been taken away again: another may be asked for.
 
-    One answer that leaves it out does not say so; hence the long wait. One
-    that is being taken away, and is no leg, is not to be used any more.
+    So has all that came in its place: while one of these is named, another
+    is asked for in the place of that.
     """
     line = case.heirs(request)
-    if not line or not case.fresh:
-        return False
-    last = next((x for x in case.legs if x.id == line[-1]), None)
-    if last is not None:
-        return (last.member is None and last.replica.state
+    return bool(line) and case.fresh and all(_gone(case, x) for x in line)
+
+
+def _gone(case: case_lib.Case, name: model.ReplicaId) -> bool:
+    """One answer that leaves it out does not say so; hence the long wait.
+
+    One that is being taken away, and is no leg, is not to be used any more.
+    """
+    leg = next((x for x in case.legs if x.id == name), None)
+    if leg is not None:
+        return (leg.member is None and leg.replica.state
                 is model.ReplicaState.TERMINATING)
-    one = case.memory.replicas.get(line[-1])
+    one = case.memory.replicas.get(name)
     return one is None or (
         one.unnamed_s is not None and case.now_s - one.unnamed_s
         >= ARRIVED_GONE_SHARE * case.policy.arrival_s)

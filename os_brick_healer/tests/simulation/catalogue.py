@@ -354,7 +354,7 @@ MENDED = (
         family='storms'),
     _bug('request-is-put-off-for-ever', '9.converge', (
         'replica.asking:_settles_s', 'if old.failed:',
-        'if leg.memory.last_error is not None:'), (
+        'if one.last_error is not None:'), (
         'replica.asking:_settles_s', 'return min(latest_s, max(',
         'return max(1.0, max('), family='requests'),
     _bug('withdrawn-replica-stays-connected', '9.converge', (
@@ -374,23 +374,44 @@ MENDED = (
         'replica.recall:_too_late', 'if new:', 'if False:'),
         family='tardy'),
     _bug('two-requests-in-doubt-at-once', '9.converge', (
-        'replica.asking:_in_turn', 'for other in case.legs:',
-        'for other in ():'), family='requests'),
+        'replica.asking:_in_turn', 'in case.memory.replicas.items():',
+        'in ():'), (
+        'replica.asking:_mixed_up', 'return (old.tries > 1',
+        'return (False'), family='requests'),
+    _bug('doubt-is-forgotten-with-the-name', '9.converge', (
+        'replica.asking:_in_turn', 'if (request is not None',
+        'if (one.unnamed_s is None and request is not None'), (
+        'replica.asking:_mixed_up', 'return (old.tries > 1',
+        'return (False'), family='requests'),
+    _bug('answered-request-is-repeated-for-ever', '9.converge', (
+        'replica.asking:_mixed_up', 'return (old.tries > 1',
+        'return (False'), family='requests'),
+    _bug('leg-that-is-away-lets-the-old-one-go', '3.early-removal', (
+        'replica.heal:retire', 'if x.counts)', ')'), (
+        'replica.laws:_successor', ' and _answers(seen, r.id)', ''),
+        family='requests'),
+    _bug('one-answer-undoes-an-arrival', '9.converge', (
+        'replica.recall:_over', 'if _both_legs(case, request) else',
+        'if _both_legs(case, request) or not any(x.id in case.heirs(request)'
+        ' for x in case.legs) else'), family='truth'),
     _bug('repeat-that-is-put-off-is-not-waited-for', '9.converge', (
         'replica.asking:_in_doubt_until_s',
-        'return max(first_s, _settles_s(case, leg, request) + arrival_s)',
+        'return max(first_s, _settles_s(case, one, request) + arrival_s)',
         'return first_s'), (
         'replica.asking:_settles_s', 'if old.failed:',
-        'if leg.memory.last_error is not None:'), family='requests'),
+        'if one.last_error is not None:'), (
+        'replica.asking:_mixed_up', 'return (old.tries > 1',
+        'return (False'), family='requests'),
     _bug('answer-undoes-an-arrival', '9.converge', (
         'replica.learn:_accepted',
         ' or request.state is not model.RequestState.ASKED', ''),
         family='http'),
     _bug('older-error-is-taken-for-the-requests-own', '8.twice', (
         'replica.asking:_settles_s', 'if old.failed:',
-        'if leg.memory.last_error is not None:'), family='http'),
+        'if one.last_error is not None:'), family='http'),
     _bug('leg-with-anothers-slot-is-not-asked-for', '9.converge', (
-        'replica.recall:_over', 'or _both_legs(case, request)', ''),
+        'replica.recall:_over', 'None if _both_legs(case, request) else',
+        ''),
         family='http'),
 )
 BUGS = GUARDS + MENDED

@@ -27,6 +27,7 @@ from os_brick_healer.tests.unit.replica.hands_world import (
     member,
     OTHER_UUID,
     Owner,
+    path,
     portal,
     replica,
     rid,
@@ -287,6 +288,11 @@ class TestConfirmRemoval(HandsTestCase):
         self.action = model.ConfirmRemoval(
             volume=KEY, law=LAW, replica=rid(3), array='md127',
             array_uuid=UUID)
+        self.change_paths(2, path(2))
+
+    def test_a_leg_that_is_away_lets_nothing_go(self) -> None:
+        self.change_paths(2, path(2, model.PathState.CONNECTING))
+        self.assert_nothing(self.action, 'and live')
 
     def test_a_whole_array_lets_the_old_one_go(self) -> None:
         self.assertTrue(self.do(self.action).changed)

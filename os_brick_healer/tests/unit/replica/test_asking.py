@@ -66,10 +66,11 @@ class _Lost(base.TestCase):
 
 class AskingTest(_Lost):
     def test_after_the_grace_another_is_asked_for(self) -> None:
-        found = self.said(self.case())
+        # What one answer leaves out is no news when it is named again.
+        found = self.said(self.case(others={C: model.ReplicaMemory()}))
         self.assertEqual(model.RequestReplacement(
             volume=world.KEY, law='everything-is-bounded', replica=B,
-            request_id=f'{world.KEY}:b:1000000', known=frozenset((A, B))),
+            request_id=f'{world.KEY}:b:1000000', known=frozenset((A, B, C))),
             found.action)
         self.assertEqual('replica b has been lost for more than 60 s: request '
                          'a replacement', found.sentence)
@@ -285,6 +286,40 @@ class AgainTest(_Lost):
             found = asking._request_one(again, again.legs[1])
             assert found is not None
             self.assertIsNotNone(found.action)
+
+    def test_a_request_in_doubt_outlives_an_answer_without_its_leg(
+            self) -> None:
+        for one, asks in ((a_request(asked_s=NOW_S), False), (None, True)):
+            doubted = model.ReplicaMemory(
+                belongs=True, lost_s=990.0, unnamed_s=NOW_S, request=one)
+            case = self.case(raid_disks=3, others={C: doubted})
+            self.assertNotIn(C, {leg.id for leg in case.legs})
+            found = asking._request_one(case, case.legs[1])
+            assert found is not None
+            self.assertIs(asks, found.action is not None, found.sentence)
+
+    def test_what_may_have_been_taken_for_anothers_is_asked_for_anew(
+            self) -> None:
+        came = world.leg('c')
+        long_s = 1e6
+        for legs, changes, anew in (
+                ((came,), {}, True),
+                ((came,), {'state': State.ACCEPTED}, True),
+                # One that has not been repeated is repeated first.
+                ((came,), {'tries': 1}, False),
+                ((came,), {'asked_s': NOW_S - 1.0}, None),
+                ((came,), {'known': frozenset((A, B, C))}, False),
+                ((), {}, False)):
+            old = a_request(**{'tries': 2, 'asked_s': NOW_S - long_s,
+                               **changes})
+            case = self.case(*legs, raid_disks=3, request=old,
+                             others={C: model.ReplicaMemory(belongs=True)})
+            action: Any = self.said(case).action
+            first, second = (old.id, old.known), (
+                f'{world.KEY}:b:1000000', frozenset((A, B, C)))
+            self.assertEqual(
+                None if anew is None else second if anew else first,
+                action and (action.request_id, action.known))
 
     def test_a_repeat_that_is_put_off_is_waited_for(self) -> None:
         # Its leg fails whenever it is tried, and each time it is put off.

@@ -16,7 +16,7 @@ import dataclasses
 from typing import Any
 
 from os_brick_healer.engine import limits, verdict
-from os_brick_healer.replica import learn, model
+from os_brick_healer.replica import learn, model, recall
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.replica import world
 
@@ -216,6 +216,19 @@ class LearnedTest(base.TestCase):
         self.assertEqual(
             dataclasses.replace(request, asked_s=NOW_S + 1.0, tries=2),
             again.replicas[A].request)
+
+    def test_what_was_asked_for_before_may_come_all_the_same(self) -> None:
+        kept = model.Memory(replicas={A: model.ReplicaMemory()})
+        asked: list[model.Request] = []
+        for n in range(recall.LATE_MAX + 2):
+            kept = learn.intend(kept, dataclasses.replace(
+                REQUEST, request_id=f'q{n}'), NOW_S + n)
+            one = kept.replicas[A]
+            self.assertEqual(tuple(asked[-recall.LATE_MAX:]), one.late)
+            assert one.request is not None
+            self.assertEqual((f'q{n}', 1), (one.request.id,
+                                            one.request.tries))
+            asked.append(one.request)
 
     def test_whose_an_action_is(self) -> None:
         for action in (REPORT, CUT, EXAMINE, ADD):

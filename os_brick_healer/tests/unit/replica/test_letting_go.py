@@ -57,6 +57,21 @@ class RetireTest(healing.HealCase):
             world.leg('a'), out, world.leg('c'),
             b=One(request=a_request(None))))
 
+    def test_a_leg_that_is_away_counts_for_none(self) -> None:
+        """MD has not noticed it yet, and calls it in sync."""
+        out, asked = world.leg('b', None, path=None), One(request=a_request())
+        for changes in ({'path': 'connecting'}, {'silent_s': 1.0}):
+            away = world.leg('c', **changes)
+            for legs, disks in (((world.leg('a'), out, away), 2),
+                                ((away, out, world.leg('a')), 2),
+                                ((world.leg('a'), out, away), 3)):
+                self.assertIsNone(self.retire(
+                    *legs, raid_disks=disks, b=asked))
+            # Two that are here are enough.
+            self.assertIsNotNone(self.retire(
+                world.leg('a'), out, world.leg('c'),
+                world.leg('d', **changes), raid_disks=3, b=asked))
+
     def test_what_the_provisioner_takes_away_goes(self) -> None:
         going = world.leg('b', None, path=None, state=Prov.TERMINATING)
         found = self.retire(world.leg('a'), going, world.leg('c'))

@@ -204,15 +204,23 @@ class PermittedTest(base.TestCase):
                                  'a', holders=('dm-1',))))
 
     def test_law_3_only_after_the_successor(self) -> None:
-        out, held = world.leg('a', None), 'not every leg of md127 is in sync '
+        out = world.leg('a', None)
+        away = world.leg('c', path='connecting')
+        silent = world.leg('c', silent_s=1.0)
         for legs, successor, permitted in (
                 ((out, world.leg('b'), world.leg('c')), None, True),
                 ((out, world.leg('b'), world.leg('c', 'spare')), None, False),
                 ((out, world.leg('b'), world.leg('c', 'spare')), C, False),
                 ((out, world.leg('b'), world.leg('c', None)), B, False),
-                ((out, world.leg('b')), None, False)):
+                ((out, world.leg('b')), None, False),
+                # It is away, and MD has not noticed yet.
+                ((out, world.leg('b'), away), None, False),
+                ((out, world.leg('b'), away), C, False),
+                ((out, world.leg('b'), away), B, False),
+                ((out, world.leg('b'), silent), C, False)):
             action = dataclasses.replace(actions.CONFIRM, successor=successor)
-            self.assertEqual(None if permitted else f'{held}(law 3)',
+            self.assertEqual(None if permitted else 'not every leg of md127 '
+                             'is in sync and live (law 3)',
                              self.says(action, *legs), f'{legs} {successor}')
 
     def test_law_3_of_three_legs_two_whole_copies_are_enough(self) -> None:

@@ -257,12 +257,16 @@ class RequestTest(RecallCase):
 
     def test_what_arrived_is_kept_while_it_is_named(self) -> None:
         arrived: dict[str, Any] = {'state': State.ARRIVED, 'arrived': C}
-        for others, kept in (
-                ((world.leg('c', None),), True), ((), False),
+        long_s = recall.ARRIVED_GONE_SHARE * world.POLICY.arrival_s
+        for others, unnamed_s, kept in (
+                ((world.leg('c', None),), None, True),
+                # One answer that leaves it out does not say that it is gone.
+                ((), None, True), ((), NOW_S - long_s, False),
                 # Beside a whole array, too: it is no leg of it.
-                ((world.leg('b'), world.leg('c', None)), True)):
-            request = self.request(world.leg('a'), *others, in_sync_s=1.0,
-                                   ones={C: One()}, **arrived)
+                ((world.leg('b'), world.leg('c', None)), None, True)):
+            request = self.request(
+                world.leg('a'), *others, in_sync_s=1.0,
+                ones={C: One(unnamed_s=unnamed_s)}, **arrived)
             self.assertIs(kept, request is not None)
 
     def test_what_was_taken_away_again_may_be_asked_for_anew(self) -> None:
@@ -293,11 +297,14 @@ class RequestTest(RecallCase):
                 ((*out, world.leg('d')), {}, True),
                 (out, {D: One(unnamed_s=NOW_S)}, True),
                 (out, {D: One(unnamed_s=1.0)}, False), (out, {}, False),
+                # Another is asked for in the place of c, which is named.
+                ((*out, world.leg('c', None)), {}, True),
                 # It is back, with the slot of b: that is to go first.
                 ((*back, world.leg('d')), {B: One(belongs=True)}, True),
                 ((*back, world.leg('d')), {}, False),
                 ((*back, world.leg('d', None)), {}, True),
-                (back, {D: One(unnamed_s=NOW_S)}, False)):
+                (back, {D: One(unnamed_s=NOW_S)}, True),
+                (back, {D: One(unnamed_s=1.0)}, False)):
             request = self.request(*legs, ones={C: gone, **ones},
                                    in_sync_s=1.0, **arrived)
             self.assertIs(kept, request is not None, f'{legs} {ones}')
