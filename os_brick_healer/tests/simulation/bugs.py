@@ -27,7 +27,12 @@ import textwrap
 import types
 from typing import Any
 
-from os_brick_healer.tests.simulation import catalogue, frozen, lawbook
+from os_brick_healer.tests.simulation import (
+    catalogue,
+    defects,
+    frozen,
+    lawbook,
+)
 from os_brick_healer.tests.simulation import plan as plan_lib
 from os_brick_healer.tests.simulation import run as run_lib
 from os_brick_healer.tests.simulation.http import bugs as http_bugs
@@ -41,8 +46,8 @@ DOCS = HERE.parents[2] / 'doc/source/contributor'
 TABLE, LAW_TABLE = DOCS / 'seeded-bugs.inc', DOCS / 'watched-laws.inc'
 
 BUGS = catalogue.BUGS + http_bugs.BUGS
-Bug = catalogue.Bug
-Patch = catalogue.Patch
+Bug = defects.Bug
+Patch = defects.Patch
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

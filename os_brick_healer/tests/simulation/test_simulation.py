@@ -25,12 +25,12 @@ from os_brick_healer.replica import model
 from os_brick_healer.tests import base
 from os_brick_healer.tests.simulation import (
     bugs,
-    catalogue,
     crew,
     fabric,
     families,
     frozen,
     lawbook,
+    mended,
     misfortune,
     parts,
     plan,
@@ -218,6 +218,6 @@ class TablesTest(base.TestCase):
 
     def test_what_was_mended_is_told_with_its_seeded_bug(self) -> None:
         told = (DOCS / 'bugs-found.rst').read_text()
-        mended = catalogue.MENDED + http_bugs.MENDED
-        self.assertEqual([], [bug.name for bug in mended
+        ours = mended.BUGS + http_bugs.MENDED
+        self.assertEqual([], [bug.name for bug in ours
                               if f'``{bug.name}``' not in told])

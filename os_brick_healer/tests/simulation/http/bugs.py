@@ -11,7 +11,7 @@
 #    under the License.
 """Bugs of the KumoScale plugin, to be caught over the wire."""
 
-from os_brick_healer.tests.simulation import catalogue
+from os_brick_healer.tests.simulation import defects
 
 _PLUGIN = 'provisioner.kumoscale:KumoScaleProvisioner'
 _CLIENT = 'provisioner.kumoscale_client:Client'
@@ -24,10 +24,10 @@ _SAID_ONCE = (('replica.truth:Truth._still_held', 'if not kept:', 'if True:'),
 
 
 def _bug(name: str, laws: str,
-         *patches: tuple[str, str, str]) -> catalogue.Bug:
-    return catalogue.Bug(
+         *patches: tuple[str, str, str]) -> defects.Bug:
+    return defects.Bug(
         name=name, laws=tuple(laws.split()), family='http',
-        patches=tuple(catalogue.Patch(where=where, old=old, new=new)
+        patches=tuple(defects.Patch(where=where, old=old, new=new)
                       for where, old, new in patches))
 
 

@@ -13,16 +13,16 @@
 
 from typing import Any
 
-from os_brick_healer.tests.simulation import catalogue
+from os_brick_healer.tests.simulation import defects
 
-Bug = catalogue.Bug
+Bug = defects.Bug
 _TOOLS = 'tests.simulation.mapping.tools:Tools'
 
 
 def _bug(name: str, laws: str, *patches: tuple[str, str, str],
          family: str, setup: dict[str, Any] | None = None) -> Bug:
     return Bug(name=name, laws=tuple(laws.split()),
-               patches=tuple(catalogue.Patch(where=w, old=o, new=n)
+               patches=tuple(defects.Patch(where=w, old=o, new=n)
                              for w, o, n in patches),
                setup=tuple((setup or {}).items()), family=family)
 
