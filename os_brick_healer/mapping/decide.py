@@ -263,7 +263,11 @@ def _unproven(seen: model.Seen, memory: model.Memory,
     if memory.proven_s is not None:
         return None
     unread = seen.unread_s is not None and seen.unread_s >= memory.server_s
-    if unread and seen.cut and memory.linked_s is None:
+    # A connection's death may be heard before that it was given. While
+    # requests are under way, who takes no more may be slow (``_hangs``).
+    cut = seen.cut and (memory.linked_s is None or (
+        not seen.waiting and _not_sent_again(seen, memory)))
+    if unread and cut:
         return _kill(seen, memory, policy, False,
                      'no connection of the kernel leads to it')
     if unread and seen.now_s - (seen.unread_s or 0.0) < _SLOW_S:

@@ -148,9 +148,12 @@ BUGS = (
         'timer_ms=mapping.timer_before_ms, timeout_s=CALL_S); '
         'until_s = self.clock()'), family='deaths'),
     _bug('server-without-a-connection-is-kept', '17.stall 21.converge', (
+        'mapping.decide:_unproven', 'if unread and cut:', 'if False:'),
+        family='restarts', setup={'kinds': ('file',)}),
+    _bug('connection-that-was-given-is-believed-in', '17.stall', (
         'mapping.decide:_unproven',
-        'if unread and seen.cut and memory.linked_s is None:',
-        'if False:'), family='restarts', setup={'kinds': ('file',)}),
+        'not seen.waiting and _not_sent_again(seen, memory)', 'False'),
+        family='frozen'),
     _bug('monitors-down-are-given-up', '17.stall', (
         'mapping.learn:_failed', 'refused = outcome.detail == REFUSED',
         'refused = True'), family='ceph', setup={'kinds': ('rbd',)}),

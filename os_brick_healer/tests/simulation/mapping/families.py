@@ -36,6 +36,8 @@ DRAMAS: Mapping[str, tuple[tuple[str, float], ...]] = {
     'late_dead': (('late', 0.0), ('kill_server', 0.4)),
     'deaf_cut': (('kill', 0.0), ('cut', 0.3)),
     'lost_cut': (('overflow', 0.0), ('cut', 1.0)),
+    # A heal has begun, and the agent does not see how it ends.
+    'frozen_cut': (('kill_server', 0.0), ('freeze', 0.2), ('cut', 6.0)),
     # A read of ours is under way when that happens.
     'unheard_cut': (('slow', 0.0), ('kill', 0.3), ('overflow', 2.0),
                     ('cut', 2.0)),
@@ -95,6 +97,11 @@ FAMILIES = {
         kinds={'unheard_cut': 16, 'lost_cut': 2, 'stop': 1,
                'stopped_cut': 2, 'kill_server': 1},
         gaps_s=(20.0, 120.0), last_s=(2.0, 8.0, 25.0)),
+    # An agent that does not run while its heals end, and what comes then.
+    'frozen': Family(
+        kinds={'frozen_cut': 16, 'freeze': 2, 'kill_server': 2, 'cut': 1,
+               'slow_dead': 1, 'stop': 1},
+        gaps_s=(20.0, 120.0), last_s=(8.0, 25.0)),
     # An agent that finds servers which wait for their cluster, many at once.
     'queues': Family(
         kinds={'monitors_restart': 10, 'kill_in': 2, 'kill_server': 2,

@@ -140,6 +140,44 @@ class CutOffTest(base.TestCase):
         self.assertEqual(['Kill', 'Serve'], [
             did for did in host.did if did in ('Kill', 'Serve')][-2:])
 
+    def test_a_death_that_is_heard_before_the_heal_is_learned_is_found(
+            self) -> None:
+        """The agent did not run while the heal ended and the connection it
+        had given was cut: the death looks older than the connection."""
+        host = world.Host()
+        host.run(5.0)
+        host.die()
+        serve = model.Serve(volume=world.KEY, device='nbd3', mounter='nbd')
+        outcome = host.effect(serve)
+        host.cut()
+        host.tick(0.1)
+        host.concluded(serve, outcome, world.POLICY)
+        host.tick(0.1)
+        host.did.clear()
+        host.run(30.0)
+        self.assertTrue(host.well())
+        self.assertEqual(['Prove', 'Kill', 'Serve'], host.did[:3])
+
+    def test_who_was_given_a_connection_is_killed_if_nothing_is_sent(
+            self) -> None:
+        """While requests are under way a read may have to wait to be sent:
+        the server takes no more, for as long as its storage is slow."""
+        given = world.known(server_s=990.0, linked_s=990.0, proven_s=None)
+        for count, now_s, unread_s, unsent, kills in (
+                (0, 1000.0, 999.0, True, True),
+                (1, 1000.0, 999.0, True, False),
+                (0, 1000.0, 999.0, False, False),
+                (0, 992.0, 990.0, True, False),
+                (0, 992.0, 990.1, True, True),
+                (0, 1000.0, 995.0, True, True),
+                (0, 1000.0, 994.9, True, False)):
+            action = judge(dataclasses.replace(
+                world.waiting(count=count, for_s=1.9), now_s=now_s,
+                unread_s=unread_s, unsent=unsent), given).action
+            self.assertIs(kills, isinstance(action, model.Kill))
+            if isinstance(action, model.Kill):
+                self.assertFalse(action.hung)
+
     def test_a_server_we_connected_is_not_killed_for_slow_storage(
             self) -> None:
         linked = model.Memory(server=world.server().process, server_s=900.0,
