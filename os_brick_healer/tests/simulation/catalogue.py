@@ -138,7 +138,7 @@ GUARDS = (
         family='last'),
     # Removal -----------
     _bug('old-replica-removed-at-once', '3.early-removal', (
-        'replica.heal:retire', 'if not case.whole and heir is None:',
+        'replica.heal:retire', 'if not all_are and heir is None:',
         'if False:'), (
         'replica.laws:_successor', 'if array.degraded or len(in_sync) < '
         'array.raid_disks:', 'if False:'), (
@@ -158,8 +158,8 @@ GUARDS = (
         'return True or'),
         family='arrivals'),
     _bug('vanished-successor-not-asked-for-anew', '9.converge', (
-        'replica.recall:_arrived_in_vain', 'if not line or not case.fresh:',
-        'if True:'),
+        'replica.recall:_arrived_in_vain', 'return bool(line) and',
+        'return False and'),
         family='arrivals'),
     _bug('controllers-leak', '9.converge', (
         'replica.heal:retire', 'if (leg.paths and', 'if (False and'), (

@@ -76,10 +76,10 @@ MENDED = (
         'replica.decide:_healthy', 'is not model.ReplicaState.TERMINATING',
         'is not None')),
     _bug('marked-leg-waits-for-its-lost-successor', '9.converge', (
-        'replica.heal:_heir', 'case.in_sync[0] if going else None',
+        'replica.heal:_heir', 'sound[0] if going else None',
         'None')),
     _bug('marked-replica-answers-a-request', '9.converge', (
-        'replica.recall:_arrived_in_vain', 'return (last.member is None and',
+        'replica.recall:_gone', 'return (leg.member is None and',
         'return (False and')),
     _bug('repeat-has-older-rights', '8.grace', (
         'replica.asking:_request_one', 'if found is not None:',
