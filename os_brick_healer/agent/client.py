@@ -103,6 +103,14 @@ class Client:
                 hint='run it as root or as the user of nova-compute') from e
         except BlockingIOError as e:    # its queue of connections is full
             raise TimeoutError from e
+        except TimeoutError:
+            raise
+        except OSError as e:    # no directory, or too long for a socket
+            raise AgentSilent(
+                f'cannot talk to the agent: because {self.path} cannot be '
+                f'a socket ({e.strerror or e})',
+                hint='set run_path to a directory of its own, as the '
+                'agent has it') from e
 
     def _exchange(self, sock: socket.socket, request: bytes,
                   give_up_s: float) -> bytes:

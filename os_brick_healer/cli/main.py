@@ -187,11 +187,18 @@ def run(args: argparse.Namespace) -> int:
             complain(read.error)
         return int(args.run(Session(args, read)))
     except client.AgentDown as e:
-        complain(str(e))
-        return EXIT_NO_AGENT
+        return fail(args, e, EXIT_NO_AGENT)
     except exception.HealerError as e:
-        complain(str(e))
-        return EXIT_OTHER
+        return fail(args, e, EXIT_OTHER)
+
+
+def fail(args: argparse.Namespace, error: exception.HealerError,
+         code: int) -> int:
+    """Say it to a person, and to whoever reads the JSON."""
+    complain(str(error))
+    if getattr(args, 'json', False):
+        dump({'error': str(error)})
+    return code
 
 
 def give_up(e: OSError) -> int:

@@ -95,6 +95,7 @@ class OnlineTest(CliTestCase):
         code, out, err = self.run_it('explain', 'nope')
         self.assertEqual((4, ''), (code, out))
         self.assertIn("cannot find volume 'nope'", err)
+        self.assertIn('nope', self.run_json('explain', 'nope')['error'])
 
     def test_pause_keeps_the_words_of_the_reason(self) -> None:
         self.assertEqual(0, self.run_it('pause', 'new', 'switch')[0])
@@ -186,7 +187,18 @@ class OfflineTest(CliTestCase):
             code, _, err = self.run_it(*argv)
             self.assertEqual(3, code)
             self.assertIn('it does not run', err)
+        self.assertIn('it does not run',
+                      self.run_json('explain', 'x')['error'])
         self.assertEqual(3, self.run_it('version')[0])
+
+    def test_a_run_path_that_cannot_be_is_said_to_be(self) -> None:
+        for path in (self.conf_file, '/' + 'x' * 200):
+            self.write_file(self.conf_file, '[os_brick_healer]\n'
+                            f'run_path = {path}\n')
+            code, _, err = self.run_it('status')
+            self.assertEqual(4, code)
+            self.assertIn('cannot be a socket', err)
+            self.assertIn('set run_path', err)
 
     def test_wrong_usage_is_4_and_not_a_volume_in_need(self) -> None:
         for argv in ([], ['no-such'], ['explain'],
