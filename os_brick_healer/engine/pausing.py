@@ -28,6 +28,8 @@ LOG = logging.getLogger(__name__)
 
 #: The setting's value after a ``resume``.
 RESUMED = ''
+#: Kind and key of what the history has of the whole host.
+HOST, KEY = 'host', 'all volumes'
 #: Why it is paused, when the configuration says so.
 CONFIGURED = 'by the configuration (paused = true)'
 
@@ -74,7 +76,7 @@ class Pause:
             self._attempt(lambda: self._journal.set_setting(
                 journal_lib.PAUSED, None))
         if self.reason is not None:
-            LOG.warning('healing is paused: %s', _one_line(self.reason))
+            self._say(f'healing is paused: {self.reason}')
 
     def set(self, why: str | None) -> bool:
         """Pause, or with None resume.
@@ -83,9 +85,14 @@ class Pause:
         """
         with self._lock:
             self.reason, self.damage, self._unkept = why, None, True
-            LOG.info('healing is %s', 'no longer paused' if why is None
-                     else f'paused: {_one_line(why)}')
+            self._say('healing is ' + (
+                'no longer paused' if why is None else f'paused: {why}'))
             return self._keep()
+
+    def _say(self, sentence: str) -> None:
+        """In the log and in the history, which is written with the next."""
+        LOG.warning('%s', _one_line(sentence))
+        self._journal.tell(HOST, KEY, sentence)
 
     @property
     def waiting(self) -> bool:

@@ -45,6 +45,13 @@ class PausedLoopTest(test_loop.LoopTestCase):
         self.assertIsNone(self.agent(configured=True))
         self.assertIsNone(self.agent(configured=True))
 
+    def test_the_history_has_who_paused_and_who_resumed(self) -> None:
+        self.agent(then='pause')
+        self.agent(then='resume')
+        said = [row.text for row in self.reopened().history(pausing.KEY)]
+        self.assertEqual(['healing is paused: by me'] * 2
+                         + ['healing is no longer paused'], said)
+
     def test_configured_anew_it_holds_again(self) -> None:
         self.agent(configured=True, then='resume')
         self.assertIsNone(self.agent())
