@@ -11,10 +11,11 @@
 # under the License.
 """Every leg is lost at once: the guest waits, and nothing else happens."""
 
+import signal
 import time
 
 from bed.guest import host
-from bed.guest.patient import Patient, PATIENT_S
+from bed.guest.patient import flag, Patient, PATIENT_S
 from bed.guest.scenario import scenario, Stage
 from bed.guest.storage import Cut
 
@@ -41,6 +42,36 @@ def closed_60s(stage: Stage) -> None:
 def silent_60s(stage: Stage) -> None:
     """All legs are silent for 60 s; then both, or only the one or other."""
     outages(stage, Cut.SILENT, 60)
+
+
+@scenario(name='all-legs-silent-failfast', item='5', timeout_s=400)
+def silent_failfast(stage: Stage) -> None:
+    """All legs are silent, and have MD's failfast flag: a queue, no error."""
+    patient = Patient.admit(stage, grace_period='600')
+    before = list(patient.legs)
+    process = patient.agent.process
+    assert process is not None
+    stage.note('the flag is set behind the back of an agent that is stopped')
+    process.send_signal(signal.SIGSTOP)
+    for device in host.legs(patient.md):
+        flag(patient.md, device, 'failfast')
+    stage.check('every leg has the flag', all(
+        'failfast' in state for state in host.legs(patient.md).values()),
+        host.legs(patient.md))
+    patient.world.array.cut_all(before, Cut.SILENT)
+    process.send_signal(signal.SIGCONT)
+    stage.wait_until('the flag is cleared on every leg', lambda:
+                     list(host.legs(patient.md).values()) == ['in_sync'] * 2,
+                     PATIENT_S)
+    stage.stays('no leg is given up and no error comes',
+                lambda: sound(patient), 30, every_s=0.5)
+    for leg in before:
+        patient.world.array.mend(leg)
+    patient.goes_on()
+    patient.becomes_whole()
+    patient.check_replacements(0)
+    stage.check('the same legs make up the volume', patient.legs == before)
+    patient.discharge()
 
 
 def outages(stage: Stage, how: Cut, for_s: float) -> None:
