@@ -258,20 +258,30 @@ class Attach(flow.Flow):
     def _tune(self) -> None:
         """Settings of what somebody else connected or created before.
 
-        The agent does the same at its next look; this is only sooner.
+        The agent does the same at its next look; this is only sooner. But
+        it may be unable to look, so nothing here keeps a flag from being
+        cleared.
         """
+        self._attempt(self._clear_flags)
+        self._attempt(self._set_delays)
+
+    def _clear_flags(self) -> None:
+        array = self.array(None)
+        if array is not None and array.uuid is not None:
+            for device in array.members:
+                self._attempt(self.context.clear_failfast, array.name,
+                              array.uuid, device)
+
+    def _set_delays(self) -> None:
+        delay_s = self.settings.reconnect_delay_s
+        for controller in self.host.controllers_of(self.legs):
+            if self.host.setting(controller.name,
+                                 'reconnect_delay') != str(delay_s):
+                self.context.set_reconnect_delay(controller, delay_s)
+
+    def _attempt(self, what: Callable[..., object], *about: str) -> None:
         try:
-            delay = str(self.settings.reconnect_delay_s)
-            for controller in self.host.controllers_of(self.legs):
-                if self.host.setting(controller.name,
-                                     'reconnect_delay') != delay:
-                    self.context.set_reconnect_delay(
-                        controller, self.settings.reconnect_delay_s)
-            array = self.array(None)
-            if array is not None and array.uuid is not None:
-                for device in array.members:
-                    self.context.clear_failfast(array.name, array.uuid,
-                                                device)
+            what(*about)
         except Exception as e:  # noqa: BLE001 - the edge of a thread
             trouble.tell('tuning', f'cannot tune volume {self.volume}: '
                                    f'because {e}; the agent does it later')

@@ -172,10 +172,8 @@ def _flowing(case: case_lib.Case) -> model.Verdict | None:
 def _clear_failfast(case: case_lib.Case) -> model.Verdict | None:
     array = case.seen.array
     assert array is not None
-    for leg in case.members:
-        member = leg.member
-        if (member is None or 'failfast' not in member.flags or leg.faulty
-                or leg.memory.next_try_s > case.now_s):
+    for leg, member in _flagged(case):
+        if leg.memory.next_try_s > case.now_s:
             continue
         found = _say(case, Phase.HEALING,
                      f'leg {member.device} of {array.name} would turn an '
@@ -185,6 +183,28 @@ def _clear_failfast(case: case_lib.Case) -> model.Verdict | None:
             volume=case.seen.key, law=flow.LAW_QUEUE, array=array.name,
             array_uuid=array.uuid, replica=leg.id, device=member.device))
     return None
+
+
+def _flagged(
+        case: case_lib.Case) -> list[tuple[case_lib.Leg, model.Member]]:
+    """Legs that would fail where they ought to queue."""
+    return [(x, x.member) for x in case.members if x.member is not None
+            and 'failfast' in x.member.flags and not x.faulty]
+
+
+def _still_flagged(case: case_lib.Case) -> model.Verdict | None:
+    """A flag that could not be cleared is tried again when it is time."""
+    flagged = _flagged(case)
+    if not flagged:
+        return None
+    leg, member = min(flagged, key=lambda x: x[0].memory.next_try_s)
+    assert case.seen.array is not None
+    why = leg.memory.last_error or 'it is tried again soon'
+    return _say(case, Phase.HELD,
+                f'leg {member.device} of {case.seen.array.name} would turn '
+                f'an outage into an I/O error, and still has its failfast '
+                f'flag: {why}', law=flow.LAW_QUEUE,
+                look_again_s=leg.memory.next_try_s - case.now_s)
 
 
 def _truth(case: case_lib.Case) -> model.Verdict | None:
@@ -323,6 +343,9 @@ def _healthy(case: case_lib.Case) -> model.Verdict:
     if awaited is not None:
         return _say(case, Phase.DEGRADED, awaited, law=flow.LAW_LAST_LEG,
                     look_again_s=1.0)
+    flagged = _still_flagged(case)
+    if flagged is not None:
+        return flagged
     return _say(case, Phase.HEALTHY,
                 f'all {count} legs of {array.name} are in sync', law=None,
                 look_again_s=well_s)

@@ -18,7 +18,7 @@ that fails is thrown out, unless it is the last one in sync (raid1_error():
 then MD_BROKEN is set and the guest gets the error).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import functools
 import random
 
@@ -55,6 +55,9 @@ class Md:
         self.version = 0
         self.udev_delay: Callable[[], float | None] = lambda: UDEV_S
         self.knows: Callable[[str | None], bool] = lambda _key: True
+        #: When nothing could be done about a volume: from, to.
+        self.held: Callable[[str | None], Sequence[
+            tuple[float, float]]] = lambda _key: ()
         self.on_copy: list[Callable[[parts.Array], bool]] = []
         fabric.lost_devices = self._device_gone
 
@@ -77,9 +80,23 @@ class Md:
             return parts.ERROR
         # Nobody can clear a flag before he has seen it: give him a while; nor
         # of what he cannot know to be his.
-        flagged = (member.failfast and self.time.now_s
-                   - member.joined_s > FLAG_S and self.knows(member.disk.key))
+        flagged = (member.failfast and self._had_time(member)
+                   and self.knows(member.disk.key))
         return self.fabric.flow(member.disk, failfast=flagged)
+
+    def _had_time(self, member: parts.Member) -> bool:
+        """Whether a flag could once be cleared for a while since it joined.
+
+        Who cannot read a volume does not know what its array is, and of two
+        hosts neither may change it. Had he time before that, or after, it is
+        no excuse.
+        """
+        since_s = member.joined_s
+        for begun_s, ended_s in self.held(member.disk.key):
+            if begun_s - since_s > FLAG_S:
+                break
+            since_s = max(since_s, ended_s)
+        return self.time.now_s - since_s > FLAG_S
 
     def touched(self, array: parts.Array) -> None:
         array.version += 1

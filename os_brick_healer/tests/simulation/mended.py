@@ -37,6 +37,8 @@ BUGS = (
     _bug('flag-stays-while-all-legs-are-away', '7.eio', (
         'replica.decide:_flowing', 'return _clear_failfast(case) or found',
         'return found')),
+    _bug('flag-that-was-not-cleared-is-forgotten', '7.eio', (
+        'replica.decide:_still_flagged', 'if not flagged:', 'if True:')),
     _bug('leg-that-is-still-to-be-probed-is-fine', '8.brake', (
         'replica.doubt:_unheard', 'return bool(paths)', 'return False'),
         family='host'),

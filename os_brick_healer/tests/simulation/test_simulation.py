@@ -11,6 +11,7 @@
 #    under the License.
 """The simulator's own tests, with a few runs; ``make sim`` has many."""
 
+import functools
 import json
 import os
 import pathlib
@@ -37,6 +38,7 @@ from os_brick_healer.tests.simulation import (
     run,
     shrink,
     timeline,
+    world,
 )
 from os_brick_healer.tests.simulation.http import bugs as http_bugs
 
@@ -105,6 +107,38 @@ class FabricTest(base.TestCase):
             cloth.mend(again)
         time.advance(2 * 20 + 1.0)
         self.assertIs(model.PathState.CONNECTING, one.state)
+
+
+class FlagTest(base.TestCase):
+    """Whether a flag that nobody has cleared makes an outage an error."""
+
+    def _outage(self, *held: tuple[float, float]) -> str:
+        """The volume cannot be read from, to; at 280 s all legs go."""
+        played = world.World('flag', world.Setup(volumes=1, foreign=False))
+        ((key, array),) = played.arrays.items()
+        member = array.members[0]
+        member.failfast = True
+        for number, (begun_s, ended_s) in enumerate(held):
+            why = str(number % 2)
+            played.time.at(begun_s, functools.partial(played.hold, key, why))
+            played.time.at(ended_s, functools.partial(played.free, key, why))
+        played.time.advance(280.0)
+        for portal in played.every_portal():
+            played.fabric.cut(fabric.Cut(parts.CLOSED, (portal,)))
+        played.time.advance(300.0)
+        return played.md.flow(member)
+
+    def test_it_does_once_there_was_time_to_clear_it(self) -> None:
+        for held in ((), ((70.0, 400.0),), ((1.0, 200.0),),
+                       ((1.0, 50.0), (70.0, 80.0), (150.0, 400.0))):
+            with self.subTest(held=held):
+                self.assertEqual(parts.ERROR, self._outage(*held))
+
+    def test_who_can_do_nothing_about_the_volume_is_excused(self) -> None:
+        for held in (((1.0, 400.0),), ((50.0, 270.0),),
+                       ((1.0, 50.0), (40.0, 250.0), (270.0, 400.0))):
+            with self.subTest(held=held):
+                self.assertEqual(parts.HANG, self._outage(*held))
 
 
 class PlanTest(base.TestCase):

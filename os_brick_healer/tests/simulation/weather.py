@@ -86,8 +86,10 @@ class Weather(fate.Fate):
         self.world.fault(f'{volume.key[:8]} is published to a second host')
         volume.hosts.add(cloud_lib.THERE)
         volume.two_hosts_s = self.world.time.now_s
+        self.world.hold(volume.key, 'two hosts')
 
         def _one() -> None:
+            self.world.free(volume.key, 'two hosts')
             volume.hosts.discard(cloud_lib.THERE)
             volume.two_hosts_s = None
 
@@ -156,8 +158,14 @@ class Weather(fate.Fate):
         """The kernel says something about a volume that nobody knows."""
         key, unreadable = self.key(fault), self.world.unreadable
         self.world.fault(f'{key[:8]} cannot be read')
+        self.world.hold(key, 'unreadable')
         unreadable.add(key)
-        self.for_a_while(fault, lambda: unreadable.discard(key))
+
+        def _again() -> None:
+            self.world.free(key, 'unreadable')
+            unreadable.discard(key)
+
+        self.for_a_while(fault, _again)
 
     def _long_unreadable(self, fault: plan_lib.Fault) -> None:
         self._unreadable(lasting(fault, 140.0 + 40.0 * fault.arg('pick')))

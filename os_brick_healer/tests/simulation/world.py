@@ -12,6 +12,7 @@
 """The whole simulated world, without the agent."""
 
 import dataclasses
+import math
 import random
 from typing import Any
 
@@ -142,6 +143,8 @@ class World:
         self.boots = 0
         self.booted_s = -setup.uptime_s
         self.unreadable: set[str] = set()
+        self._held: dict[tuple[str, str], list[tuple[float, float]]] = {}
+        self.md.held = self._held_s
         self.nova_alive = True
         self.time.check = self.court.check
         self._made = 0
@@ -343,6 +346,23 @@ class World:
 
     def volume_of(self, key: str) -> cloud_lib.Volume | None:
         return self.cloud.volumes.get(key)
+
+    def hold(self, key: str, why: str) -> None:
+        """From now on nobody can, or may, do anything about a volume."""
+        held = self._held.setdefault((key, why), [])
+        if not held or held[-1][1] < math.inf:
+            held.append((self.time.now_s, math.inf))
+
+    def free(self, key: str, why: str) -> None:
+        """One reason is over, however often it was given."""
+        held = self._held[key, why]
+        if held[-1][1] == math.inf:
+            held[-1] = (held[-1][0], self.time.now_s)
+
+    def _held_s(self, key: str | None) -> list[tuple[float, float]]:
+        """From when to when, by the beginning."""
+        return sorted(time for (name, _), held in self._held.items()
+                      if name == key for time in held)
 
     def two_hosts_for_s(self, key: str) -> float:
         volume = self.cloud.volumes.get(key)

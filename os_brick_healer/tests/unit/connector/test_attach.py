@@ -345,6 +345,24 @@ class AttachTest(world.ConnectorTest):
         self.assertEqual([a.device, b.device], sorted(cleared))
         self.assertEqual(['nvme0', 'nvme1'], sorted(slow))
 
+    def test_a_flag_is_cleared_whatever_else_cannot_be_mended(self) -> None:
+        """The agent may be unable to look at the volume for long."""
+        a, b = self.sim.leg(), self.sim.leg()
+        tried: list[str] = []
+
+        def first_fails(array: str, uuid: str, device: str) -> bool:
+            tried.append(device)
+            if len(tried) == 1:
+                raise exception.CommandError('cannot: because no')
+            return True
+
+        def no(*_: object) -> bool:
+            raise exception.CommandError('cannot: because no')
+
+        self.renew(clear_failfast=first_fails, set_reconnect_delay=no)
+        self.attach(a, b)
+        self.assertEqual([a.device, b.device], sorted(tried))
+
     def test_privilege_that_fails_fails_no_attach(self) -> None:
         def no(*_: object) -> bool:
             raise exception.CommandError('cannot: because no')

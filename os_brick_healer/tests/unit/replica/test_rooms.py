@@ -118,6 +118,22 @@ class RoomsTest(base.TestCase):
             found = world.decide(seen, memory)
             self.assertIs(cleared, found.action is not None)
 
+    def test_a_flag_that_could_not_be_cleared_is_tried_again_soon(
+            self) -> None:
+        legs = [world.leg(n, 'in_sync,failfast') for n in 'ab']
+        memory = model.Memory(array_uuid=world.UUID, replicas={
+            A: One(belongs=True, in_sync_s=1.0, next_try_s=NOW_S + 4.0),
+            B: One(belongs=True, in_sync_s=1.0, next_try_s=NOW_S + 2.0,
+                   last_error='cannot clear it: because no')})
+        found = world.decide(world.seen(*legs, now_s=NOW_S), memory)
+        self.assertEqual((Phase.HELD, 'prefer-a-queue-to-an-error', 2.0,
+                          None), self.told(found))
+        self.assertIn('nvme-b of md127 would', found.sentence)
+        self.assertIn('failfast flag: cannot clear it: because no',
+                      found.sentence)
+        found = world.decide(world.seen(*legs, now_s=NOW_S + 2.0), memory)
+        self.assertIsInstance(found.action, model.ClearFailfast)
+
     def test_a_flag_is_cleared_while_all_legs_are_away(self) -> None:
         """A write would wait for them, and the flag makes it fail."""
         away = [world.leg(n, 'in_sync,failfast', path='connecting',
