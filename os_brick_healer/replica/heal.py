@@ -273,6 +273,7 @@ def retire(case: case_lib.Case) -> model.Verdict | None:
         if not saying.due(case, leg):
             continue
         if (leg.paths and not leg.memory.let_go
+                and leg.id not in case.seen.claimed
                 and not case.seen.shared.get(leg.id)):
             return saying.say(
                 case, Phase.HEALING,

@@ -165,6 +165,8 @@ def _not_member(replica: model.ReplicaId, seen: model.Seen) -> str | None:
 
 
 def _unshared(replica: model.ReplicaId, seen: model.Seen) -> str | None:
+    if replica in seen.claimed:
+        return 'another volume has a replica behind its target (law 4)'
     others = seen.shared.get(replica)
     if not others:
         return None

@@ -218,6 +218,8 @@ class Seen:
     :ivar shared: by replica: other block devices behind its controllers.
     :ivar former: by replica: what is connected of replicas that are not
         named any more.
+    :ivar claimed: replicas behind whose target another volume of this host
+        has one, too, shown or not.
     :ivar endangered: by replica: who would be hurt if its controllers were
         deleted, in words; a replica that is not in it endangers nobody.
     :ivar relied_on: by replica: over which portals each volume that is
@@ -245,6 +247,7 @@ class Seen:
         default_factory=dict)
     former: Mapping[ReplicaId, Former] = dataclasses.field(
         default_factory=dict)
+    claimed: frozenset[ReplicaId] = frozenset()
     endangered: Mapping[ReplicaId, str] = dataclasses.field(
         default_factory=dict)
     relied_on: Mapping[ReplicaId, tuple[frozenset[Portal], ...]] = (

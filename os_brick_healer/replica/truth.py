@@ -54,6 +54,7 @@ class Truth:
         self.sentence = UNASKED
         self.error: str | None = UNASKED
         self.volumes: Mapping[base.VolumeId, base.Volume] = {}
+        self._claims: dict[str, set[base.VolumeId]] = {}
         self.heard_s: float | None = None
         self._opening = threading.Lock()
         self._last: dict[base.VolumeId, base.Volume] = {}
@@ -101,6 +102,14 @@ class Truth:
             return dataclasses.replace(
                 last, nonsense=volume.nonsense), self.heard_s
         return volume, self.heard_s
+
+    def claimed(self, key: base.VolumeId, nqn: str | None) -> bool:
+        """Whether another volume of this host has a replica behind a target.
+
+        That may not show its namespace, and be connected for it all the same.
+        """
+        return nqn is not None and not self._claims.get(
+            nqn, set()) <= {key}
 
     @property
     def provisioner(self) -> base.Provisioner | None:
@@ -153,6 +162,12 @@ class Truth:
         if self.error is not None:
             LOG.info('the provisioner answers: %s', self.sentence)
         self.error, self.volumes, self.heard_s = None, named, begun_s
+        if changed:
+            self._claims = {}
+            for key, volume in named.items():
+                for replica in volume.replicas:
+                    if replica.nqn is not None:
+                        self._claims.setdefault(replica.nqn, set()).add(key)
         return changed
 
     def _still_held(self, begun_s: float, volume: base.Volume,

@@ -204,7 +204,8 @@ class ReplicaWing:
         with self._lock:
             found = self._observer.look(
                 base.VolumeId(key), volume, memory.array_uuid, results,
-                recall.former(memory, volume))
+                (r for r in recall.former(memory, volume)
+                 if not self._truth.claimed(base.VolumeId(key), r.nqn)))
         now_s = self._clock()
         newer = (heard_s is not None and self._truth.heard_s is not None
                  and heard_s > self._truth.heard_s)
@@ -218,6 +219,9 @@ class ReplicaWing:
             foreign=found.foreign, answers=doubt.answers(
                 volume, results, observe.PROBE_FRESH_S),
             shared=found.sharing, former=found.former,
+            claimed=frozenset(
+                r.id for r in (() if volume is None else volume.replicas)
+                if self._truth.claimed(base.VolumeId(key), r.nqn)),
             endangered=self._neighbours.endangered(found.sharing),
             paused=engine.paused if engine is not None else None)
 

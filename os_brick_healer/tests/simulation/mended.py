@@ -39,6 +39,9 @@ BUGS = (
         'return found')),
     _bug('flag-that-was-not-cleared-is-forgotten', '7.eio', (
         'replica.decide:_still_flagged', 'if not flagged:', 'if True:')),
+    _bug('target-of-another-volume-is-disconnected', '9.converge', (
+        'replica.truth:Truth.claimed', 'return nqn is not None and',
+        'return False and')),
     _bug('leg-that-is-still-to-be-probed-is-fine', '8.brake', (
         'replica.doubt:_unheard', 'return bool(paths)', 'return False'),
         family='host'),

@@ -57,6 +57,17 @@ class RetireTest(healing.HealCase):
             world.leg('a'), out, world.leg('c'),
             b=One(request=a_request(None))))
 
+    def test_what_another_volume_may_need_stays_connected(self) -> None:
+        legs = (world.leg('a'), world.leg('b', None), world.leg('c'))
+        for changes, action in (
+                ({}, model.DisconnectPaths),
+                ({'shared': {B: ('nvme7n1',)}}, model.ConfirmRemoval),
+                ({'claimed': frozenset((B,))}, model.ConfirmRemoval)):
+            found = heal.retire(self.case(
+                *legs, ones={B: One(request=a_request())}, **changes))
+            assert found is not None
+            self.assertIsInstance(found.action, action)
+
     def test_a_leg_that_is_away_counts_for_none(self) -> None:
         """MD has not noticed it yet, and calls it in sync."""
         out, asked = world.leg('b', None, path=None), One(request=a_request())

@@ -189,6 +189,9 @@ class PermittedTest(base.TestCase):
                 ({'shared': {B: ('nvme7n1',)}}, None),
                 ({'shared': {A: ('nvme7n1', 'nvme8n1')}},
                  'its controllers also lead to nvme7n1, nvme8n1 (law 4)'),
+                ({'claimed': frozenset((B,))}, None),
+                ({'claimed': frozenset((A,))},
+                 'another volume has a replica behind its target (law 4)'),
                 ({'paths': {}},
                  'what is connected of replica a is not its alone (law 4)'),
                 ({'paths': {}, 'former': {A: None}}, None)):

@@ -80,6 +80,20 @@ class KeptTest(base.TestCase):
         one.take(100.0, {})
         self.assertEqual((VOLUME, None), one.words(KEY))
 
+    def test_a_target_may_be_another_volumes_too(self) -> None:
+        other, nqn = provisioner.VolumeId('other'), VOLUME.replicas[0].nqn
+        one = self.make()
+        self.assertFalse(one.claimed(KEY, nqn))
+        for named, ours, others in (({KEY}, False, True),
+                                    ({other}, True, False),
+                                    ({KEY, other}, True, True),
+                                    (set(), False, False)):
+            one.take(99.0, {key: dataclasses.replace(VOLUME, id=key)
+                            for key in named})
+            self.assertEqual((ours, others), (
+                one.claimed(KEY, nqn), one.claimed(other, nqn)))
+            self.assertFalse(one.claimed(KEY, None))
+
     def test_a_contradiction_is_told_with_the_legs_known_before(
             self) -> None:
         one = self.make()
