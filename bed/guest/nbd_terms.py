@@ -289,9 +289,16 @@ def another_volume_s_name_opens_nothing(lab: NbdLab) -> None:
     refused(lambda: lab.do(lambda: lab.hands.nbd.set_timer(
         device=name, volume=OTHER, timer_ms=500, timeout_s=TIMEOUT_S)),
         exception.HealerError, "another volume's timer is not set")
-    refused(lambda: lab.do(lambda: lab.hands.nbd.disconnect(
-        device=name, volume=OTHER, timer_ms=500, timeout_s=TIMEOUT_S)),
-        exception.HealerError, "another volume's device is not ended")
+
+    def end() -> None:
+        with lab.hands.locks.hold(OTHER, TIMEOUT_S), (
+                lab.hands.locks.lend(OTHER, TIMEOUT_S)) as held:
+            lab.hands.nbd.disconnect(
+                device=name, volume=OTHER, held=held, timer_ms=500,
+                timeout_s=TIMEOUT_S)
+
+    refused(lambda: lab.do(end), exception.HealerError,
+            "another volume's device is not ended")
     need(lab.flows(SOON_S), 'the guest goes on')
 
 

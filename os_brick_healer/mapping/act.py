@@ -17,14 +17,13 @@ again; the privileged side verifies a third time.
 """
 
 from collections.abc import Callable
-import contextlib
 import dataclasses
 import time
-from typing import assert_never, Protocol
+from typing import assert_never
 
 from os_brick_healer import exception
 from os_brick_healer.engine import verdict
-from os_brick_healer.mapping import laws, learn, model, places
+from os_brick_healer.mapping import laws, learn, locks, model, places
 from os_brick_healer.mapping import servers as servers_lib
 from os_brick_healer.mounter import asking, base
 from os_brick_healer.privileged import handing
@@ -54,13 +53,6 @@ _DETAILS: dict[type[Exception], str] = {
     servers_lib.Gone: learn.REFUSED, servers_lib.Ended: learn.ENDED}
 
 
-class Locks(Protocol):
-    """One lock for each volume."""
-
-    def hold(self, volume: str, wait_s: float
-             ) -> contextlib.AbstractContextManager[None]: ...
-
-
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Hands:
     """Does actions, one per call; safe to be used by several threads.
@@ -70,7 +62,7 @@ class Hands:
     """
 
     tree: reader.Tree
-    locks: Locks
+    locks: locks.Locks
     mounter: Callable[[str], base.Mounter | None]
     policy: Callable[[], model.Policy]
     nbd: servers_lib.Nbd = privileged_nbd
@@ -268,8 +260,16 @@ class Hands:
         long, or by a server that was killed for it."""
         name = nbd.with_cookie(self.tree, mapping.order.volume)
         if name is not None:
+            self._disconnect(mapping, name)
+
+    def _disconnect(self, mapping: model.Mapping, device: str) -> None:
+        """Once this has begun it goes on when we are killed, and ends what
+        the volume has by then: the lock is root's as well until it is over.
+        """
+        volume = mapping.order.volume
+        with self.locks.lend(volume, CONNECT_S) as held:
             self.nbd.disconnect(
-                device=name, volume=mapping.order.volume,
+                device=device, volume=volume, held=held,
                 timer_ms=mapping.timer_before_ms or TIMER_MS,
                 timeout_s=CONNECT_S)
 
@@ -333,10 +333,7 @@ class Hands:
         """
         order = mapping.order
         if order.device is not None:
-            self.nbd.disconnect(
-                device=order.device, volume=order.volume,
-                timer_ms=mapping.timer_before_ms or TIMER_MS,
-                timeout_s=CONNECT_S)
+            self._disconnect(mapping, order.device)
         if server is not None and not self.servers.end(
                 mapping, server, self._grace_s(mapping)):
             raise exception.HealerError(

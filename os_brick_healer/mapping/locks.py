@@ -12,7 +12,8 @@
 """One lock for each volume: the agent and connectors, one at a time.
 
 flock(2) on a file beside the volume's socket: it goes with the process that
-holds it, however that ends. Other volumes never wait for it.
+holds it, however that ends, and with the last call of root's to which it was
+lent. Other volumes never wait for it.
 
 The file stays when the volume has left, empty, until the host boots: it is
 below /run, one for each volume that was ever mapped since. Who removed it
@@ -27,10 +28,12 @@ import errno
 import fcntl
 import os
 import time
+from typing import Protocol
 
 from os_brick_healer import exception
 from os_brick_healer.engine import whose
 from os_brick_healer.mounter import base
+from os_brick_healer.privileged import handing
 
 DIRECTORY = 'mappings'
 _POLL_S = 0.02
@@ -40,6 +43,16 @@ PATH_BYTES_MAX = 107
 
 class Busy(exception.HealerError):
     """Somebody else is at work on this volume."""
+
+
+class Locks(Protocol):
+    """One lock for each volume; see :class:`VolumeLocks`."""
+
+    def hold(self, volume: str, wait_s: float
+             ) -> contextlib.AbstractContextManager[None]: ...
+
+    def lend(self, volume: str, wait_s: float
+             ) -> contextlib.AbstractContextManager[str]: ...
 
 
 def directory(run_path: str) -> str:
@@ -92,6 +105,7 @@ class VolumeLocks:
 
     def __init__(self, run_path: str) -> None:
         self._run_path = run_path
+        self._held: dict[str, int] = {}
 
     @contextlib.contextmanager
     def hold(self, volume: str, wait_s: float) -> Iterator[None]:
@@ -105,9 +119,25 @@ class VolumeLocks:
         try:
             whose.give_away(fd, os.path.dirname(path))
             _take(fd, volume, time.monotonic() + wait_s)
-            yield
+            self._held[volume] = fd
+            try:
+                yield
+            finally:
+                del self._held[volume]
         finally:
             os.close(fd)
+
+    @contextlib.contextmanager
+    def lend(self, volume: str, wait_s: float) -> Iterator[str]:
+        """Let root hold a lock, too, that is held here: where it gets it.
+
+        What root has begun goes on when we are killed, or have given up:
+        nobody else has the lock before that is over.
+
+        :param wait_s: root may come for it for so long.
+        """
+        with handing.offer(self._held[volume], wait_s) as place:
+            yield place
 
 
 def _open(path: str) -> int:

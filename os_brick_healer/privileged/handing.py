@@ -9,12 +9,13 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""A connection handed over to the privileged side.
+"""A connection handed over to the privileged side; or a lock.
 
 privsep carries plain values only. Who has shaken hands with a server listens
 on an abstract unix socket of a random name and tells that name; the
 privileged side connects, makes sure whom it talks to, and is sent the
-descriptor. So nothing that a server says is read by root.
+descriptor. So nothing that a server says is read by root. A lock goes the same
+way: flock(2) is of the open file, and ends when both sides have closed it.
 
 The name is free for anybody to connect to: the sender, too, makes sure that
 root is at the other end before the descriptor goes.
@@ -45,8 +46,9 @@ def _peer(link: socket.socket) -> int:
 
 
 @contextlib.contextmanager
-def offer(link: socket.socket, timeout_s: float) -> Iterator[str]:
-    """Hand a connection to root; gives the place to tell it."""
+def offer(link: socket.socket | int, timeout_s: float) -> Iterator[str]:
+    """Hand a connection, or an open file, to root; gives the place to tell
+    it."""
     name = _PREFIX + secrets.token_hex(16)
     over = threading.Event()
     with socket.socket(socket.AF_UNIX) as door:
@@ -72,16 +74,17 @@ def _knock(name: str) -> None:
         visitor.connect(f'\0{name}')
 
 
-def _give(door: socket.socket, link: socket.socket,
+def _give(door: socket.socket, link: socket.socket | int,
           over: threading.Event) -> None:
     """Give the connection to the first visitor who is root."""
+    fd = link if isinstance(link, int) else link.fileno()
     with contextlib.suppress(OSError):     # nobody came in time
         while not over.is_set():
             visitor, _ = door.accept()
             with visitor:
                 if not over.is_set() and _peer(visitor) in (
                         0, os.geteuid()):
-                    socket.send_fds(visitor, [_MARK], [link.fileno()])
+                    socket.send_fds(visitor, [_MARK], [fd])
                     return
 
 
@@ -92,6 +95,31 @@ def take(name: str, uids: frozenset[int],
     :param uids: who may offer.
     :raises NotOurs: nobody offers, somebody else does, or it is none.
     """
+    return _checked(_received(name, uids, timeout_s))
+
+
+@contextlib.contextmanager
+def keep(name: str, uids: frozenset[int], timeout_s: float
+         ) -> Iterator[None]:
+    """Hold the lock that is offered at a place, as long as something lasts.
+
+    Who offered it may be killed meanwhile: nobody else has the lock until
+    this is over. Who is gone before this begins offers nothing any more.
+
+    :param uids: who may offer.
+    :raises NotOurs: nobody offers, somebody else does, or it is no file.
+    """
+    fd = _received(name, uids, timeout_s)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise exception.NotOurs('cannot hold the lock: it is no file')
+        yield
+    finally:
+        os.close(fd)
+
+
+def _received(name: str, uids: frozenset[int], timeout_s: float) -> int:
+    """The descriptor that is offered; no program that is started keeps it."""
     place = check.handover(name)
     with socket.socket(socket.AF_UNIX) as visitor:
         visitor.settimeout(timeout_s)
@@ -108,7 +136,8 @@ def take(name: str, uids: frozenset[int],
                 f'cannot take the connection: {error}') from error
     if len(fds) != 1:
         raise exception.NotOurs('cannot take the connection: none came')
-    return _checked(fds[0])
+    os.set_inheritable(fds[0], False)   # recv_fds() passes on no flags
+    return fds[0]
 
 
 def _checked(fd: int) -> socket.socket:

@@ -157,12 +157,18 @@ def reconnect(*, device: str, volume: str, handover: str, size_bytes: int,
 
 
 @privileged.entrypoint
-def disconnect(*, device: str, volume: str, timer_ms: int,
+def disconnect(*, device: str, volume: str, held: str, timer_ms: int,
                timeout_s: float) -> bool:
-    """End a device; False: there was none."""
-    return blocks.disconnect(
-        tree.Tree(), device=device, volume=volume, timer_ms=timer_ms,
-        timeout_s=check.timeout(timeout_s))
+    """End a device; False: there was none.
+
+    :param held: where the volume's lock is offered. Late, and without it,
+        this would end the device that the volume has by then.
+    """
+    seconds = check.timeout(timeout_s)
+    with handing.keep(held, _offerers(), seconds):
+        return blocks.disconnect(
+            tree.Tree(), device=device, volume=volume, timer_ms=timer_ms,
+            timeout_s=seconds)
 
 
 @privileged.entrypoint

@@ -28,7 +28,7 @@ from os_brick_healer.mapping import (
     wing,
 )
 from os_brick_healer.tests.simulation import process, timeline
-from os_brick_healer.tests.simulation.mapping import talk, tools
+from os_brick_healer.tests.simulation.mapping import locking, talk, tools
 from os_brick_healer.tests.simulation.mapping import world as world_lib
 
 #: With nothing to do for so long the agent does nothing until there is.
@@ -307,7 +307,7 @@ def hands(world: world_lib.World, life: tools.Life, kit: tools.Tools,
           clock: Callable[[], float]) -> act.Hands:
     """The real hands, with tools of this world."""
     return act.Hands(
-        tree=world.tree, locks=tools.Locks(world, life),
+        tree=world.tree, locks=locking.Locks(world, life),
         mounter=world.mounter, policy=lambda: world.policy, nbd=kit,
         sleep=world.time.sleep, clock=clock,
         dial=lambda path: talk.dial(world, path))

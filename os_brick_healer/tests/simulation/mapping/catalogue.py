@@ -144,9 +144,8 @@ BUGS = (
         'if False:'), family='deaths'),
     _bug('heal-disconnects-the-device', '16.eio', (
         'mapping.act:Hands._serve', 'until_s = self.clock()',
-        'self.nbd.disconnect(device=action.device, volume=action.volume, '
-        'timer_ms=mapping.timer_before_ms, timeout_s=CALL_S); '
-        'until_s = self.clock()'), family='deaths'),
+        'self._disconnect(mapping, action.device); until_s = self.clock()'),
+        family='deaths'),
     _bug('server-without-a-connection-is-kept', '17.stall 21.converge', (
         'mapping.decide:_unproven', 'if unread and cut:', 'if False:'),
         family='restarts', setup={'kinds': ('file',)}),
@@ -184,12 +183,17 @@ BUGS = (
     _bug('lock-is-not-shared-with-nova', '14.connector 19.leak', (
         'mapping.act:Hands._do',
         'with self.locks.hold(action.volume, LOCK_S):',
-        'with contextlib.nullcontext():'), family='nova'),
+        "with __import__('contextlib').nullcontext():"), family='nova'),
     _bug('pause-is-ignored', '14.pause', (
         'mapping.decide:_held',
         'if seen.paused is None or found.action is None:', 'if True:'), (
         'mapping.laws:_general', 'if seen.paused is not None:',
         'if False:'), family='nova'),
+    _bug('lock-goes-with-who-asked', '16.eio', (
+        'mapping.act:Hands._disconnect',
+        'with self.locks.lend(volume, CONNECT_S) as held:',
+        "with __import__('contextlib').nullcontext('') as held:"),
+        family='orphans'),
     _bug('unmap-by-the-server', '19.leak', (
         'mapping.act:Hands.unmap', 'if order.device is not None:',
         'if order.device is not None and server is not None:'),

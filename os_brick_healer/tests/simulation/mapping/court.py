@@ -242,6 +242,7 @@ class Court:
         return (world.agent_since_s is None or world.paused_s is not None
                 or not volume.attached or volume.taken
                 or (key in world.locks and world.locks[key].owner != AGENT)
+                or key in world.lent
                 or not image.exists or image.size_bytes < volume.size_bytes
                 or not world.storage.monitors
                 or now_s < max(image.slow_until_s,

@@ -56,6 +56,8 @@ DRAMAS: Mapping[str, tuple[tuple[str, float], ...]] = {
     'detach_dead': (('kill_server', 0.0), ('detach', 0.3)),
     'torn_detach': (('end_in_detach', 0.0), ('kill_server', 4.0)),
     'torn_attach': (('detach', 0.0), ('end_in_attach', 0.1)),
+    # Root is at it still when who asked is killed.
+    'hung_detach': (('hang', 0.0), ('detach', 0.1), ('kill_nova', 3.0)),
     'crash_in_heal': (('kill_at_start', 0.0), ('kill_server', 0.1)),
     'slow_dead': (('slow', 0.0), ('kill_server', 2.0)),
     'elsewhere_dead': (('elsewhere', 0.0), ('kill_server', 1.0)),
@@ -142,6 +144,11 @@ FAMILIES = {
                'taken': 5, 'timer': 1, 'kill': 2, 'half': 2, 'hang': 1,
                'gone_dead': 2, 'stop': 2, 'paused_dead': 6, 'attach': 2},
         gaps_s=(0.5, 2.0, 10.0, 40.0), last_s=(0.5, 2.0, 8.0, 25.0)),
+    # nova is killed while root disconnects for it, and comes back at once.
+    'orphans': Family(
+        kinds={'hung_detach': 10, 'torn_attach': 3, 'kill_server': 3,
+               'kill': 1, 'attach': 1},
+        gaps_s=(3.0, 20.0, 60.0), last_s=(0.5, 2.0, 8.0)),
     # The agent is killed again and again.
     'restarts': Family(
         kinds={'kill': 6, 'kill_in': 10, 'kill_at_start': 4,

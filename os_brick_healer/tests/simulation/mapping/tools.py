@@ -16,14 +16,13 @@ driver, the processes and time are played. An effect that has begun goes on
 when who asked for it is killed.
 """
 
-from collections.abc import Callable, Iterator
-import contextlib
+from collections.abc import Callable
 import dataclasses
 import os
 from typing import Any, TYPE_CHECKING, TypeVar
 
 from os_brick_healer import exception
-from os_brick_healer.mapping import locks, model
+from os_brick_healer.mapping import model
 from os_brick_healer.mounter import base
 from os_brick_healer.nbd import parse, reads
 from os_brick_healer.privileged import blocks, check, handing, serving
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from os_brick_healer.tests.simulation.mapping import world as world_lib
 
 T = TypeVar('T')
-POLL_S = 0.05
 _QUICK_S = 0.005
 _TAKE_S = 5.0
 
@@ -78,30 +76,6 @@ class Driver:
         self._world.nbd.disconnect(index)
 
 
-class Locks:
-    """A lock for each volume; it goes with who holds it."""
-
-    def __init__(self, world: 'world_lib.World', life: Life) -> None:
-        self._world = world
-        self._life = life
-
-    @contextlib.contextmanager
-    def hold(self, volume: str, wait_s: float) -> Iterator[None]:
-        held, time = self._world.locks, self._world.time
-        until_s = time.now_s + wait_s
-        while volume in held and held[volume].alive:
-            if time.now_s >= until_s:
-                raise locks.Busy(f'cannot touch {volume}: somebody else is '
-                                 'at work on it')
-            time.sleep(POLL_S)
-        held[volume] = self._life
-        try:
-            yield
-        finally:
-            if held.get(volume) is self._life:
-                del held[volume]
-
-
 @dataclasses.dataclass(slots=True, kw_only=True)
 class _Pending:
     read: reads.Read
@@ -123,8 +97,12 @@ class Tools:
         self._reads: dict[str, list[_Pending]] = {}
 
     def _run(self, name: str, effect: Callable[[], T],
-             timeout_s: float, seconds: float = _QUICK_S) -> T:
-        """A call: it takes time, it may fail, it may hang."""
+             timeout_s: float, seconds: float = _QUICK_S,
+             held: str = '') -> T:
+        """A call: it takes time, it may fail, it may hang.
+
+        :param held: the volume whose lock it holds until it is done.
+        """
         world = self.world
         if not self.life.alive:
             raise timeline.Killed
@@ -144,7 +122,11 @@ class Tools:
                 box.append(exception.CommandError(f'cannot {name}: {e}'))
             except exception.HealerError as e:
                 box.append(e)
+            finally:
+                world.lent = [one for one in world.lent if one != held]
 
+        if held:
+            world.lent.append(held)
         seconds += host.slow_s
         if host.hang > 0:
             host.hang -= 1
@@ -314,8 +296,8 @@ class Tools:
                           _TAKE_S) as link:
             self._run('reconnect', _reconnect, timeout_s)
 
-    def disconnect(self, *, device: str, volume: str, timer_ms: int,
-                   timeout_s: float) -> bool:
+    def disconnect(self, *, device: str, volume: str, held: str,
+                   timer_ms: int, timeout_s: float) -> bool:
         def _disconnect() -> bool:
             done = blocks.disconnect(
                 self.world.tree, device=device, volume=volume,
@@ -324,7 +306,7 @@ class Tools:
                 self.world.court.disconnects(self.life, device, volume)
             return done
 
-        return self._run('disconnect', _disconnect, timeout_s, 0.05)
+        return self._run('disconnect', _disconnect, timeout_s, 0.05, held)
 
     def set_timer(self, *, device: str, volume: str, timer_ms: int,
                   timeout_s: float) -> bool:

@@ -103,7 +103,8 @@ class Host:
 class World:
     """All but the agent and nova.
 
-    :ivar locks: who holds each volume's lock.
+    :ivar locks: who holds each volume's lock; ...
+    :ivar lent: ... and those that a call of root's under way holds, too.
     :ivar agent_since_s: since when an agent lives, None: none does.
     :ivar paused_s: since when healing may be paused; ...
     :ivar held_s: ... and is, by an operator's last word.
@@ -135,6 +136,7 @@ class World:
         self.tree = files.Tree(self)
         self.host = Host()
         self.locks: dict[str, tools.Life] = {}
+        self.lent: list[str] = []
         self.agent_since_s: float | None = None
         self.paused_s: float | None = None
         self.held_s: float | None = None
@@ -231,7 +233,7 @@ class World:
     def calm(self) -> bool:
         """Every volume is served, and nobody works on anything."""
         return (self.storage.monitors and not self.host.troubled
-                and not self.locks and self.paused_s is None
+                and not (self.locks or self.lent) and self.paused_s is None
                 and all(v.attached and not v.disconnecting and self._fine(v)
                         for v in self.volumes.values()))
 

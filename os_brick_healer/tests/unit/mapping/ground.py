@@ -109,6 +109,7 @@ class Root:
     def __init__(self, ground: Ground) -> None:
         self.ground = ground
         self.did: list[str] = []
+        self.places: list[str] = []     # where a lock was lent
         self.servers: dict[int, server_lib.Server | None] = {}
         self.refuses: dict[str, exception.HealerError] = {}
         self.mute = False
@@ -237,10 +238,11 @@ class Root:
         assert (device, volume) == ('nbd3', world.KEY)
         self.linked = max(self.servers)
 
-    def disconnect(self, *, device: str, volume: str, timer_ms: int,
-                   timeout_s: float) -> bool:
+    def disconnect(self, *, device: str, volume: str, held: str,
+                   timer_ms: int, timeout_s: float) -> bool:
         del volume, timeout_s
         self._asked('disconnect')
+        self.places.append(held)
         base = self.ground.root / 'sys/block' / device
         self.ground.write(f'sys/block/{device}/queue/io_timeout',
                           f'{timer_ms}\n')
@@ -283,6 +285,11 @@ class FreeLocks:
         del wait_s
         self.held.append(volume)
         yield
+
+    @contextlib.contextmanager
+    def lend(self, volume: str, wait_s: float) -> Iterator[str]:
+        del wait_s
+        yield f'lent {volume}'
 
 
 def attachment(ground: Ground) -> model.Attachment:

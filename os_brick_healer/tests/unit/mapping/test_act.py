@@ -254,6 +254,10 @@ class HandsTest(base.TestCase):
             clock=lambda: float(next(now_s))).unmap(self.ground.mapping, None)
         self.assertLess(next(now_s), 20)
 
+    def test_root_is_lent_the_lock_for_what_ends_a_device(self) -> None:
+        self.hands.unmap(self.ground.mapping, None)
+        self.assertEqual([f'lent {world.KEY}'], self.root.places)
+
     def test_an_unmap_goes_by_the_device_and_needs_no_server(self) -> None:
         self.hands.unmap(self.ground.mapping, None)
         self.assertEqual(['disconnect'], self.root.did)

@@ -11,6 +11,7 @@
 #    under the License.
 """Seeing, sampling and locking."""
 
+import contextlib
 import os
 import shutil
 
@@ -18,6 +19,7 @@ from os_brick_healer import exception
 from os_brick_healer.mapping import locks, model, observe
 from os_brick_healer.mapping import pulse as pulse_lib
 from os_brick_healer.nbd import parse
+from os_brick_healer.privileged import handing
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.mapping import ground as ground_lib
 from os_brick_healer.tests.unit.mapping import world
@@ -302,6 +304,27 @@ class LocksTest(base.TestCase):
             self.assertRaises(locks.Busy, one.hold('a', 0.05).__enter__)
         with one.hold('a', 0.0):
             pass
+
+    def test_what_root_was_lent_is_held_until_it_is_done(self) -> None:
+        """Who asks may be killed, or give up, in the middle of its call."""
+        run_path = str(self.temp_dir())
+        one, other = (locks.VolumeLocks(run_path) for _ in range(2))
+        with contextlib.ExitStack() as root:
+            with one.hold('a', 0.0), one.lend('a', 5.0) as place:
+                root.enter_context(handing.keep(
+                    place, frozenset((os.geteuid(),)), 5.0))
+            self.assertRaises(locks.Busy, other.hold('a', 0.05).__enter__)
+            with other.hold('b', 0.0):
+                pass
+        with other.hold('a', 0.0):
+            pass
+
+    def test_root_begins_nothing_for_who_is_gone(self) -> None:
+        one = locks.VolumeLocks(str(self.temp_dir()))
+        with one.hold('a', 0.0), one.lend('a', 5.0) as place:
+            pass
+        keep = handing.keep(place, frozenset((os.geteuid(),)), 1.0)
+        self.assertRaises(exception.NotOurs, keep.__enter__)
 
     def test_what_root_has_locked_is_left_to_the_agents_user(self) -> None:
         if os.geteuid() != 0:

@@ -93,3 +93,25 @@ class HandingTest(base.TestCase):
                    read):
             self.assertRaises(exception.NotOurs, handing.take, self.give(fd),
                               ME, 5.0)
+            keep = handing.keep(self.give(fd), ME, 5.0)
+            self.assertRaises(exception.NotOurs, keep.__enter__)
+
+    def test_a_lock_is_no_connection_and_no_program_inherits_it(self) -> None:
+        file = (self.temp_dir() / 'lock').open('w')
+        self.addCleanup(file.close)
+        self.assertRaises(exception.NotOurs, handing.take,
+                          self.give(file.fileno()), ME, 5.0)
+        before = set(os.listdir('/proc/self/fd'))
+        with handing.offer(file.fileno(), 5.0) as place, (
+                handing.keep(place, ME, 5.0)):
+            path = os.readlink(f'/proc/self/fd/{file.fileno()}')
+            kept = [fd for fd in set(os.listdir('/proc/self/fd')) - before
+                    if self.leads_to(fd, path)]
+            self.assertEqual([False], [os.get_inheritable(int(fd))
+                                       for fd in kept])
+
+    def leads_to(self, fd: str, path: str) -> bool:
+        try:
+            return os.readlink(f'/proc/self/fd/{fd}') == path
+        except OSError:
+            return False
