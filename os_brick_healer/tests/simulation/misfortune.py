@@ -74,6 +74,8 @@ class Misfortune(outages.Outages, weather.Weather, ambush.Ambush,
                 and self.world.reachable(r.disk)]
         if len(legs) < array.raid_disks or array.stopped:
             return
+        if array.syncing is not None:
+            return      # one of them is being filled just now
         said = '' if self.agent is None else self.agent.said(volume.key)
         if not array.whole:
             self.world.court.broke('9.converge', (
