@@ -60,8 +60,8 @@ def module(host: Host, name: str, use: str, *, needed: bool) -> Finding:
     subject = f'kernel {name}'
     if host.tree.exists(f'/sys/module/{name}'):
         return finding.ok(subject, 'is loaded')
-    mdstat = host.tree.read('/proc/mdstat') or ''
-    if name == 'raid1' and re.search(r'^Personalities.*\[raid1\]', mdstat):
+    if name == 'raid1' and '[raid1]' in (
+            host.tree.first_line('/proc/mdstat') or ''):
         return finding.ok(subject, 'is built in')
     listed = ''.join(
         host.tree.read(f'/lib/modules/{host.release}/{part}',

@@ -18,7 +18,9 @@ event costs time (the next poll finds the change), never correctness.
   ``change`` on its array, the block layer ``add`` and ``remove``. Linux 6.1
   raises nothing when a controller changes its state.
 * ``/proc/mdstat`` answers poll() with POLLPRI|POLLERR on each md event,
-  once it has been read from its start (drivers/md/md.c, mdstat_poll).
+  once its start has been read (drivers/md/md.c, mdstat_poll). No more of it
+  is read: an array whose bitmap is being written to silent legs would not let
+  the reader go (md_seq_show takes bitmap_info.mutex; 6.1.192).
 """
 
 from collections.abc import Callable, Iterable
@@ -117,7 +119,7 @@ class Waker:
             fd = os.open(self._mdstat_path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return
-        _drain(fd)
+        _note(fd)
         self._poll.register(fd, select.POLLPRI)
         self._mdstat = fd
 
@@ -210,7 +212,7 @@ class Waker:
                         continue
             elif fd == self._mdstat:
                 md = True
-                _drain(fd)
+                _note(fd)
             elif fd == self._epoll.fileno():
                 devices.update(self._take())
             elif self._uevents is not None:
@@ -268,9 +270,7 @@ class Waker:
             self._uevents.close()
 
 
-def _drain(fd: int) -> None:
-    """Read from the start: md then counts this event as seen."""
+def _note(fd: int) -> None:
+    """Read of the first line: md then counts this event as seen."""
     with contextlib.suppress(OSError):
-        os.lseek(fd, 0, os.SEEK_SET)
-        while os.read(fd, 65536):
-            continue
+        os.pread(fd, 1, 0)

@@ -14,7 +14,9 @@
 Linux 6.1 raises no event when a controller's state changes, so it has to be
 polled; and whether I/O moves can only be counted. The files stay open, one
 pread each. What md changes it announces on /proc/mdstat (POLLPRI), so md's
-own attributes are read when it does, and once in a while in any case.
+own attributes are read when it does, and once in a while in any case. That
+file's text is not read: of an array whose bitmap is being written the kernel
+shows nothing before that is done, and if all its legs are silent, never.
 
 A pulse names volumes that deserve a look. It decides nothing, and it may
 name one for nothing.
@@ -29,9 +31,12 @@ import threading
 
 from os_brick_healer import exception
 from os_brick_healer.provisioner import base
-from os_brick_healer.sysfs import nvme, parse, reader
+from os_brick_healer.sysfs import md, nvme, parse, reader
 
 _READ_BYTES = 512
+
+#: Arrays whose members are read in one sample, after md has had news.
+_MARKS_MAX = 64
 
 #: Volumes read in every sample, however close together samples are.
 _BATCH_MIN = 128
@@ -97,11 +102,13 @@ class _Watch:
     :ivar hot: something is wrong with it: read it in every sample.
     :ivar rests: nobody read or wrote when it was read last.
     :ivar skip: for that, its next visit is left out.
+    :ivar marks: its members, as they were when they were read last: when it
+        began to be watched, or after md had news.
     """
 
     __slots__ = ('alarm_s', 'array', 'completed', 'controllers', 'degraded',
-                 'hot', 'in_flight', 'key', 'rests', 'skip', 'stat', 'state',
-                 'sync', 'visited_s', 'visits', 'waiting_s')
+                 'hot', 'in_flight', 'key', 'marks', 'rests', 'skip', 'stat',
+                 'state', 'sync', 'visited_s', 'visits', 'waiting_s')
 
     def __init__(self, key: base.VolumeId, alarm_s: float) -> None:
         self.key = key
@@ -111,6 +118,7 @@ class _Watch:
         self.degraded: _File | None = None
         self.sync: _File | None = None
         self.state: _File | None = None
+        self.marks: md.Marks | None = None
         self.visits = 0
         self.visited_s = -math.inf
         self.hot = True
@@ -153,7 +161,7 @@ class Pulse:
         self._tick = 0
         self._sampled_s = -math.inf
         self._mdstat = _Mdstat(tree)
-        self._marks: dict[str, str] = {}
+        self._unmarked: list[_Watch] = []
         #: Files that were there and could not be read, all told.
         self.unreadable = 0
         #: Whether requests did not move between the last two reads of a
@@ -210,7 +218,11 @@ class Pulse:
                 if watch.hot and watch.visited_s != now_s:
                     self._visit(watch, now_s, named)
             if self._mdstat.news():
-                self._visit_announced(named)
+                for watch in self._ring:
+                    self._visit_md(watch, named)
+                self._unmarked = sorted(self._ring, key=lambda w: w.hot)
+            for _ in range(min(_MARKS_MAX, len(self._unmarked))):
+                self._mark(self._unmarked.pop(), named)
             self._sampled_s = now_s
             return frozenset(named)
 
@@ -322,13 +334,20 @@ class Pulse:
             named.add(watch.key)
             watch.alarm_s = self._alarm_s
 
-    def _visit_announced(self, named: set[base.VolumeId]) -> None:
-        before, self._marks = self._marks, self._mdstat.marks()
-        for watch in self._ring:
-            self._visit_md(watch, named)
-            name = watch.array or ''
-            if self._marks.get(name) != before.get(name):
-                named.add(watch.key)
+    def _mark(self, watch: _Watch, named: set[base.VolumeId]) -> None:
+        """Members may come and go, and all else of an array be the same."""
+        before, watch.marks = watch.marks, self._marks(watch.array)
+        if watch.marks != before:
+            named.add(watch.key)
+
+    def _marks(self, array: str | None) -> md.Marks | None:
+        """None: there are none, or the next look will say what is wrong."""
+        if array is None:
+            return None
+        try:
+            return md.marks(self._tree, array)
+        except exception.HealerError:
+            return None
 
     def _visit_md(self, watch: _Watch, named: set[base.VolumeId]) -> None:
         degraded, sync, state = watch.degraded, watch.sync, watch.state
@@ -411,7 +430,7 @@ class Pulse:
     def _watch_array(self, watch: _Watch, array: str | None) -> None:
         for file in watch.files():
             self._close(file)
-        watch.array = array
+        watch.array, watch.marks = array, self._marks(array)
         watch.completed, watch.in_flight, watch.waiting_s = -1, 0, None
         watch.alarm_s = self._alarm_s
         watch.hot = True
@@ -457,7 +476,6 @@ class _Mdstat:
     """
 
     def __init__(self, tree: reader.Tree) -> None:
-        self._tree = tree
         self._path = tree.path('proc/mdstat')
         self._fd = -1
         self._epoll: select.epoll | None = None
@@ -469,14 +487,6 @@ class _Mdstat:
             return self._polled(self._epoll)
         return self._open() or self._replaced()
 
-    def marks(self) -> dict[str, str]:
-        """See parse.mdstat_marks(); empty when it cannot be read."""
-        try:
-            text = self._tree.read('proc/mdstat', parse.TEXT_MAX)
-            return parse.mdstat_marks(text or '')
-        except exception.HealerError:
-            return {}
-
     def close(self) -> None:
         if self._epoll is not None:
             self._epoll.close()
@@ -487,8 +497,9 @@ class _Mdstat:
     def _polled(self, epoll: select.epoll) -> bool:
         if not epoll.poll(0):
             return False
-        # The header comes first and takes note of the counter.
-        os.pread(self._fd, 16, 0)
+        # The header comes first, is all that is read, and takes note of the
+        # counter.
+        os.pread(self._fd, 1, 0)
         return True
 
     def _open(self) -> bool:
@@ -505,7 +516,7 @@ class _Mdstat:
             epoll.close()
             os.close(fd)
             return False
-        os.pread(fd, 16, 0)
+        os.pread(fd, 1, 0)
         self._fd, self._epoll = fd, epoll
         return True
 

@@ -87,21 +87,23 @@ def array(tree: reader.Tree, name: str) -> Array | None:
     """
     found = _array(tree, name)
     for _ in range(_READS_MAX - 1):
-        if found is None or _marks(found) == _marks_now(tree, name):
+        if found is None or _marks(found) == marks(tree, name):
             break
         found = _array(tree, name)
     return found
 
 
-_Marks = tuple[int | None, str | None, tuple[tuple[str, frozenset[str]], ...]]
+#: Degraded, sync_action, and the members with their flags.
+Marks = tuple[int | None, str | None, tuple[tuple[str, frozenset[str]], ...]]
 
 
-def _marks(found: Array) -> _Marks:
+def _marks(found: Array) -> Marks:
     return (found.degraded, found.sync_action,
             tuple((m.device, m.flags) for m in found.members))
 
 
-def _marks_now(tree: reader.Tree, name: str) -> _Marks:
+def marks(tree: reader.Tree, name: str) -> Marks:
+    """What changes when a leg comes or goes, as it is now."""
     md = f'sys/block/{name}/md/'
     members = []
     for entry in _member_entries(tree, md):

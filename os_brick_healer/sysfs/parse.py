@@ -255,30 +255,6 @@ def _mdstat_head(head: re.Match[str], line: str) -> MdstatArray:
                        level=level, members=tuple(members), map=None)
 
 
-_MDSTAT_MARK = re.compile(
-    r'\[\d+/\d+\] \[[U_]+\]'
-    r'|(?:recovery|resync|reshape|check|repair) ?=[A-Z]*', re.ASCII)
-
-
-def mdstat_marks(text: str) -> dict[str, str]:
-    """What of each array in ``/proc/mdstat`` changes with its picture.
-
-    That is its line (members and their flags), its map and the kind of its
-    resync, but not how far that is. Only good to be compared.
-    """
-    if len(text) > TEXT_MAX:
-        raise ParseError('/proc/mdstat', text)
-    marks: dict[str, str] = {}
-    name = ''
-    for line in text.split('\n'):
-        if line.startswith('md'):
-            name = line.partition(' ')[0]
-            marks[name] = line
-        elif name and line.startswith(' '):
-            marks[name] += ''.join(_MDSTAT_MARK.findall(line))
-    return marks
-
-
 def exported(text: str) -> dict[str, str]:
     """Lines ``NAME=VALUE`` of what ``mdadm --export`` prints.
 

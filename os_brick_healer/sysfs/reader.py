@@ -75,6 +75,25 @@ class Tree:
             raise _read_error(path, e) from e
         return raw.decode('ascii', 'backslashreplace').strip()
 
+    def first_line(self, path: str) -> str | None:
+        """No more of it: what follows may be long in coming.
+
+        The kernel makes a file of /proc piece by piece, as it is asked for.
+
+        :raises ReadError: it is there and cannot be read.
+        """
+        try:
+            with open(self.path(path), 'rb', buffering=0) as file:
+                line = bytearray()
+                while len(line) < ATTRIBUTE_BYTES_MAX and (
+                        byte := file.read(1)) not in (b'', b'\n', None):
+                    line += byte
+        except OSError as e:
+            if e.errno in _GONE:
+                return None
+            raise _read_error(path, e) from e
+        return line.decode('utf-8', 'replace').strip()
+
     def listdir(self, path: str) -> tuple[str, ...]:
         """Names in a directory, sorted; none when it is not there."""
         try:

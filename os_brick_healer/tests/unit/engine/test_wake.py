@@ -206,11 +206,17 @@ class WakerTest(base.TestCase):
         waker = self.waker(str(self.temp_dir() / 'mdstat'))
         self.assertEqual(wake.Woken(), waker.wait(0.01))
 
-    def test_mdstat_is_read_to_its_end_and_watched(self) -> None:
+    def test_mdstat_is_watched_and_not_read_to_its_end(self) -> None:
+        """Of an array that is written to in vain the reader would hang."""
         path = '/proc/self/mounts'     # poll()s with POLLPRI, like mdstat
         waker = self.waker(path)
         self.assertEqual([], waker.problems)
         self.assertFalse(waker.wait(0.01).lost)
+        (fd,) = (fd for fd in os.listdir('/proc/self/fd') if os.path.exists(
+            f'/proc/self/fd/{fd}') and os.readlink(
+                f'/proc/self/fd/{fd}').endswith('/mounts'))
+        at = pathlib.Path(f'/proc/self/fdinfo/{fd}').read_text()
+        self.assertEqual(['pos:', '0'], at.split()[:2])
 
     def test_the_kernels_uevents_are_heard(self) -> None:
         waker = self.waker(uevents=True)

@@ -34,7 +34,7 @@ _PARSERS: tuple[Callable[[str], object], ...] = (
     lambda t: parse.word(t, 'x'),
     lambda t: parse.words(t, 'x'),
     parse.raid_disks, parse.slot, parse.sync_completed, parse.uuid,
-    parse.nvme_address, parse.block_stat, parse.mdstat, parse.mdstat_marks,
+    parse.nvme_address, parse.block_stat, parse.mdstat,
     parse.udev_properties, parse.exported, parse.ip)
 
 _MDSTAT = '''\
@@ -73,10 +73,9 @@ class HostileTextTest(base.TestCase):
     def test_text_without_end_is_refused(self) -> None:
         for parser in _PARSERS[:10]:
             self.assertRaises(parse.ParseError, parser, '1,' * 10**6)
-        for parser in _PARSERS[10:13]:
+        for parser in _PARSERS[10:12]:
             self.assertRaises(parse.ParseError, parser,
                               ' ' * (parse.TEXT_MAX + 1))
-
 
     def test_an_attribute_is_taken_up_to_its_bound(self) -> None:
         most = parse.ATTRIBUTE_MAX
@@ -86,8 +85,7 @@ class HostileTextTest(base.TestCase):
         self.assertEqual(80, len(e.text))
         self.assertEqual(65536, most)
         most = parse.TEXT_MAX
-        for parser in (parse.mdstat, parse.mdstat_marks,
-                       parse.udev_properties):
+        for parser in (parse.mdstat, parse.udev_properties):
             self.assertFalse(parser(' ' * most))
         self.assertEqual(4 << 20, most)
 
@@ -171,19 +169,6 @@ class MdTest(base.TestCase):
             parse.udev_properties(
                 'S:md/vol\nE:MD_UUID=a:b\nE:MD_NAME=x=y\nE:EMPTY\n'
                 'I:E:NO=no\n'))
-
-    def test_marks_change_with_the_picture_and_not_with_progress(self) -> None:
-        before = parse.mdstat_marks(_MDSTAT)
-        self.assertEqual({'md126', 'md127', 'md5'}, set(before))
-        further = _MDSTAT.replace('37.7% (24704', '38.0% (24904')
-        self.assertEqual(before, parse.mdstat_marks(further))
-        for old, new in (('nvme2n1[2] nvme0n1[0]', 'nvme0n1[0]'),
-                         ('[2/1] [U_]', '[2/2] [UU]'),
-                         ('recovery =', 'resync ='),
-                         ('nvme2n1[2] ', 'nvme2n1[2](F) ')):
-            after = parse.mdstat_marks(_MDSTAT.replace(old, new, 1))
-            changed = {n for n in before if before[n] != after[n]}
-            self.assertEqual({'md127'}, changed, old)
 
 
 class UuidTest(base.TestCase):

@@ -52,6 +52,15 @@ class TreeTest(base.TestCase):
         self.assertEqual('gone', self.tree.readlink('sys/dangling'))
         self.assertFalse(self.tree.exists('sys/dangling'))
 
+    def test_of_a_long_file_only_the_first_line_may_be_read(self) -> None:
+        for text, line in (('Personalities : [raid1] \nmd1 : x\n',
+                            'Personalities : [raid1]'),
+                           ('one', 'one'), ('', '')):
+            self.write_file(self.root / 'proc/mdstat', text)
+            self.assertEqual(line, self.tree.first_line('/proc/mdstat'))
+        self.assertIsNone(self.tree.first_line('/proc/none'))
+        self.assertRaises(reader.ReadError, self.tree.first_line, '/proc')
+
     def test_reading_stops_at_the_limit(self) -> None:
         self.write_file(self.root / 'proc/mdstat', 'x' * 300_000)
         self.assertEqual(reader.ATTRIBUTE_BYTES_MAX,
