@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 
 from os_brick_healer.engine import limits
 from os_brick_healer.provisioner import base
+from os_brick_healer.replica import model
 from os_brick_healer.tests.simulation import parts
 from os_brick_healer.tests.simulation.lawbook import (
     BLINK_S,
+    HEARD_S,
     LAWS,
     SLACK_S,
     TOLD_LATE_S,
@@ -117,12 +119,23 @@ class Audit:
             world.fabric.unexport(disk.nqn)
 
     def lets_go(self, key: str, uuid: str) -> None:
-        """The agent sends for the removal of a replica: who is in sync now
-        may be lost while that is on its way over a wire.
+        """The agent sends for the removal of a replica: a leg may be lost
+        while that is on its way, and a sick disk is found out when it is
+        asked. One that was away as it was sent was no leg to count on.
         """
         array = self._world.arrays.get(key)
-        self._sent[uuid] = (set() if array is None else
-                            {m.disk.id for m in array.in_sync})
+        self._sent[uuid] = (set() if array is None else {
+            m.disk.id for m in array.in_sync
+            if m.present and self._seems_live(m.disk)})
+
+    def _seems_live(self, disk: parts.Disk) -> bool:
+        """Neither the kernel nor our probes can tell that it is away."""
+        now_s = self._world.time.now_s
+        return any(
+            one.state is model.PathState.LIVE and not one.delete_begun
+            and (one.silent_since_s is None
+                 or now_s - one.silent_since_s < HEARD_S)
+            for one in self._world.fabric.of_nqn(disk.nqn))
 
     def reported(self, key: str, replica: str,
                  state: base.ReplicaState) -> None:

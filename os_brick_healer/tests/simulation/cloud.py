@@ -140,6 +140,7 @@ class Cloud:
         self.weather = Weather()
         self._words_s: dict[str, float] = {}
         self.old: list[tuple[float, dict[base.VolumeId, base.Volume]]] = []
+        self.lets_go: Callable[[str, str], None] = lambda _k, _u: None
         self.deleted: Callable[[Volume, Replica], None] = lambda _v, _r: None
         self.requested: Callable[[Volume, str, str], None] = (
             lambda _v, _r, _i: None)
@@ -348,6 +349,10 @@ class Plugin(base.Provisioner):
 
     def confirm_removal(self, volume: base.VolumeId,
                         replica: base.ReplicaId) -> None:
+        known = self._cloud.volumes.get(volume)
+        found = None if known is None else known.replicas.get(replica)
+        if found is not None:
+            self._cloud.lets_go(volume, found.disk.uuid)
         self._change('confirm', lambda: self._cloud.confirm(volume, replica))
 
 

@@ -124,6 +124,7 @@ class World:
         self.cloud = cloud_lib.Cloud(
             self.time, random.Random(f'{seed}/cloud'), self.make)
         self.md.knows = self.cloud.knows
+        self.cloud.lets_go = self.court.lets_go
         self.cloud.deleted = self.court.deleted
         self.cloud.requested = self.court.requested
         self.cloud.reported = self.court.reported
