@@ -11,10 +11,10 @@
 #    under the License.
 """The provisioner: its truth, its weather, and the plugin's view of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import random
-from typing import Any
+from typing import Any, TypeVar
 
 from os_brick_healer import exception
 from os_brick_healer.provisioner import base
@@ -25,6 +25,9 @@ HERE = 'here'
 THERE = 'there'
 #: How long a new replica is on its way, seconds.
 ARRIVAL_S = (1.0, 15.0)
+#: Old news may be so much older than they are meant to be, seconds.
+UNSEEN_MAX_S = 10.0
+_News = TypeVar('_News')
 
 
 @dataclasses.dataclass(slots=True, kw_only=True, eq=False)
@@ -186,11 +189,7 @@ class Cloud:
                for v in self.volumes.values() if HERE in v.hosts}
         self.old.append((self.time.now_s, now))
         del self.old[:-20]
-        if self.weather.lag_s:
-            then = [w for t, w in self.old
-                    if t <= self.time.now_s - self.weather.lag_s]
-            now = then[-1] if then else self.old[0][1]
-        return now
+        return then(self.old, self.time.now_s - self.weather.lag_s)
 
     def _describe(self, volume: Volume) -> base.Volume:
         named = [r for r in volume.replicas.values()
@@ -266,6 +265,19 @@ class Cloud:
             raise exception.ProvisionerRefused(
                 f'cannot: because there is no replica {replica}')
         return found
+
+
+def then(old: Sequence[tuple[float, _News]], at_s: float) -> _News:
+    """What was so at a time, as far as it has been written down.
+
+    It is only when somebody asks: after a silence the last news are far
+    older than what is to be told.
+    """
+    at = max((number for number, (written_s, _) in enumerate(old)
+              if written_s <= at_s), default=0)
+    if old[at][0] < at_s - UNSEEN_MAX_S:
+        at += 1
+    return old[at][1]
 
 
 def _replica(replica: Replica) -> base.Replica:

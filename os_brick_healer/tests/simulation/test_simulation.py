@@ -26,6 +26,7 @@ from os_brick_healer.replica import model
 from os_brick_healer.tests import base
 from os_brick_healer.tests.simulation import (
     bugs,
+    cloud,
     crew,
     fabric,
     families,
@@ -179,6 +180,23 @@ class DeletionTest(base.TestCase):
         self.assertEqual(['3.early-removal'],
                          self._judged(failed_first=True))
         self.assertEqual(['3.early-removal'], self._judged(sent=False))
+
+
+class OldNewsTest(base.TestCase):
+    """How old the news are that a provisioner tells."""
+
+    def test_they_are_not_from_before_a_silence(self) -> None:
+        for silent_s, old in ((15.0, True), (60.0, False)):
+            with self.subTest(silent_s=silent_s):
+                played = world.World('old', world.Setup(volumes=1))
+                ((key, volume),) = played.cloud.volumes.items()
+                played.cloud.say()
+                volume.hosts.add(cloud.THERE)
+                played.time.advance(silent_s)
+                played.cloud.weather.lag_s = 10.0
+                told = played.cloud.say()[provisioner.VolumeId(key)]
+                self.assertIs(
+                    old, told.hosts == frozenset({cloud.HERE}))
 
 
 class PlanTest(base.TestCase):

@@ -39,8 +39,6 @@ _STATES = {state: rules.ReplicaState(state.value.capitalize())
 _BACK = {word: state for state, word in _STATES.items()}
 #: So many states of the books are kept for those who hear old news.
 OLD_MAX = 60
-#: Old news may be so much older than they are meant to be, seconds.
-UNSEEN_MAX_S = 10.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,13 +115,7 @@ class Books(rules.Provisioner):
         now_s = self.cloud.time.now_s
         self._old.append((now_s, self._written()))
         del self._old[:-OLD_MAX]
-        at = max((number for number, (at_s, _) in enumerate(self._old)
-                  if at_s <= now_s - lag_s), default=0)
-        # They are only written down when somebody asks: after a silence the
-        # last ones are far older than what is to be told.
-        if self._old[at][0] < now_s - lag_s - UNSEEN_MAX_S:
-            at += 1
-        self._volumes = self._old[at][1]
+        self._volumes = cloud_lib.then(self._old, now_s - lag_s)
 
     def _written(self) -> dict[str, rules.Volume]:
         return {v.key: self._volume(v) for v in self.cloud.volumes.values()}
