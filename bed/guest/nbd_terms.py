@@ -292,7 +292,7 @@ def another_volume_s_name_opens_nothing(lab: NbdLab) -> None:
 
     def end() -> None:
         with lab.hands.locks.hold(OTHER, TIMEOUT_S), (
-                lab.hands.locks.lend(OTHER, TIMEOUT_S)) as held:
+                lab.hands.locks.lend(OTHER, act.offer)) as held:
             lab.hands.nbd.disconnect(
                 device=name, volume=OTHER, held=held, timer_ms=500,
                 timeout_s=TIMEOUT_S)

@@ -17,6 +17,7 @@ again; the privileged side verifies a third time.
 """
 
 from collections.abc import Callable
+import contextlib
 import dataclasses
 import time
 from typing import assert_never
@@ -51,6 +52,11 @@ TIDY_S = 60.0
 TIMER_MS = 30000
 _DETAILS: dict[type[Exception], str] = {
     servers_lib.Gone: learn.REFUSED, servers_lib.Ended: learn.ENDED}
+
+
+def offer(fd: int) -> contextlib.AbstractContextManager[str]:
+    """Hand an open file to root, which may come for it for a while."""
+    return handing.offer(fd, CONNECT_S)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,11 +269,10 @@ class Hands:
             self._disconnect(mapping, name)
 
     def _disconnect(self, mapping: model.Mapping, device: str) -> None:
-        """Once this has begun it goes on when we are killed, and ends what
-        the volume has by then: the lock is root's as well until it is over.
-        """
+        """Once begun it goes on when we are killed, and ends what the volume
+        has by then: the lock is root's as well until it is over."""
         volume = mapping.order.volume
-        with self.locks.lend(volume, CONNECT_S) as held:
+        with self.locks.lend(volume, offer) as held:
             self.nbd.disconnect(
                 device=device, volume=volume, held=held,
                 timer_ms=mapping.timer_before_ms or TIMER_MS,

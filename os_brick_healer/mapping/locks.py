@@ -22,7 +22,7 @@ else with a new one of that name. Each holder could look whether his is still
 the one of that name; one of another version of this package would not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 import errno
 import fcntl
@@ -33,7 +33,6 @@ from typing import Protocol
 from os_brick_healer import exception
 from os_brick_healer.engine import whose
 from os_brick_healer.mounter import base
-from os_brick_healer.privileged import handing
 
 DIRECTORY = 'mappings'
 _POLL_S = 0.02
@@ -45,13 +44,17 @@ class Busy(exception.HealerError):
     """Somebody else is at work on this volume."""
 
 
+#: Hands an open file to root: gives the place where it gets it.
+Offer = Callable[[int], contextlib.AbstractContextManager[str]]
+
+
 class Locks(Protocol):
     """One lock for each volume; see :class:`VolumeLocks`."""
 
     def hold(self, volume: str, wait_s: float
              ) -> contextlib.AbstractContextManager[None]: ...
 
-    def lend(self, volume: str, wait_s: float
+    def lend(self, volume: str, offer: Offer
              ) -> contextlib.AbstractContextManager[str]: ...
 
 
@@ -128,15 +131,13 @@ class VolumeLocks:
             os.close(fd)
 
     @contextlib.contextmanager
-    def lend(self, volume: str, wait_s: float) -> Iterator[str]:
+    def lend(self, volume: str, offer: Offer) -> Iterator[str]:
         """Let root hold a lock, too, that is held here: where it gets it.
 
         What root has begun goes on when we are killed, or have given up:
         nobody else has the lock before that is over.
-
-        :param wait_s: root may come for it for so long.
         """
-        with handing.offer(self._held[volume], wait_s) as place:
+        with offer(self._held[volume]) as place:
             yield place
 
 

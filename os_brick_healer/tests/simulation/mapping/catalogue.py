@@ -191,7 +191,7 @@ BUGS = (
         'if False:'), family='nova'),
     _bug('lock-goes-with-who-asked', '16.eio', (
         'mapping.act:Hands._disconnect',
-        'with self.locks.lend(volume, CONNECT_S) as held:',
+        'with self.locks.lend(volume, offer) as held:',
         "with __import__('contextlib').nullcontext('') as held:"),
         family='orphans'),
     _bug('unmap-by-the-server', '19.leak', (

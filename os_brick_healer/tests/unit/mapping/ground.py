@@ -17,7 +17,7 @@ import os
 import pathlib
 
 from os_brick_healer import exception
-from os_brick_healer.mapping import model
+from os_brick_healer.mapping import locks, model
 from os_brick_healer.mounter import base as mounter_base
 from os_brick_healer.mounter import nbd as mounter_nbd
 from os_brick_healer.sysfs import reader
@@ -287,8 +287,8 @@ class FreeLocks:
         yield
 
     @contextlib.contextmanager
-    def lend(self, volume: str, wait_s: float) -> Iterator[str]:
-        del wait_s
+    def lend(self, volume: str, offer: locks.Offer) -> Iterator[str]:
+        del offer
         yield f'lent {volume}'
 
 

@@ -297,6 +297,10 @@ class PulseTest(base.TestCase):
         self.assertEqual(set(), self.run_for(10.0))
 
 
+def _offer(fd: int) -> contextlib.AbstractContextManager[str]:
+    return handing.offer(fd, 5.0)
+
+
 class LocksTest(base.TestCase):
     def test_one_at_a_time_and_each_volume_for_itself(self) -> None:
         one = locks.VolumeLocks(str(self.temp_dir()))
@@ -310,7 +314,7 @@ class LocksTest(base.TestCase):
         run_path = str(self.temp_dir())
         one, other = (locks.VolumeLocks(run_path) for _ in range(2))
         with contextlib.ExitStack() as root:
-            with one.hold('a', 0.0), one.lend('a', 5.0) as place:
+            with one.hold('a', 0.0), one.lend('a', _offer) as place:
                 root.enter_context(handing.keep(
                     place, frozenset((os.geteuid(),)), 5.0))
             self.assertRaises(locks.Busy, other.hold('a', 0.05).__enter__)
@@ -321,7 +325,7 @@ class LocksTest(base.TestCase):
 
     def test_root_begins_nothing_for_who_is_gone(self) -> None:
         one = locks.VolumeLocks(str(self.temp_dir()))
-        with one.hold('a', 0.0), one.lend('a', 5.0) as place:
+        with one.hold('a', 0.0), one.lend('a', _offer) as place:
             pass
         keep = handing.keep(place, frozenset((os.geteuid(),)), 1.0)
         self.assertRaises(exception.NotOurs, keep.__enter__)
