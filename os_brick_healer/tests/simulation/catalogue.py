@@ -124,6 +124,8 @@ GUARDS = (
     _bug('disconnects-what-others-use', '4.foreign 1.last-leg 7.eio', (
         'replica.heal:retire',
         'and not case.seen.shared.get(leg.id)', ''), (
+        'replica.truth:Truth.claimed', 'return nqn is not None and',
+        'return False and'), (
         'replica.laws:_unshared', 'if not others:', 'if True:'), (
         f'{SIM}.tools:in_use', 'for disk in', 'for disk in [] and'),
         setup={'shared': True, 'volumes': 4, 'backends': 4,
