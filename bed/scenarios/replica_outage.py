@@ -75,9 +75,9 @@ def silent_failfast(stage: Stage) -> None:
         patient.world.array.mend(leg)
     patient.goes_on()
     patient.becomes_whole()
-    stage.wait_until('the flag is cleared on every leg', lambda:
-                     list(host.legs(patient.md).values()) == ['in_sync'] * 2,
-                     PATIENT_S)
+    stage.wait_until('no leg has the flag any more', lambda: not any(
+        'failfast' in state for state in host.legs(patient.md).values()),
+        PATIENT_S)
     patient.check_replacements(0)
     stage.check('the same legs make up the volume', patient.legs == before)
     patient.discharge()
