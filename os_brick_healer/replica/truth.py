@@ -163,11 +163,7 @@ class Truth:
             LOG.info('the provisioner answers: %s', self.sentence)
         self.error, self.volumes, self.heard_s = None, named, begun_s
         if changed:
-            self._claims = {}
-            for key, volume in named.items():
-                for replica in volume.replicas:
-                    if replica.nqn is not None:
-                        self._claims.setdefault(replica.nqn, set()).add(key)
+            self._claims = _claims(named)
         return changed
 
     def _still_held(self, begun_s: float, volume: base.Volume,
@@ -214,3 +210,14 @@ class Truth:
             self._provisioner.close()
         self._provisioner = None
         self._probed_s = None
+
+
+def _claims(volumes: Mapping[base.VolumeId, base.Volume]
+            ) -> dict[str, set[base.VolumeId]]:
+    """Whose replicas are behind a target, by its NQN."""
+    claims: dict[str, set[base.VolumeId]] = {}
+    for key, volume in volumes.items():
+        for replica in volume.replicas:
+            if replica.nqn is not None:
+                claims.setdefault(replica.nqn, set()).add(key)
+    return claims
