@@ -19,6 +19,9 @@ LOSSES_MAX = 32
 READD_TRIES_MAX = 5
 #: Requests for a replacement of one replica before a person is needed.
 REQUEST_TRIES_MAX = 10
+#: A request that has been accepted so often, and brought nothing, though a new
+#: replica came that was taken for another's, is followed by one of its own.
+MIXED_UP_TRIES = 3
 #: Replicas beyond the wanted number that may exist for a while (KumoScale
 #: allows four replicas of a two-replica volume).
 EXTRA_REPLICAS_MAX = 2

@@ -45,7 +45,7 @@ def _request_one(case: case_lib.Case,
     # Its leg may have been back meanwhile: a repeat has no older rights.
     if not _wanted(case, leg):
         return None
-    if old is not None and _mixed_up(case, leg, old):
+    if old is not None and _mixed_up(case, old):
         old = None
     if leg.replica.state is model.ReplicaState.TERMINATING:
         return saying.say(
@@ -96,15 +96,15 @@ def _in_doubt_until_s(case: case_lib.Case, one: model.ReplicaMemory,
     return max(first_s, _settles_s(case, one, request) + arrival_s)
 
 
-def _mixed_up(case: case_lib.Case, leg: case_lib.Leg,
-              old: model.Request) -> bool:
+def _mixed_up(case: case_lib.Case, old: model.Request) -> bool:
     """Whether what it asked for may have been taken for another's.
 
     A new replica does not say for whom it came. The provisioner, which has
-    answered, would say so again for ever: a repeat brings nothing, and one
-    that has been tried is followed by a request of its own.
+    answered, would say so again for ever. Who is only slow has had the time
+    of several tries by then.
     """
-    return (old.tries > 1 and _settles_s(case, leg.memory, old) <= case.now_s
+    return (old.state is model.RequestState.ACCEPTED
+            and old.tries >= limits.MIXED_UP_TRIES
             and any(x.id not in old.known for x in case.legs))
 
 

@@ -93,16 +93,16 @@ BUGS = (
     _bug('two-requests-in-doubt-at-once', '9.converge', (
         'replica.asking:_in_turn', 'in case.memory.replicas.items():',
         'in ():'), (
-        'replica.asking:_mixed_up', 'return (old.tries > 1',
-        'return (False'), family='requests'),
+        'replica.asking:_mixed_up', 'return (old.state is',
+        'return (False and old.state is'), family='requests'),
     _bug('doubt-is-forgotten-with-the-name', '9.converge', (
         'replica.asking:_in_turn', 'if (request is not None',
         'if (one.unnamed_s is None and request is not None'), (
-        'replica.asking:_mixed_up', 'return (old.tries > 1',
-        'return (False'), family='requests'),
+        'replica.asking:_mixed_up', 'return (old.state is',
+        'return (False and old.state is'), family='requests'),
     _bug('answered-request-is-repeated-for-ever', '9.converge', (
-        'replica.asking:_mixed_up', 'return (old.tries > 1',
-        'return (False'), family='requests'),
+        'replica.asking:_mixed_up', 'return (old.state is',
+        'return (False and old.state is'), family='requests'),
     _bug('leg-that-is-away-lets-the-old-one-go', '3.early-removal', (
         'replica.heal:retire', 'if x.counts)', ')'), (
         'replica.laws:_successor', ' and _answers(seen, r.id)', ''),
@@ -117,8 +117,8 @@ BUGS = (
         'return first_s'), (
         'replica.asking:_settles_s', 'if old.failed:',
         'if one.last_error is not None:'), (
-        'replica.asking:_mixed_up', 'return (old.tries > 1',
-        'return (False'), family='requests'),
+        'replica.asking:_mixed_up', 'return (old.state is',
+        'return (False and old.state is'), family='requests'),
     _bug('answer-undoes-an-arrival', '9.converge', (
         'replica.learn:_accepted',
         ' or request.state is not model.RequestState.ASKED', ''),

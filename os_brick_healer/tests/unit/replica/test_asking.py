@@ -304,14 +304,14 @@ class AgainTest(_Lost):
         long_s = 1e6
         for legs, changes, anew in (
                 ((came,), {}, True),
-                ((came,), {'state': State.ACCEPTED}, True),
-                # One that has not been repeated is repeated first.
-                ((came,), {'tries': 1}, False),
+                ((came,), {'state': State.ASKED}, False),
+                # Its new replica may be slow: it is repeated first.
+                ((came,), {'tries': 2}, False),
                 ((came,), {'asked_s': NOW_S - 1.0}, None),
                 ((came,), {'known': frozenset((A, B, C))}, False),
                 ((), {}, False)):
-            old = a_request(**{'tries': 2, 'asked_s': NOW_S - long_s,
-                               **changes})
+            old = a_request(**{'tries': 3, 'asked_s': NOW_S - long_s,
+                               'state': State.ACCEPTED, **changes})
             case = self.case(*legs, raid_disks=3, request=old,
                              others={C: model.ReplicaMemory(belongs=True)})
             action: Any = self.said(case).action
