@@ -14,7 +14,6 @@
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from os_brick_healer import exception
 from os_brick_healer.replica import case as case_lib
 from os_brick_healer.replica import model, observe, tools
 
@@ -234,8 +233,8 @@ def legs(lab: Lab) -> tuple[Leg, Leg]:
 
 
 def refused(call: Callable[[], object],
-            kind: type[exception.HealerError], sentence: str) -> None:
-    """A tool must refuse."""
+            kind: type[Exception], sentence: str) -> None:
+    """A tool, or the kernel, must refuse."""
     try:
         call()
     except kind:

@@ -21,7 +21,7 @@ Each term begins with a new volume that is mapped, served and written to.
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from bed.guest.lab import Broken, LATE_S, need, refused, SOON_S
+from bed.guest.lab import LATE_S, need, refused, SOON_S
 from os_brick_healer import exception
 from os_brick_healer.mapping import act, learn, model
 from os_brick_healer.nbd import reads
@@ -254,12 +254,8 @@ def what_was_under_way_waits_for_the_timer(lab: NbdLab) -> None:
 
 def another_cookie_is_refused(lab: NbdLab) -> None:
     die(lab)
-    try:
-        lab.reconfigure(OTHER)
-    except OSError:
-        pass
-    else:
-        raise Broken('the kernel refuses another cookie')
+    refused(lambda: lab.reconfigure(OTHER), OSError,
+            'the kernel refuses another cookie')
     need(read(lab, 1.0) == learn.UNSENT, 'nobody serves it')
     heal(lab)
     need(lab.flows(LATE_S), 'who knows the cookie may')

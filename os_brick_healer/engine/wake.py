@@ -271,6 +271,6 @@ class Waker:
 
 
 def _note(fd: int) -> None:
-    """Read of the first line: md then counts this event as seen."""
+    """Read the beginning: md then counts this event as seen."""
     with contextlib.suppress(OSError):
         os.pread(fd, 1, 0)

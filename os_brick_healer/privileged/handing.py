@@ -128,14 +128,15 @@ def _received(name: str, uids: frozenset[int], timeout_s: float) -> int:
             uid = _peer(visitor)
             if uid not in uids:
                 raise exception.NotOurs(
-                    f'cannot take a connection from user {uid}: it did not '
+                    f'cannot take what user {uid} hands over: it did not '
                     'ask')
             _, fds, _, _ = socket.recv_fds(visitor, 1, 1)
         except OSError as error:
             raise exception.NotOurs(
-                f'cannot take the connection: {error}') from error
+                f'cannot take what is handed over: {error}') from error
     if len(fds) != 1:
-        raise exception.NotOurs('cannot take the connection: none came')
+        raise exception.NotOurs('cannot take what is handed over: '
+                                'nothing came')
     os.set_inheritable(fds[0], False)   # recv_fds() passes on no flags
     return fds[0]
 

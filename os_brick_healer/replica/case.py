@@ -11,6 +11,7 @@
 #    under the License.
 """One volume's facts joined leg by leg, for the deciding rooms. Pure."""
 
+from collections.abc import Iterable
 import dataclasses
 import functools
 
@@ -91,7 +92,7 @@ class Leg:
     @property
     def counts(self) -> bool:
         """In sync, and not away before MD has noticed it."""
-        return self.in_sync and self.live and self.silent_s is None
+        return self.in_sync and heard(self.paths)
 
     @property
     def dead_s(self) -> float | None:
@@ -201,6 +202,12 @@ class Case:
         if volume is not None and volume.grace_s is not None:
             return volume.grace_s
         return self.policy.grace_s
+
+
+def heard(paths: Iterable[model.Path]) -> bool:
+    """Whether one path is live, and not known to be silent."""
+    return any(p.state is model.PathState.LIVE and not p.silent_for_s
+               for p in paths)
 
 
 def member_of(seen: model.Seen,

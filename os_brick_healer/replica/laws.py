@@ -188,18 +188,13 @@ def _successor(action: model.ConfirmRemoval, seen: model.Seen) -> str | None:
         return found
     in_sync = [r.id for r in seen.volume.replicas if r.id != replica
                and (m := case_lib.member_of(seen, r.id)) is not None
-               and m.in_sync and _answers(seen, r.id)]
+               and m.in_sync and case_lib.heard(seen.paths.get(r.id, ()))]
     if action.successor in in_sync and len(in_sync) >= limits.COPIES_MIN:
         return None
     if array.degraded or len(in_sync) < array.raid_disks:
         return (f'not every leg of {array.name} is in sync and live '
                 '(law 3)')
     return None
-
-
-def _answers(seen: model.Seen, replica: model.ReplicaId) -> bool:
-    return any(p.state is model.PathState.LIVE and not p.silent_for_s
-               for p in seen.paths.get(replica, ()))
 
 
 def _still_lost(replica: model.ReplicaId, seen: model.Seen) -> str | None:

@@ -105,7 +105,8 @@ BUGS = (
         'return (False and old.state is'), family='requests'),
     _bug('leg-that-is-away-lets-the-old-one-go', '3.early-removal', (
         'replica.heal:retire', 'if x.counts)', ')'), (
-        'replica.laws:_successor', ' and _answers(seen, r.id)', ''),
+        'replica.laws:_successor',
+        ' and case_lib.heard(seen.paths.get(r.id, ()))', ''),
         family='requests'),
     _bug('one-answer-undoes-an-arrival', '9.converge', (
         'replica.recall:_over', 'if _both_legs(case, request) else',

@@ -11,8 +11,11 @@
 #    under the License.
 """Bugs of the KumoScale plugin, to be caught over the wire."""
 
+import functools
+
 from os_brick_healer.tests.simulation import defects
 
+_bug = functools.partial(defects.bug, family='http')
 _PLUGIN = 'provisioner.kumoscale:KumoScaleProvisioner'
 _CLIENT = 'provisioner.kumoscale_client:Client'
 _COMES_FOR_EVER = (f'{_PLUGIN}._answered', 'return lately and',
@@ -21,14 +24,6 @@ _COMES_FOR_EVER = (f'{_PLUGIN}._answered', 'return lately and',
 _SAID_ONCE = (('replica.truth:Truth._still_held', 'if not kept:', 'if True:'),
               ('replica.act:Hands._named_now', 'now.peers_hold or peers',
                'peers'))
-
-
-def _bug(name: str, laws: str,
-         *patches: tuple[str, str, str]) -> defects.Bug:
-    return defects.Bug(
-        name=name, laws=tuple(laws.split()), family='http',
-        patches=tuple(defects.Patch(where=where, old=old, new=new)
-                      for where, old, new in patches))
 
 
 GUARDS = (

@@ -11,20 +11,11 @@
 #    under the License.
 """Bugs to be seeded into the mapping wing; see ``simulation.catalogue``."""
 
-from typing import Any
-
 from os_brick_healer.tests.simulation import defects
 
 Bug = defects.Bug
+_bug = defects.bug
 _TOOLS = 'tests.simulation.mapping.tools:Tools'
-
-
-def _bug(name: str, laws: str, *patches: tuple[str, str, str],
-         family: str, setup: dict[str, Any] | None = None) -> Bug:
-    return Bug(name=name, laws=tuple(laws.split()),
-               patches=tuple(defects.Patch(where=w, old=o, new=n)
-                             for w, o, n in patches),
-               setup=tuple((setup or {}).items()), family=family)
 
 
 BUGS = (
