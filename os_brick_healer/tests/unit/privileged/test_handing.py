@@ -17,7 +17,7 @@ import threading
 import time
 
 from os_brick_healer import exception
-from os_brick_healer.privileged import handing
+from os_brick_healer.privileged import handing, nbd
 from os_brick_healer.tests import base
 
 ME = frozenset((os.geteuid(),))
@@ -58,6 +58,13 @@ class HandingTest(base.TestCase):
     def test_nobody_there_is_an_error(self) -> None:
         self.assertRaises(exception.NotOurs, handing.take,
                           'os-brick-healer-' + '0' * 32, ME, 1.0)
+
+    def test_no_device_is_ended_without_its_volumes_lock(self) -> None:
+        error = self.assertRaises(
+            exception.NotOurs, vars(nbd.disconnect)['__wrapped__'],
+            device='nbd0', volume='v', held='os-brick-healer-' + '0' * 32,
+            timer_ms=30000, timeout_s=1.0)
+        self.assertIn('what is handed over', str(error))
 
     def test_only_a_name_of_ours_is_visited(self) -> None:
         for name in ('', 'x', 'os-brick-healer-', 'os-brick-healer-\0' +
