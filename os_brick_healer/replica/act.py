@@ -17,7 +17,13 @@ names must still be the same thing. Then it is done, by a privileged entry
 point that verifies once more, or by the provisioner.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 import contextlib
 import dataclasses
 from typing import assert_never
@@ -154,6 +160,9 @@ class Hands:
     def _confirm_removal(self, action: model.ConfirmRemoval,
                          fresh: Fresh) -> Outcome:
         seen = self._named_now(fresh)()
+        # The kernel calls a silent leg live until its keep-alive has run out.
+        seen = self._probed(seen, [key for key in seen.namespaces
+                                   if case_lib.in_sync(seen, key)])
         self._check(action, seen)
         array = recheck.same_array(action.array, action.array_uuid, seen)
         # Law 3, said here once more because it cannot be taken back.
@@ -290,15 +299,21 @@ class Hands:
 
         :param others: further portals, each of which is waited for.
         """
+        return self._probed(seen, action.survivors, others,
+                            one_is_enough=not others)
+
+    def _probed(self, seen: model.Seen, legs: Collection[model.ReplicaId],
+                others: frozenset[model.Portal] = frozenset(), *,
+                one_is_enough: bool = False) -> model.Seen:
+        """The same look, with what these legs' portals say right now."""
         portals = others.union(
-            path.portal for survivor in action.survivors
-            for path in seen.paths.get(survivor, ())
+            path.portal for key in legs for path in seen.paths.get(key, ())
             if path.state is model.PathState.LIVE)
         answers = self.probe_now(tuple(portals), deadline_s=PROBE_S,
-                                 one_is_enough=not others)
+                                 one_is_enough=one_is_enough)
         paths = {
             key: tuple(recheck.answered(path, answers) for path in paths)
-            if key in action.survivors else paths
+            if key in legs else paths
             for key, paths in seen.paths.items()}
         return dataclasses.replace(
             seen, paths=paths, answers={**seen.answers, **answers})

@@ -207,7 +207,13 @@ class Case:
 def heard(paths: Iterable[model.Path]) -> bool:
     """Whether one path is live, and not known to be silent."""
     return any(p.state is model.PathState.LIVE and not p.silent_for_s
-               for p in paths)
+               and p.portal_answers is not False for p in paths)
+
+
+def in_sync(seen: model.Seen, replica: model.ReplicaId) -> bool:
+    """Whether it is a member of the array that MD reads from."""
+    member = member_of(seen, replica)
+    return member is not None and member.in_sync
 
 
 def member_of(seen: model.Seen,

@@ -190,9 +190,7 @@ def unused(seen: model.Seen, device: str) -> model.Namespace | None:
 def _ways(seen: model.Seen, device: str) -> Iterator[model.Path]:
     """Paths that the kernel calls live, to other legs in sync."""
     for replica, namespace in seen.namespaces.items():
-        member = case_lib.member_of(seen, replica)
-        if (namespace.device != device and member is not None
-                and member.in_sync):
+        if namespace.device != device and case_lib.in_sync(seen, replica):
             yield from (path for path in seen.paths.get(replica, ())
                         if path.state is model.PathState.LIVE)
 

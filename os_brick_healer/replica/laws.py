@@ -137,8 +137,7 @@ def _last_leg(replica: model.ReplicaId,
               survivors: tuple[model.ReplicaId, ...],
               seen: model.Seen) -> str | None:
     for other in survivors:
-        member = case_lib.member_of(seen, other)
-        if other == replica or member is None or not member.in_sync:
+        if other == replica or not case_lib.in_sync(seen, other):
             continue
         if any(p.state is model.PathState.LIVE
                for p in seen.paths.get(other, ())):
@@ -187,8 +186,8 @@ def _successor(action: model.ConfirmRemoval, seen: model.Seen) -> str | None:
     if found is not None or array is None:
         return found
     in_sync = [r.id for r in seen.volume.replicas if r.id != replica
-               and (m := case_lib.member_of(seen, r.id)) is not None
-               and m.in_sync and case_lib.heard(seen.paths.get(r.id, ()))]
+               and case_lib.in_sync(seen, r.id)
+               and case_lib.heard(seen.paths.get(r.id, ()))]
     if action.successor in in_sync and len(in_sync) >= limits.COPIES_MIN:
         return None
     if array.degraded or len(in_sync) < array.raid_disks:

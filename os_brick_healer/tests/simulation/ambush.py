@@ -47,9 +47,27 @@ class Ambush(fate.Fate):
 
     def _cut_source(self, fault: plan_lib.Fault, array: parts.Array) -> None:
         for member in array.in_sync if array.syncing is not None else ():
-            target = self.world.fabric.targets[member.disk.nqn]
-            self.cut(fault, fabric_lib.Cut(fault.arg('how'), target.portals),
-                     f'{member.disk.id}, which is copied from, is cut off')
+            self._cut_leg(fault, member, 'which is copied from')
+
+    def _cut_leg(self, fault: plan_lib.Fault, leg: parts.Member,
+                 which: str) -> None:
+        target = self.world.fabric.targets[leg.disk.nqn]
+        self.cut(fault, fabric_lib.Cut(fault.arg('how'), target.portals),
+                 f'{leg.disk.id}, {which}, is cut off')
+
+    def _copied(self, fault: plan_lib.Fault) -> None:
+        """The next copy is done; now the old leg may go, and a leg does."""
+        key = self.key(fault)
+
+        def _done(array: parts.Array) -> bool:
+            if array.key != key or not array.whole:
+                return False
+            leg = array.in_sync[int(fault.arg('pick') * array.raid_disks)]
+            self.later(fault.arg('last_s') / 100.0,
+                       lambda: self._cut_leg(fault, leg, 'just in sync'))
+            return True
+
+        self._once(self.world.md.on_synced, _done)
 
     def _returns(self, fault: plan_lib.Fault) -> None:
         """A leg is cut off and comes back once it is being replaced."""

@@ -60,7 +60,7 @@ class Audit:
         self._synced_s: dict[str, float] = {}     # until when, and
         self._back_s: dict[str, float] = {}       # since when it was
         self._lost_s: dict[str, float] = {}
-        self._sent: dict[str, set[str]] = {}
+        self._sent: dict[str, dict[str, bool]] = {}
         self.journal_lost = False
         self.stop_at: tuple[str, ...] = ()
         self.stopped = False
@@ -95,13 +95,14 @@ class Audit:
         array = world.arrays.get(volume.key)
         disk = replica.disk
         self.destroys(disk.id, f'{disk.id} is deleted')
-        sent = self._sent.pop(disk.uuid, set())
+        sent = self._sent.pop(disk.uuid, {})
         if array is not None and not array.stopped:
             if any(m.disk is disk and m.works for m in array.members):
                 self.broke('3.early-removal', f'{disk.id} is a leg of '
                                               f'{array.name}')
-            good = {m.disk.id for m in array.in_sync} | sent
-            good.discard(disk.id)
+            good = {leg for leg in sent.keys() | {
+                m.disk.id for m in array.in_sync}
+                if leg != disk.id and sent.get(leg, True)}
             if len(good) < min(array.raid_disks, limits.COPIES_MIN):
                 self.broke('3.early-removal', (
                     f'{disk.id} is deleted while {array.name} has '
@@ -121,15 +122,16 @@ class Audit:
     def lets_go(self, key: str, uuid: str) -> None:
         """The agent sends for the removal of a replica: a leg may be lost
         while that is on its way, and a sick disk is found out when it is
-        asked. One that was away as it was sent was no leg to count on.
+        asked. One that was away as it was sent was no leg to count on, be
+        it in MD's eyes or not.
         """
         array = self._world.arrays.get(key)
-        self._sent[uuid] = (set() if array is None else {
-            m.disk.id for m in array.in_sync
-            if m.present and self._seems_live(m.disk)})
+        self._sent[uuid] = ({} if array is None else {
+            m.disk.id: m.present and self._seems_live(m.disk)
+            for m in array.in_sync})
 
     def _seems_live(self, disk: parts.Disk) -> bool:
-        """Neither the kernel nor our probes can tell that it is away."""
+        """Neither the kernel nor a probe can tell that it is away."""
         now_s = self._world.time.now_s
         return any(
             one.state is model.PathState.LIVE and not one.delete_begun

@@ -32,7 +32,7 @@ KINDS = {
     'wall': 2, 'full': 2, 'torn': 1, 'failfast': 2,
     'unreadable': 1, 'double': 1, 'blind': 1, 'second_thought': 1,
     'no_room': 1, 'deaf': 1, 'twins': 1, 'queue': 1, 'half_back': 1,
-    'unread': 1, 'unsent': 1,
+    'unread': 1, 'unsent': 1, 'copied': 1,
 }
 #: What a storm is made of.
 STORM = ('leg', 'kill', 'lose', 'fail', 'detach', 'dead', 'down', 'leg',
@@ -104,7 +104,7 @@ FAMILIES = {
                'down': 2, 'slow': 1, 'nonsense': 2, 'omit': 2, 'lag': 2,
                'lose': 5, 'refuse': 5, 'detach': 3, 'extend': 2, 'hold': 2,
                'fail': 6, 'commands_slow': 2, 'hang': 1, 'udev': 2,
-               'unreadable': 2, 'full': 1, 'wall': 2},
+               'unreadable': 2, 'full': 1, 'wall': 2, 'copied': 3},
         setup={'volumes': (2, 4), 'grace_s': (5.0, 20.0)},
         faults=(250, 400), gaps_s=(0.0, 0.5, 0.5, 2.0),
         last_s=(0.5, 2.0, 8.0)),
@@ -162,7 +162,7 @@ FAMILIES = {
     # Replicas that arrive when nobody waits for them any more.
     'tardy': Family(
         kinds={'very_late': 8, 'returns': 8, 'dead': 3, 'leg': 4, 'kill': 2,
-               'lose_request': 1, 'kill_in': 1, 'omit': 1},
+               'lose_request': 1, 'kill_in': 1, 'omit': 1, 'copied': 6},
         setup={'grace_s': (5.0, 20.0), 'legs': (2, 3), 'shared': (False,),
                'volumes': (1, 2), 'backends': (4, 6),
                'operator_s': (900.0,)},

@@ -45,8 +45,8 @@ SLACK_S = 45.0
 #: A leg that has served so lately may be counted on: between the look and the
 #: effect it can die.
 SERVED_S = 5.0
-#: A silence is heard by our probes within this time.
-HEARD_S = 2.0
+#: Between a probe that answers and what is done for that.
+HEARD_S = 0.2
 #: What is wrong with a leg is to be told within this time.
 TOLD_S = 90.0
 #: What is told may have been decided, and true, so long ago.

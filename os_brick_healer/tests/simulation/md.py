@@ -59,6 +59,7 @@ class Md:
         self.held: Callable[[str | None], Sequence[
             tuple[float, float]]] = lambda _key: ()
         self.on_copy: list[Callable[[parts.Array], bool]] = []
+        self.on_synced: list[Callable[[parts.Array], bool]] = []
         fabric.lost_devices = self._device_gone
 
     # Looking -----------
@@ -271,9 +272,7 @@ class Md:
             return
         array.syncing, array.synced = member, 0
         self.touched(array)
-        for hook in list(self.on_copy):
-            if hook(array):
-                self.on_copy.remove(hook)
+        _tell(self.on_copy, array)
         self._copy_later(array, member)
 
     def _copy_later(self, array: parts.Array, member: parts.Member) -> None:
@@ -313,6 +312,7 @@ class Md:
         if array.whole:
             array.cleared = array.events
         self.tell(f'{member.device} of {array.name} is in sync')
+        _tell(self.on_synced, array)
         self._sync_later(array)
 
     # Start and stop -----------
@@ -350,3 +350,11 @@ class Md:
 def _free_slot(array: parts.Array) -> int | None:
     taken = {m.slot for m in array.members}
     return next((n for n in range(array.raid_disks) if n not in taken), None)
+
+
+def _tell(hooks: list[Callable[[parts.Array], bool]],
+          array: parts.Array) -> None:
+    """Those that answer True need not be told again."""
+    for hook in list(hooks):
+        if hook(array):
+            hooks.remove(hook)

@@ -108,6 +108,9 @@ BUGS = (
         'replica.laws:_successor',
         ' and case_lib.heard(seen.paths.get(r.id, ()))', ''),
         family='requests'),
+    _bug('silent-leg-lets-the-old-one-go', '3.early-removal', (
+        'replica.act:Hands._confirm_removal',
+        'if case_lib.in_sync(seen, key)]', 'if False]'), family='tardy'),
     _bug('one-answer-undoes-an-arrival', '9.converge', (
         'replica.recall:_over', 'if _both_legs(case, request) else',
         'if _both_legs(case, request) or not any(x.id in case.heirs(request)'

@@ -289,10 +289,22 @@ class TestConfirmRemoval(HandsTestCase):
             volume=KEY, law=LAW, replica=rid(3), array='md127',
             array_uuid=UUID)
         self.change_paths(2, path(2))
+        self.world.answering.add(portal(2))
 
     def test_a_leg_that_is_away_lets_nothing_go(self) -> None:
         self.change_paths(2, path(2, model.PathState.CONNECTING))
         self.assert_nothing(self.action, 'and live')
+
+    def test_nor_does_a_leg_that_is_silent_and_was_not_probed(self) -> None:
+        self.world.answering.discard(portal(2))
+        self.assert_nothing(self.action, 'and live')
+
+    def test_a_portal_that_cannot_be_probed_is_as_live_as_its_path(
+            self) -> None:
+        rdma = dataclasses.replace(portal(2), transport='rdma')
+        self.world.answering.discard(portal(2))
+        self.change_paths(2, dataclasses.replace(path(2), portal=rdma))
+        self.assertTrue(self.do(self.action).changed)
 
     def test_a_whole_array_lets_the_old_one_go(self) -> None:
         self.assertTrue(self.do(self.action).changed)
