@@ -65,7 +65,7 @@ test: lint mypy contracts unit sim cover-pure wheel docs bed ## the gate: ends w
 
 .PHONY: test-all
 test-all: lint mypy contracts unit sim cover-pure wheel docs bed ## every scenario on the bed
-	$(PY) -m bed run --all $(AT_ONCE)
+	$(PY) -m bed run --all $(if $(GO_ON),--go-on) $(AT_ONCE)
 
 .PHONY: bench
 bench: bed ## every figure, with its peer; leaves build/bench.json

@@ -42,6 +42,8 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument('--core', action='store_true',
                      help='the ones that cover the flow')
     run.add_argument('--all', action='store_true', help='every one')
+    run.add_argument('--go-on', action='store_true',
+                     help='but those that have passed with this very code')
     run.add_argument('-j', '--jobs', type=int, metavar='N',
                      default=max(1, (os.cpu_count() or 1) // 2),
                      help='guests at once (default: half the CPUs)')
@@ -51,14 +53,15 @@ def parser() -> argparse.ArgumentParser:
                      help='show what happens while it happens')
     demo = verbs.add_parser('demo', help='watch a volume heal')
     demo.set_defaults(names=['demo'], core=False, all=False, jobs=1,
-                      param=[], live=True)
+                      param=[], live=True, go_on=False)
     bench = verbs.add_parser(
         'bench', help='measure, and leave the figures in build/bench.json')
     bench.add_argument('-p', '--param', action='append', default=[],
                        metavar='KEY=VALUE', help='handed to the scenarios')
     bench.add_argument('--live', action='store_true',
                        help='show what happens while it happens')
-    bench.set_defaults(names=[], core=False, all=False, jobs=1)
+    bench.set_defaults(names=[], core=False, all=False, jobs=1,
+                       go_on=False)
     shell = verbs.add_parser('shell', help='a guest with a root shell')
     shell.add_argument('--memory-mib', type=int, default=1024)
     return top
@@ -130,9 +133,14 @@ def run(options: argparse.Namespace, project_dir: pathlib.Path) -> int:
         return runner.complain('name a scenario, or say --core or --all')
     params = {'patience': os.environ.get('OBH_BED_PATIENCE', '1'),
               **dict(word.split('=', 1) for word in options.param)}
-    results = runner.play_all(chosen, runner.Ground.prepare(project_dir),
-                              params, jobs=max(1, options.jobs),
-                              live=options.live)
+    ground = runner.Ground.prepare(project_dir)
+    if options.go_on:
+        before = runner.passed_before(ground)
+        print(f'passed before: {sum(x.name in before for x in chosen)} of '
+              f'{len(chosen)}', flush=True)
+        chosen = [item for item in chosen if item.name not in before]
+    results = runner.play_all(chosen, ground, params,
+                              jobs=max(1, options.jobs), live=options.live)
     if options.verb == 'bench':
         told = {name: value for result in results
                 for name, value in result.figures.items()}

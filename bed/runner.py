@@ -34,7 +34,10 @@ ALWAYS_ALLOWED: tuple[console.Allowed, ...] = ()
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What the summary and results.json say about one scenario."""
+    """What the summary and results.json say about one scenario.
+
+    :ivar code: names the code that was played, by its hash.
+    """
     name: str
     item: str
     passed: bool
@@ -45,6 +48,7 @@ class Result:
     worst_stall_s: float | None
     figures: Mapping[str, float | str]
     log_dir: str
+    code: str
 
     def line(self) -> str:
         verdict = 'passed' if self.passed else 'FAILED'
@@ -123,7 +127,7 @@ def _play(chosen: Scenario, ground: Ground, params: Mapping[str, str],
         guest_s=told.get('guest_s'), boot_s=told.get('boot_s'),
         host_s=round(outcome.host_s, 1), log_dir=str(log_dir),
         worst_stall_s=told.get('worst_stall_s'),
-        figures=told.get('figures', {}))
+        figures=told.get('figures', {}), code=ground.payload.stem)
 
 
 def _reason(told: Mapping[str, Any], outcome: machine.Outcome,
@@ -160,7 +164,10 @@ def play_all(chosen: Sequence[Scenario], ground: Ground,
     printing = threading.Lock()
 
     def one(item: Scenario) -> Result:
-        return play(item, ground, params, tell if live else lambda _: None)
+        result = play(item, ground, params, tell if live else lambda _: None)
+        with printing:
+            _keep(result, ground)
+        return result
 
     def tell(event: machine.Event) -> None:
         text = describe(event)
@@ -181,7 +188,6 @@ def play_all(chosen: Sequence[Scenario], ground: Ground,
             for future in waiting:
                 future.cancel()
             raise
-    _write(results, ground.out_dir / 'results.json')
     passed = sum(result.passed for result in results)
     print(f'scenarios: {passed} passed, {len(results) - passed} failed',
           flush=True)
@@ -209,14 +215,29 @@ def _print(result: Result) -> None:
         print(f'    {result.reason}\n    see {result.log_dir}', flush=True)
 
 
-def _write(results: Sequence[Result], path: pathlib.Path) -> None:
-    """Merges with what is there, so that a partial run loses nothing."""
+def passed_before(ground: Ground) -> frozenset[str]:
+    """Scenarios that have passed with this very code, by name."""
+    return frozenset(
+        name for name, entry in _known(_results(ground)).items()
+        if entry['passed'] and entry.get('code') == ground.payload.stem)
+
+
+def _results(ground: Ground) -> pathlib.Path:
+    return ground.out_dir / 'results.json'
+
+
+def _known(path: pathlib.Path) -> dict[str, dict[str, Any]]:
     try:
-        known = {entry['name']: entry
-                 for entry in json.loads(path.read_text())}
+        return {entry['name']: entry
+                for entry in json.loads(path.read_text())}
     except (OSError, ValueError):
-        known = {}
-    known |= {result.name: dataclasses.asdict(result) for result in results}
+        return {}
+
+
+def _keep(result: Result, ground: Ground) -> None:
+    """Merges with what is there, so that a partial run loses nothing."""
+    path = _results(ground)
+    known = _known(path) | {result.name: dataclasses.asdict(result)}
     partial = path.with_suffix(f'.partial-{os.getpid()}')
     partial.write_text(json.dumps(sorted(known.values(),
                                          key=lambda e: str(e['name'])),
