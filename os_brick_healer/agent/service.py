@@ -57,7 +57,9 @@ EXIT_SECOND = 3
 EXIT_CONFIG = 4
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-BEAT_S = 1.0
+#: The longest pause between two signs of life, seconds. Whatever ends, or is
+#: told from outside, wakes the main thread at once.
+BEAT_S = 3.0
 #: Options that are read once; a reload says that they wait for a restart.
 FIXED = ('launch', 'state_path', 'run_path', 'root_helper', 'provisioner',
          'profile', 'paused', 'history_max', 'attachment_sources')
@@ -98,6 +100,7 @@ class Service:
         self._state = threading.Lock()
         self._reloading = threading.Lock()
         self._stopping = False
+        self._ended = False
         self._announced = False
         self._permitted: frozenset[int] = frozenset()
         self._started_wall = time.time()
@@ -142,8 +145,9 @@ class Service:
             beat_s = min(beat_s, self._notifier.watchdog_s / 3)
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake_in, selectors.EVENT_READ)
-            while not self._stopping and self._thread.is_alive():
-                if selector.select(beat_s):
+            while not self._stopping and not self._ended:
+                if selector.select(min(
+                        beat_s, self._group.metrics_interval)):
                     self._take_signals()
                 self._beat()
 
@@ -223,6 +227,7 @@ class Service:
             self.crash = e
             LOG.exception('the agent cannot go on: because of a defect')
         finally:
+            self._ended = True
             self._nudge()
 
     def _serve(self) -> None:

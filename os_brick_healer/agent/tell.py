@@ -35,7 +35,7 @@ LATE_S = 10.0
 
 
 class Teller:
-    """Called about once a second by the main thread.
+    """Called every few seconds by the main thread.
 
     :param settings: the group [os_brick_healer] of the configuration.
     """
