@@ -188,6 +188,17 @@ class Case:
             request = None if one is None else one.request
         return tuple(found)
 
+    def family(self, key: model.ReplicaId) -> frozenset[model.ReplicaId]:
+        """A replica, and all that ever came in its place, late or not."""
+        found = [key]
+        for name in found:
+            one = self.memory.replicas.get(name, model.ReplicaMemory())
+            for request in (one.request, *one.late):
+                if (request is not None and request.arrived is not None
+                        and request.arrived not in found):
+                    found.append(request.arrived)
+        return frozenset(found)
+
     @property
     def fresh(self) -> bool:
         """Whether the provisioner's words can be acted on."""

@@ -323,13 +323,16 @@ def _replaced(leg: case_lib.Leg) -> bool:
 
 
 def _displaced(case: case_lib.Case, leg: case_lib.Leg) -> bool:
-    """The successor of another leg, which has come back, has its slot."""
-    in_sync = {x.id for x in case.in_sync}
+    """Another has its slot: two are here of what one slot was asked for.
+
+    A leg came back after its successor had come, or two came in its place
+    (one of them late). It may be named no more.
+    """
+    here = {leg.id, *(x.id for x in case.in_sync)}
     return (case.whole and leg.memory.belongs
             and leg.memory.lost_s is not None and any(
-                not in_sync.isdisjoint(case.heirs(request))
-                for x in case.in_sync
-                for request in (x.memory.request, *x.memory.late)))
+                len(here & case.family(key)) > 1
+                for key in case.memory.replicas))
 
 
 def _superfluous(case: case_lib.Case, leg: case_lib.Leg) -> bool:

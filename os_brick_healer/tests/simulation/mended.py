@@ -111,6 +111,9 @@ BUGS = (
     _bug('silent-leg-lets-the-old-one-go', '3.early-removal', (
         'replica.act:Hands._confirm_removal',
         'if case_lib.in_sync(seen, key)]', 'if False]'), family='tardy'),
+    _bug('what-came-twice-keeps-a-third', '9.converge', (
+        'replica.heal:_displaced', 'for key in case.memory.replicas))',
+        'for key in {x.id for x in case.in_sync}))'), family='tardy'),
     _bug('one-answer-undoes-an-arrival', '9.converge', (
         'replica.recall:_over', 'if _both_legs(case, request) else',
         'if _both_legs(case, request) or not any(x.id in case.heirs(request)'

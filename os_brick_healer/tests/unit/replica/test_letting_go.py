@@ -187,6 +187,49 @@ class RetireTest(healing.HealCase):
             d=One(request=a_request())), model.ConfirmRemoval)
         self.assertIsNone(self.retire(*legs, raid_disks=3, a=asked, b=lost))
 
+    def test_what_came_twice_for_one_leg_displaces_another(self) -> None:
+        """d is named no more; b came for it, and c, late: all were legs."""
+        a, b, c = (world.leg(n) for n in 'abc')
+        out = {n: world.leg(n, None, path=None) for n in 'abc'}
+        lost = One(belongs=True, lost_s=1.0)
+        d = One(request=a_request(B), late=(a_request(None), a_request()))
+        for legs, name in (((a, out['b'], c), 'b'), ((a, b, out['c']), 'c'),
+                           ((out['a'], b, c), 'a')):
+            found = self.retire(*legs, raid_disks=2, d=d,
+                                **{name: lost})
+            assert isinstance(found, model.ConfirmRemoval)
+            self.assertEqual((name, None), (found.replica, found.successor))
+            # c came for what had come for d, when that was back.
+            self.assertIsNotNone(self.retire(
+                *legs, raid_disks=2, **{
+                    'd': One(request=a_request(B)), name: lost,
+                    'b': dataclasses.replace(
+                        lost if name == 'b' else One(),
+                        late=(a_request(),))}))
+            # One came for it; one is not named, either; or a slot is free.
+            for one, disks in ((One(request=a_request(B)), 2),
+                               (One(request=a_request(B), late=(
+                                   a_request(model.ReplicaId('e')),)), 2),
+                               (d, 3)):
+                self.assertIsNone(self.retire(
+                    *legs, raid_disks=disks, d=one, **{name: lost}))
+        # It has never been a leg; or one that counts is away.
+        self.assertIsNone(self.retire(
+            out['a'], b, c, d=d, a=One(lost_s=1.0)))
+        self.assertIsNone(self.retire(
+            out['a'], b, world.leg('c', silent_s=1.0), d=d, a=lost))
+
+    def test_a_family_is_all_that_came(self) -> None:
+        for one, c, family in (
+                (One(), One(), 'b'), (One(request=a_request()), One(), 'bc'),
+                (One(request=a_request(None)), One(), 'b'),
+                (One(request=a_request(), late=(a_request(D),)),
+                 One(request=a_request(B)), 'bcd'),
+                (One(late=(a_request(),)), One(late=(a_request(D),)),
+                 'bcd')):
+            self.assertEqual(frozenset(family), self.case(
+                ones={B: one, C: c}).family(B))
+
 
 class WithdrawnTest(healing.HealCase):
 
