@@ -99,11 +99,15 @@ def peers(volume: model.Volume | None, us: str) -> frozenset[str] | None:
 
 
 def brake(known: Iterable[tuple[model.Seen, model.Memory]], ratio: float,
-          unread: Collection[str] = ()) -> str | None:
+          unread: Collection[str] = (),
+          unseen: Iterable[tuple[model.Volume, model.Memory]] = (),
+          ) -> str | None:
     """Whether so many back ends are lost that this host doubts itself.
 
     :param unread: volumes that cannot be looked at any more. What they had
         lost may still be lost; what they had may be lost by now.
+    :param unseen: those that no look of this agent has found yet, as they
+        were named and remembered last: likewise.
     """
     every: set[str] = set()
     lost: set[str] = set()
@@ -125,6 +129,15 @@ def brake(known: Iterable[tuple[model.Seen, model.Memory]], ratio: float,
                 lost |= names       # until a probe has told
             else:
                 fine |= names
+    for volume, memory in unseen:
+        if memory.array_uuid is None:
+            continue
+        for replica in volume.replicas:
+            one = memory.replicas.get(replica.id)
+            names = {p.address for p in replica.portals}
+            every |= names
+            if one is not None and one.unreachable_s is not None:
+                lost |= names
     return pacing.brake(lost - fine, every, ratio)
 
 

@@ -11,7 +11,7 @@
 #    under the License.
 """What this host as a whole means for a volume: its brake and budget."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 import math
 
 from os_brick_healer.engine import limits
@@ -26,14 +26,17 @@ class Surroundings:
 
     :param seen: what each volume's last look has found.
     :param unread: volumes that cannot be looked at any more.
+    :param named: the provisioner's last words about a volume.
     """
 
     def __init__(self, seen: Mapping[str, model.Seen],
                  memories: Mapping[str, model.Memory],
-                 unread: Collection[str]) -> None:
+                 unread: Collection[str],
+                 named: Callable[[str], model.Volume | None]) -> None:
         self._seen = seen
         self._memories = memories
         self._unread = unread
+        self._named = named
         self._read_s = self._ran_s = -math.inf
         self._now = case_lib.Around()
 
@@ -70,7 +73,10 @@ class Surroundings:
                 brake=doubt.brake(
                     [(s, self._memories[k]) for k, s in self._seen.items()
                      if k in self._memories], policy.brake_ratio,
-                    self._unread),
+                    self._unread,
+                    [(volume, one) for k, one in self._memories.items()
+                     if k not in self._seen
+                     and (volume := self._named(k)) is not None]),
                 requests_left=doubt.requests_left(
                     self._memories.values(), now_s, policy))
         return self._now

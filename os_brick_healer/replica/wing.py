@@ -84,7 +84,8 @@ class ReplicaWing:
         self._portal_keys: dict[model.Portal, set[str]] = {}
         self._neighbours = neighbours.Neighbours(self._seen)
         self._around = surroundings.Surroundings(
-            self._seen, self._memories, self._neighbours.unread)
+            self._seen, self._memories, self._neighbours.unread,
+            lambda key: truth.words(base.VolumeId(key))[0])
 
     # The engine's calls -----------
 

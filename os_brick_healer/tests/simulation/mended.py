@@ -51,6 +51,9 @@ BUGS = (
     _bug('unreadable-volume-says-what-is-fine', '8.brake', (
         'replica.doubt:brake', 'elif seen.key in unread', 'elif False'),
         family='host'),
+    _bug('unseen-volume-has-lost-nothing', '8.brake', (
+        'replica.doubt:brake', 'for volume, memory in unseen:',
+        'for volume, memory in ():'), family='host'),
     _bug('leg-out-of-its-array-keeps-a-dead-one', '7.stall', (
         'replica.neighbours:Neighbours._out',
         'return found.pop() if len(found) == 1 else None', 'return None'),

@@ -151,6 +151,22 @@ class HostTest(base.TestCase):
         self.assertIn('3 of 3 back ends', doubt.brake(
             (lost,), 0.5, {lost[0].key}) or '')
 
+    def test_what_was_not_seen_yet_is_as_it_is_remembered(self) -> None:
+        lost = self.known('a', 'b', 'z', lost='a')
+        named, memory = self.known('b', 'c', 'd', 'z', lost='bc')
+        assert named.volume is not None
+        memory = dataclasses.replace(memory, array_uuid='uuid')
+        self.assertIsNone(doubt.brake((lost,), 0.5))
+        # What serves another volume now is not lost, whatever was.
+        self.assertIsNone(doubt.brake(
+            (lost,), 0.3, unseen=((named.volume, memory),)))
+        lost = self.known('a', 'z', lost='a')
+        self.assertIn('3 of 5 back ends', doubt.brake(
+            (lost,), 0.5, unseen=((named.volume, memory),)) or '')
+        # It was no array of this host.
+        self.assertIsNone(doubt.brake((lost,), 0.5, unseen=((
+            named.volume, dataclasses.replace(memory, array_uuid=None)),)))
+
     def test_a_leg_that_is_not_connected_now_is_not_fine(self) -> None:
         """Its portal is still to be probed, after a while without a look."""
         for path, answers, brakes in (

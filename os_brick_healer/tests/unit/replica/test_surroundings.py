@@ -12,6 +12,8 @@
 
 """What the host means for a volume, as the agent starts and runs."""
 
+import dataclasses
+
 from os_brick_healer.replica import doubt, model, surroundings
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.replica import world
@@ -28,8 +30,9 @@ class SurroundingsTest(base.TestCase):
         self.memories: dict[str, model.Memory] = {}
         self.seen: dict[str, model.Seen] = {}
         self.unread: set[str] = set()
+        self.named: dict[str, model.Volume] = {}
         self.all = surroundings.Surroundings(
-            self.seen, self.memories, self.unread)
+            self.seen, self.memories, self.unread, self.named.get)
         self.all.start(1000.0)
         self.now_s = 1000.0
 
@@ -99,3 +102,21 @@ class SurroundingsTest(base.TestCase):
         self.assertIsNone(self.read(self.now_s)[0])
         self.unread.add('x')
         self.assertIsNotNone(self.read(self.now_s + 1.0)[0])
+
+    def test_what_was_lost_before_the_start_is_until_it_is_seen(
+            self) -> None:
+        """A volume could not be looked at since the agent was started."""
+        self.lose()
+        seen = self.seen.pop('k')
+        self.run_to(1010.0)
+        self.assertIsNone(self.read(self.now_s)[0])    # nobody names it
+        assert seen.volume is not None
+        self.named['k'] = seen.volume
+        self.memories['k'] = dataclasses.replace(
+            self.memories['k'], array_uuid='uuid')
+        self.assertIn('3 of 3 back ends',
+                      self.read(self.now_s + 1.0)[0] or '')
+        # A look tells more than a memory: two are back.
+        self.seen['k'] = world.seen(
+            world.leg('a', answers=False), world.leg('b'), world.leg('c'))
+        self.assertIsNone(self.read(self.now_s + 2.0)[0])
