@@ -33,6 +33,9 @@ from os_brick_healer.sysfs import nbd, process, reader
 KILLED_S = 2.0
 #: A storage is asked for so long whether it has the data, seconds.
 MISSING_S = 5.0
+#: ... and so long how large they are when a volume is extended: nobody's I/O
+#: waits for that, and nova calls the extend failed if it is not told.
+GROW_S = 15.0
 #: The kernel is given so long to give up a connection, seconds: it looks at
 #: requests about once a second.
 HANG_UP_S = 5.0
@@ -293,7 +296,7 @@ class Servers:
             self.nbd.grow(
                 mounter=mapping.mounter, volume=order.volume,
                 source=dict(order.source), socket=order.socket,
-                device=order.device, timeout_s=MISSING_S)
+                device=order.device, timeout_s=GROW_S)
 
     def clear_away(self, order: base.Order) -> None:
         """See a device go that was disconnected, and a socket of no server.
