@@ -21,7 +21,7 @@ the command sets it and starts itself anew.
 """
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 import dataclasses
 import itertools
 import os
@@ -60,21 +60,6 @@ def _play(seed: str) -> Any:
     return _replay(plan_lib.make(seed))
 
 
-def _replay_again(plan: plan_lib.Plan) -> run_lib.Report:
-    """One on record, as it is played with a bug."""
-    return dataclasses.replace(
-        run_lib.play(plan, sooner_s=run_lib.SOONER_S), story=())
-
-
-def _on_record() -> list[plan_lib.Plan]:
-    """What is frozen, and what has caught a bug, each once: without a bug
-    they break no law.
-    """
-    plans = [*map(frozen.read, frozen.names()), *map(bugs.proof, bugs.BUGS)]
-    return list({plan_lib.dump(p): p for p in plans if p is not None
-                 }.values())
-
-
 @dataclasses.dataclass(slots=True)
 class Sum:
     """What came of many runs."""
@@ -86,14 +71,18 @@ class Sum:
     hours: float = 0.0
 
     def add(self, report: run_lib.Report) -> None:
+        self.take(report)
+        for broken in report.broken:
+            _say(f'seed {report.plan.seed}: law {broken.law} broken at '
+                 f'{broken.at_s:.2f} s: {broken.sentence}')
+
+    def take(self, report: run_lib.Report) -> None:
+        """Add what has been told already."""
         self.runs += 1
         self.faults += report.faults
         self.broken += len(report.broken)
         self.checks += report.checks
         self.hours += report.simulated_s / 3600.0
-        for broken in report.broken:
-            _say(f'seed {report.plan.seed}: law {broken.law} broken at '
-                 f'{broken.at_s:.2f} s: {broken.sentence}')
 
     def say(self, what: str, spent_s: float) -> None:
         _say(f'{what}: {self.runs} runs, {self.checks} checks, '
@@ -101,30 +90,37 @@ class Sum:
              f'({60 * self.hours / max(spent_s, 1e-3):.0f} in a minute)')
 
 
-def _all(plans: Iterable[plan_lib.Plan], total: Sum, what: str, jobs: int,
-         play: Callable[[plan_lib.Plan], run_lib.Report] = _replay) -> None:
+def _all(plans: Iterable[plan_lib.Plan], total: Sum, what: str,
+         jobs: int) -> None:
     begun_s, part = time.monotonic(), Sum()
-    for report in crew.share(play, plans, jobs):
+    for report in crew.share(_replay, plans, jobs):
         part.add(report)
-        total.add(dataclasses.replace(report, broken=()))
-        total.broken += len(report.broken)
+        total.take(report)
     part.say(what, time.monotonic() - begun_s)
 
 
 def _sim(args: argparse.Namespace) -> int:
     total = Sum()
-    _all(_on_record(), total, 'the plans on record', args.jobs,
-         _replay_again)
     _all(map(plan_lib.make, FIXED), total, 'fixed seeds', args.jobs)
     _all(map(plan_lib.make, CLOUD), total, 'a host of 10 volumes', args.jobs)
-    results = list(_tell(crew.share(
-        bugs.catch_again, [b.name for b in bugs.BUGS], args.jobs)))
+    results = list(_tell(_prove(total, args.jobs)))
     results += mapping.sim(total.add, args.jobs)
     caught = sum(r.caught is not None for r in results)
     _say(f'faults injected: {total.faults}')
     _say(f'laws broken: {total.broken}')
     _say(f'seeded bugs caught: {caught} of {len(results)}')
     return 0 if not total.broken and caught == len(results) else 1
+
+
+def _prove(total: Sum, jobs: int) -> Iterator[bugs.Result]:
+    """The plans on record, each without a bug and with those it caught."""
+    begun_s, part = time.monotonic(), Sum()
+    for well, results in crew.share(bugs.prove, bugs.by_plan(), jobs):
+        if well is not None:
+            part.add(well)
+            total.take(well)
+        yield from results
+    part.say('the plans on record, and the bugs', time.monotonic() - begun_s)
 
 
 def _tell(results: Iterable[bugs.Result]) -> Iterator[bugs.Result]:

@@ -22,6 +22,7 @@ import dataclasses
 import importlib
 import inspect
 import json
+import math
 import pathlib
 import textwrap
 import types
@@ -39,6 +40,9 @@ from os_brick_healer.tests.simulation.http import bugs as http_bugs
 
 #: A bug must be caught within so many seeds of its family.
 SEEDS_MAX = 12
+#: A plan on record that is not well with its bug so long after it was without,
+#: seconds, has caught it: nobody waits for the end of the budget.
+PATIENCE_S = 300.0
 PACKAGE = 'os_brick_healer'
 HERE = pathlib.Path(__file__).parent
 RECORD = HERE / 'caught.json'
@@ -139,15 +143,15 @@ def seeds(bug: Bug) -> list[str]:
 
 
 def catch(bug: Bug, tried: Sequence[str], *, blame: bool = True,
-          sooner_s: float = 0.0) -> Result:
+          until_s: float = math.inf) -> Result:
     """Run seeds with the bug until one of its laws is broken.
 
     :param blame: the same run must break no such law without the bug.
-    :param sooner_s: see :func:`runs.play`.
+    :param until_s: see :func:`runs.play`.
     """
     for count, seed in enumerate(tried, 1):
         with seeded(bug.name):
-            report = run_lib.play(plan(bug, seed), bug.laws, sooner_s)
+            report = run_lib.play(plan(bug, seed), bug.laws, until_s)
         found = [x for x in report.laws if x in bug.laws]
         if found and not (blame and _blamed(bug, seed, found[0])):
             return Result(bug=bug.name, caught=found[0], seeds=count,
@@ -162,25 +166,52 @@ def _blamed(bug: Bug, seed: str, law: str) -> bool:
 
 def proof(bug: Bug) -> plan_lib.Plan | None:
     """The plan that is on record as catching a bug."""
+    if bug.name in frozen.names():
+        return frozen.read(bug.name)
     known = record().get(bug.name)
     return (plan(bug, known.seed) if known is not None and known.caught
             else None)
 
 
-def catch_again(name: str) -> Result:
-    """With the seed that is on record, then with the others.
+def by_plan() -> list[list[str]]:
+    """The bugs, those together whose plan on record is the same."""
+    found: dict[str, list[str]] = {}
+    for bug in BUGS:
+        made = proof(bug)
+        found.setdefault(bug.name if made is None else plan_lib.dump(made),
+                         []).append(bug.name)
+    return list(found.values())
 
-    A frozen plan has to catch its bug itself. Whoever calls this plays the
-    plans on record, and the frozen ones, without bugs, too, and has as
-    little patience with them.
+
+def prove(names: Sequence[str]) -> tuple[run_lib.Report | None,
+                                         list[Result]]:
+    """Play a plan on record as it is, and with each bug that it has caught.
+
+    :param names: bugs with the same plan, or one without any.
+    :returns: the run without a bug, which is to break no law.
     """
-    bug = named(name)
-    if name in frozen.names():
-        return catch(bug, [name], blame=False, sooner_s=run_lib.SOONER_S)
-    known = record().get(name)
+    made = proof(named(names[0]))
+    well = None if made is None else dataclasses.replace(
+        run_lib.play(made), story=())
+    until_s = math.inf if well is None else well.simulated_s + PATIENCE_S
+    return well, [_caught_again(named(name), until_s) for name in names]
+
+
+def catch_again(name: str) -> Result:
+    """With the plan that is on record, or else with others."""
+    return prove([name])[1][0]
+
+
+def _caught_again(bug: Bug, until_s: float) -> Result:
+    """A frozen plan has to catch its bug itself."""
+    known = record().get(bug.name)
     first = [known.seed] if known is not None and known.caught else []
-    return catch(bug, first + [s for s in seeds(bug) if s not in first],
-                 blame=False, sooner_s=run_lib.SOONER_S)
+    if bug.name in frozen.names():
+        first = [bug.name]
+    found = catch(bug, first, blame=False, until_s=until_s)
+    if found.caught or bug.name in frozen.names():
+        return found
+    return catch(bug, [s for s in seeds(bug) if s not in first])
 
 
 def catch_anew(name: str) -> Result:

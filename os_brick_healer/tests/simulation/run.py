@@ -11,6 +11,7 @@
 #    under the License.
 """One run: what it takes for a world of arrays to be well again."""
 
+import math
 import os
 import random
 from typing import TypeAlias
@@ -33,9 +34,6 @@ from os_brick_healer.tests.simulation import world as world_lib
 #: back-off of a terminal error (300 s), flap damping, the copies, and the
 #: settling time of a request whose answer was lost.
 BUDGET_S = 3000.0
-#: The plans on record, of which each is well within 600 s, must be so much
-#: sooner: with a bug they are played to the end.
-SOONER_S = 2300.0
 
 Report: TypeAlias = runs.Report[world_lib.Setup]
 story = runs.story
@@ -114,6 +112,6 @@ class Run(runs.Run[world_lib.Setup]):
 
 
 def play(plan: plan_lib.Plan, stop_at: tuple[str, ...] = (),
-         sooner_s: float = 0.0) -> Report:
+         until_s: float = math.inf) -> Report:
     """Play a plan. See :func:`runs.play`."""
-    return runs.play(Run, plan, stop_at, sooner_s)
+    return runs.play(Run, plan, stop_at, until_s)

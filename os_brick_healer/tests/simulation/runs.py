@@ -17,6 +17,7 @@ import abc
 import dataclasses
 import functools
 import logging
+import math
 import os
 import random
 import tempfile
@@ -189,11 +190,12 @@ class Makes(Protocol[S]):
 
 
 def play(made: Makes[S], plan: plans.Plan[S],
-         stop_at: tuple[str, ...] = (), sooner_s: float = 0.0) -> Report[S]:
+         stop_at: tuple[str, ...] = (),
+         until_s: float = math.inf) -> Report[S]:
     """Play a plan in a directory of its own, in memory if possible.
 
     :param stop_at: the run ends when one of these laws is broken.
-    :param sooner_s: all must be well so much sooner than is demanded.
+    :param until_s: all must be well by then, if not sooner.
     """
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -202,7 +204,7 @@ def play(made: Makes[S], plan: plans.Plan[S],
                                          dir=base_directory()) as directory:
             run = made(plan, directory)
             run.world.court.stop_at = stop_at
-            run.end_s -= sooner_s
+            run.end_s = min(run.end_s, until_s)
             return run.play()
     finally:
         logging.disable(before)     # other tests read the log
