@@ -101,6 +101,7 @@ def peers(volume: model.Volume | None, us: str) -> frozenset[str] | None:
 def brake(known: Iterable[tuple[model.Seen, model.Memory]], ratio: float,
           unread: Collection[str] = (),
           unseen: Iterable[tuple[model.Volume, model.Memory]] = (),
+          silent: Callable[[model.Portal], bool] = lambda _portal: False,
           ) -> str | None:
     """Whether so many back ends are lost that this host doubts itself.
 
@@ -108,6 +109,8 @@ def brake(known: Iterable[tuple[model.Seen, model.Memory]], ratio: float,
         lost may still be lost; what they had may be lost by now.
     :param unseen: those that no look of this agent has found yet, as they
         were named and remembered last: likewise.
+    :param silent: whether a portal did not answer when it was probed last,
+        be it for another volume that is rid of it by now.
     """
     every: set[str] = set()
     lost: set[str] = set()
@@ -124,7 +127,7 @@ def brake(known: Iterable[tuple[model.Seen, model.Memory]], ratio: float,
                 lost |= {p.address for p in replica.portals
                          if not seen.answers.get(p)}
             elif seen.key in unread:
-                continue
+                lost |= {p.address for p in replica.portals if silent(p)}
             elif _unheard(seen.paths.get(replica.id, ())):
                 lost |= names       # until a probe has told
             else:
@@ -134,10 +137,9 @@ def brake(known: Iterable[tuple[model.Seen, model.Memory]], ratio: float,
             continue
         for replica in volume.replicas:
             one = memory.replicas.get(replica.id)
-            names = {p.address for p in replica.portals}
-            every |= names
-            if one is not None and one.unreachable_s is not None:
-                lost |= names
+            every |= {p.address for p in replica.portals}
+            gone = one is not None and one.unreachable_s is not None
+            lost |= {p.address for p in replica.portals if gone or silent(p)}
     return pacing.brake(lost - fine, every, ratio)
 
 

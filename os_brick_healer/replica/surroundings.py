@@ -27,16 +27,19 @@ class Surroundings:
     :param seen: what each volume's last look has found.
     :param unread: volumes that cannot be looked at any more.
     :param named: the provisioner's last words about a volume.
+    :param silent: whether a portal did not answer when it was probed last.
     """
 
     def __init__(self, seen: Mapping[str, model.Seen],
                  memories: Mapping[str, model.Memory],
                  unread: Collection[str],
-                 named: Callable[[str], model.Volume | None]) -> None:
+                 named: Callable[[str], model.Volume | None],
+                 silent: Callable[[model.Portal], bool]) -> None:
         self._seen = seen
         self._memories = memories
         self._unread = unread
         self._named = named
+        self._silent = silent
         self._read_s = self._ran_s = -math.inf
         self._now = case_lib.Around()
 
@@ -76,7 +79,8 @@ class Surroundings:
                     self._unread,
                     [(volume, one) for k, one in self._memories.items()
                      if k not in self._seen
-                     and (volume := self._named(k)) is not None]),
+                     and (volume := self._named(k)) is not None],
+                    self._silent),
                 requests_left=doubt.requests_left(
                     self._memories.values(), now_s, policy))
         return self._now

@@ -85,7 +85,8 @@ class ReplicaWing:
         self._neighbours = neighbours.Neighbours(self._seen)
         self._around = surroundings.Surroundings(
             self._seen, self._memories, self._neighbours.unread,
-            lambda key: truth.words(base.VolumeId(key))[0])
+            lambda key: truth.words(base.VolumeId(key))[0],
+            lambda portal: prober.result(portal).answers is False)
 
     # The engine's calls -----------
 

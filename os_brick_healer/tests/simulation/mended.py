@@ -17,6 +17,8 @@ _bug = defects.bug
 
 BUGS = (
     _bug('brake-is-blind-at-the-start', '8.brake', (
+        'replica.doubt:brake', 'for volume, memory in unseen:',
+        'for volume, memory in ():'), (
         'replica.surroundings:Surroundings.start',
         'self._doubt(now_s, doubt.STARTED)', 'pass'),
         setup={'volumes': 6, 'backends': 4, 'legs': 2, 'grace_s': 5.0,
@@ -47,13 +49,17 @@ BUGS = (
         family='host'),
     _bug('successor-of-a-lost-successor-stays', '9.converge', (
         'replica.heal:_superfluous', 'leg.id in case.heirs(request)',
-        'request is not None and request.arrived == leg.id'), family='host'),
+        'request is not None and request.arrived == leg.id'), (
+        'replica.heal:_displaced', '{leg.id, *(', '{*('), family='host'),
     _bug('unreadable-volume-says-what-is-fine', '8.brake', (
         'replica.doubt:brake', 'elif seen.key in unread', 'elif False'),
         family='host'),
     _bug('unseen-volume-has-lost-nothing', '8.brake', (
         'replica.doubt:brake', 'for volume, memory in unseen:',
         'for volume, memory in ():'), family='host'),
+    _bug('unread-volume-was-never-probed-for', '8.brake', (
+        'replica.doubt:brake', 'lost |= {p.address for p in replica.portals '
+        'if silent(p)}', 'continue'), family='host'),
     _bug('leg-out-of-its-array-keeps-a-dead-one', '7.stall', (
         'replica.neighbours:Neighbours._out',
         'return found.pop() if len(found) == 1 else None', 'return None'),
@@ -131,8 +137,9 @@ BUGS = (
         'return (False and old.state is'), family='requests'),
     _bug('answer-undoes-an-arrival', '9.converge', (
         'replica.learn:_accepted',
-        ' or request.state is not model.RequestState.ASKED', ''),
-        family='http'),
+        ' or request.state is not model.RequestState.ASKED', ''), (
+        'replica.heal:_displaced', 'for key in case.memory.replicas))',
+        'for key in {x.id for x in case.in_sync}))'), family='http'),
     _bug('older-error-is-taken-for-the-requests-own', '8.twice', (
         'replica.asking:_settles_s', 'if old.failed:',
         'if one.last_error is not None:'), family='http'),

@@ -147,6 +147,12 @@ class HostTest(base.TestCase):
         self.assertIsNone(doubt.brake((lost, fine), 0.5, {'another'}))
         self.assertIn('3 of 3 back ends', doubt.brake(
             (lost, fine), 0.5, {'unread'}) or '')
+        # Another volume has found one silent, and is rid of it by now.
+        fewer = self.known('x', 'y', 'z', lost='xy'), fine
+        self.assertIsNone(doubt.brake(fewer, 0.5, {'unread'}))
+        self.assertIn('3 of 4 back ends', doubt.brake(
+            fewer, 0.5, {'unread'},
+            silent=lambda portal: portal == world.portal('a')) or '')
         # What it had lost it says as ever.
         self.assertIn('3 of 3 back ends', doubt.brake(
             (lost,), 0.5, {lost[0].key}) or '')
@@ -163,6 +169,10 @@ class HostTest(base.TestCase):
         lost = self.known('a', 'z', lost='a')
         self.assertIn('3 of 5 back ends', doubt.brake(
             (lost,), 0.5, unseen=((named.volume, memory),)) or '')
+        # Nor one that another volume has found silent.
+        self.assertIn('4 of 5 back ends', doubt.brake(
+            (lost,), 0.7, unseen=((named.volume, memory),),
+            silent=lambda portal: portal == world.portal('d')) or '')
         # It was no array of this host.
         self.assertIsNone(doubt.brake((lost,), 0.5, unseen=((
             named.volume, dataclasses.replace(memory, array_uuid=None)),)))

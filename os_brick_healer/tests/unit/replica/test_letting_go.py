@@ -213,6 +213,10 @@ class RetireTest(healing.HealCase):
                                (d, 3)):
                 self.assertIsNone(self.retire(
                     *legs, raid_disks=disks, d=one, **{name: lost}))
+        # c came for b while b was back, and had a's slot as b was lost.
+        self.assertIsNotNone(self.retire(
+            a, out['b'], c, b=dataclasses.replace(
+                lost, late=(a_request(),))))
         # It has never been a leg; or one that counts is away.
         self.assertIsNone(self.retire(
             out['a'], b, c, d=d, a=One(lost_s=1.0)))

@@ -31,8 +31,10 @@ class SurroundingsTest(base.TestCase):
         self.seen: dict[str, model.Seen] = {}
         self.unread: set[str] = set()
         self.named: dict[str, model.Volume] = {}
+        self.silent: set[model.Portal] = set()
         self.all = surroundings.Surroundings(
-            self.seen, self.memories, self.unread, self.named.get)
+            self.seen, self.memories, self.unread, self.named.get,
+            self.silent.__contains__)
         self.all.start(1000.0)
         self.now_s = 1000.0
 
@@ -92,6 +94,16 @@ class SurroundingsTest(base.TestCase):
         self.all.asked()
         self.assertEqual((None, MOST - 1), self.read(self.now_s + 0.9))
         self.assertEqual((None, MOST), self.read(self.now_s + 1.0))
+
+    def test_what_others_found_silent_counts_for_what_cannot_be_read(
+            self) -> None:
+        legs = [world.leg(n) for n in 'abc']
+        self.seen['x'] = world.seen(*legs, key='x')
+        self.memories['x'] = model.Memory()
+        self.unread.add('x')
+        self.silent.update(world.portal(n) for n in 'abc')
+        self.run_to(1010.0)
+        self.assertIn('3 of 3 back ends', self.read(self.now_s)[0] or '')
 
     def test_what_cannot_be_read_is_not_called_fine(self) -> None:
         legs = [world.leg(n) for n in 'abc']
