@@ -176,10 +176,11 @@ class LimitsTest(base.TestCase):
 
     def test_the_limits_are_what_the_documentation_says(self) -> None:
         self.assertEqual(
-            (32, 5, 10, 2, 4, 2, 1.0, 300.0, 30.0, 5.0, 3600.0, 32, 60.0,
+            (32, 5, 10, 3, 2, 4, 2, 1.0, 300.0, 30.0, 5.0, 3600.0, 32, 60.0,
              3),
             (limits.LOSSES_MAX, limits.READD_TRIES_MAX,
-             limits.REQUEST_TRIES_MAX, limits.EXTRA_REPLICAS_MAX,
+             limits.REQUEST_TRIES_MAX, limits.MIXED_UP_TRIES,
+             limits.EXTRA_REPLICAS_MAX,
              limits.REPLICAS_MAX, limits.COPIES_MIN, limits.RETRY_FIRST_S,
              limits.RETRY_LAST_S, limits.LOOK_REST_LAST_S,
              limits.FLOW_RETRY_LAST_S,

@@ -173,9 +173,11 @@ class HostTest(base.TestCase):
         self.assertIn('4 of 5 back ends', doubt.brake(
             (lost,), 0.7, unseen=((named.volume, memory),),
             silent=lambda portal: portal == world.portal('d')) or '')
-        # It was no array of this host.
-        self.assertIsNone(doubt.brake((lost,), 0.5, unseen=((
-            named.volume, dataclasses.replace(memory, array_uuid=None)),)))
+        # It was no array of this host, and hides no other that was.
+        none = named.volume, dataclasses.replace(memory, array_uuid=None)
+        self.assertIsNone(doubt.brake((lost,), 0.5, unseen=(none,)))
+        self.assertIn('3 of 5 back ends', doubt.brake(
+            (lost,), 0.5, unseen=(none, (named.volume, memory))) or '')
 
     def test_a_leg_that_is_not_connected_now_is_not_fine(self) -> None:
         """Its portal is still to be probed, after a while without a look."""
