@@ -219,7 +219,7 @@ class RoomsTest(base.TestCase):
         """It was to be cut, and that was refused: it is put off."""
         seen = world.seen(
             world.leg('a', answers=False, silent_s=9.0), world.leg('b'),
-            stuck_s=8.0, now_s=NOW_S)
+            stuck_s=0.5, now_s=NOW_S)
         off = world.remembers(seen, a={'cut_next_s': NOW_S + 1.0})
         found = world.decide(seen, off)
         self.assertEqual((Phase.DEGRADED, flow.LAW_LAST_LEG, 1.0, None),
