@@ -78,7 +78,8 @@ class NovaCompute(Host):
             DROP_IN.parent.mkdir(parents=True, exist_ok=True)
             DROP_IN.write_text(f'[Service]\nUser={self._user}\n')
             command('systemctl', 'daemon-reload')
-            command('systemctl', 'start', UNIT)
+            command('systemctl', 'start', UNIT,
+                    deadline_s=CALL_DEADLINE_S)
         else:
             self._child = subprocess.Popen(
                 [sys.executable, '-m', 'bed.guest.nova_compute',

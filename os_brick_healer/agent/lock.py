@@ -66,8 +66,10 @@ class AgentLock:
         self.path = os.path.join(run_path, NAME)
         self._fd = self._take(run_path, try_s)
         note = json.dumps({'pid': os.getpid(), 'launch': launch})
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, note.encode() + b'\n', 0)
+        # It only tells who comes second; a full disk must not keep us away.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, note.encode() + b'\n', 0)
 
     def _take(self, run_path: str, try_s: float) -> int:
         give_up = time.monotonic() + try_s

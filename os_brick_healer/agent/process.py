@@ -28,6 +28,7 @@ from oslo_log import log as logging
 from os_brick_healer import exception, version
 from os_brick_healer.agent import act, lacks, notify, ports, service
 from os_brick_healer.conf import files
+from os_brick_healer.engine import threads
 
 LOG = logging.getLogger(__name__)
 PROG = 'os-brick-healer-agent'
@@ -158,11 +159,13 @@ def set_up_log(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
 def leave(code: int) -> None:
     """Exit without waiting for threads that did not come back in time.
 
-    Python joins every non-daemon thread (those of an executor, too) at
-    exit; one that waits in a system call would hold us until SIGKILL.
+    Python joins every non-daemon thread at exit, and those of an executor
+    whether they are daemons or not: they are here, as the engine's thread is
+    one. One that waits in a system call would hold us until SIGKILL.
     """
     left = [t for t in threading.enumerate()
-            if t is not threading.current_thread() and not t.daemon]
+            if t is not threading.current_thread()
+            and (not t.daemon or t.name.startswith(threads.PREFIX))]
     if left:
         pylogging.shutdown()
         for stream in (sys.stdout, sys.stderr):

@@ -17,6 +17,9 @@ import threading
 import time
 from typing import Any
 
+#: What the names of all these threads begin with.
+PREFIX = 'healer-'
+
 
 class Threads:
     """One pool of threads for each lane; results go back to the loop.
@@ -30,7 +33,7 @@ class Threads:
         self._post = post
         self._pools = {
             lane: futures.ThreadPoolExecutor(
-                size, thread_name_prefix=f'healer-{lane}')
+                size, thread_name_prefix=f'{PREFIX}{lane}')
             for lane, size in sizes.items()}
         self._lock = threading.Lock()
         self._under_way = 0

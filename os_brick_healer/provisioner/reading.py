@@ -16,6 +16,7 @@ ProvisionerNonsense, and its sentence names the key, never the content: an
 answer may carry secrets, and it goes to a log and a terminal.
 """
 
+import collections
 from collections.abc import Iterator
 import ipaddress
 import json
@@ -74,8 +75,8 @@ def _finite(word: str) -> float:
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise _Twice(next(n for n in names if names.count(n) > 1))
+        often = collections.Counter(name for name, _ in pairs)
+        raise _Twice(next(n for n, count in often.items() if count > 1))
     return found
 
 

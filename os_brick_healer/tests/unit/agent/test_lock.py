@@ -24,6 +24,9 @@ HOLD = ('import sys; from os_brick_healer.agent import lock; '
         'l = lock.AgentLock(sys.argv[1], launch="process"); '
         'print("held", flush=True); sys.stdin.read()')
 
+FULL = ('import resource; '
+        'resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); ')
+
 
 class LockTest(base.TestCase):
     def setUp(self) -> None:
@@ -35,9 +38,9 @@ class LockTest(base.TestCase):
         self.addCleanup(held.release)
         return held
 
-    def elsewhere(self) -> subprocess.Popen[bytes]:
+    def elsewhere(self, hold: str = HOLD) -> subprocess.Popen[bytes]:
         child = subprocess.Popen(
-            [sys.executable, '-c', HOLD, str(self.place)],
+            [sys.executable, '-c', hold, str(self.place)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert child.stdin is not None and child.stdout is not None
         for close in (child.stdout.close, child.stdin.close, child.wait,
@@ -50,6 +53,15 @@ class LockTest(base.TestCase):
         self.take()
         error = self.assertRaises(lock.AgentRuns, self.take)
         self.assertIn(f'process {os.getpid()} (systemd)', str(error))
+
+    def test_who_cannot_leave_a_name_holds_it_all_the_same(self) -> None:
+        """As on a full disk."""
+        child = self.elsewhere(FULL + HOLD)
+        error = self.assertRaises(lock.AgentRuns, self.take)
+        self.assertIn('did not leave its name', str(error))
+        child.kill()
+        child.wait()
+        self.take()
 
     def test_another_process_is_kept_out_until_it_is_killed(self) -> None:
         child = self.elsewhere()

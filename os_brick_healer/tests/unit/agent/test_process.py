@@ -15,6 +15,8 @@ import io
 import logging as pylogging
 import os
 import pathlib
+import subprocess
+import sys
 
 from oslo_config import cfg
 from oslo_log import log as logging
@@ -24,6 +26,30 @@ from os_brick_healer.agent import act, process, verbs
 from os_brick_healer.conf import files, opts
 from os_brick_healer.replica import locks
 from os_brick_healer.tests import base
+
+#: As the engine does: a daemon makes the threads, and one of them waits.
+LEAVE = '''
+import threading, time
+from os_brick_healer.agent import process
+from os_brick_healer.engine import threads
+
+def engine():
+    runs = threads.Threads(lambda call: None, {'slow': 1})
+    runs.submit('slow', lambda: time.sleep(3600), lambda result: None)
+
+one = threading.Thread(target=engine, daemon=True)
+one.start()
+one.join()
+process.leave(7)
+'''
+
+
+class LeaveTest(base.TestCase):
+
+    def test_an_action_that_hangs_holds_nobody_up(self) -> None:
+        done = subprocess.run([sys.executable, '-W', 'ignore', '-c', LEAVE],
+                              check=False, timeout=120)
+        self.assertEqual(7, done.returncode)
 
 
 class LogTest(base.TestCase):

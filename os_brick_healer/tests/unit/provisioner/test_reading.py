@@ -56,6 +56,13 @@ class ReadingTest(base.TestCase):
             self.assertRaises(exception.ProvisionerNonsense,
                               reading.load, text, 'it')
 
+    def test_of_ever_so_many_keys_the_one_that_comes_twice_is_named(
+            self) -> None:
+        text = ', '.join(f'"k{n}": 1' for n in (*range(300_000), 299_999))
+        error = self.assertRaises(exception.ProvisionerNonsense,
+                                  reading.load, f'{{{text}}}', 'it')
+        self.assertIn('k299999', str(error))
+
     def test_an_error_names_the_place_and_not_the_content(self) -> None:
         cursor = read({'volumes': {'v1': {'replicas': [{'id': 'secret'}]}}})
         entry = next(cursor.key('volumes').key('v1').key('replicas').each())
