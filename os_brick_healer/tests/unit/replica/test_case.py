@@ -11,17 +11,21 @@
 #    under the License.
 """Which legs can be counted on."""
 
-from os_brick_healer.replica import case, model
+from os_brick_healer.replica import case, flow, model
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.replica import world
 
 A = model.ReplicaId('a')
 
 
-def _leg(one: world.Leg) -> case.Leg:
+def _case(one: world.Leg) -> case.Case:
     return case.Case(
         seen=world.seen(one, world.leg('z')), memory=model.Memory(),
-        policy=world.POLICY, around=case.Around()).legs[0]
+        policy=world.POLICY, around=case.Around())
+
+
+def _leg(one: world.Leg) -> case.Leg:
+    return _case(one).legs[0]
 
 
 class TestCounts(base.TestCase):
@@ -49,3 +53,11 @@ class TestCounts(base.TestCase):
                 self.assertFalse(case.in_sync(
                     world.seen(one, world.leg('z')), A))
         self.assertTrue(case.in_sync(world.seen(world.leg('a')), A))
+
+    def test_what_is_silent_is_named_unless_md_has_given_it_up(self) -> None:
+        for flags, found in (('in_sync', 'leg nvme-a'),
+                             ('spare', 'leg nvme-a'),
+                             ('in_sync,faulty', None)):
+            self.assertEqual(found, flow.unheard(_case(world.leg(
+                'a', flags, answers=False, silent_s=9.0))))
+        self.assertIsNone(flow.unheard(_case(world.leg('a'))))

@@ -138,15 +138,6 @@ class CuttingTest(_Flow):
     def silent(self, for_s: float = 3.0, **more: Any) -> world.Leg:
         return world.leg('a', answers=False, silent_s=for_s, **more)
 
-    def test_what_is_silent_is_named_unless_md_has_given_it_up(self) -> None:
-        for flags, found in (('in_sync', 'leg nvme-a'),
-                             ('spare', 'leg nvme-a'),
-                             ('in_sync,faulty', None)):
-            self.assertEqual(found, flow.unheard(case_of(world.leg(
-                'a', flags, answers=False, silent_s=9.0), world.leg('b'))))
-        self.assertIsNone(flow.unheard(case_of(
-            world.leg('a'), world.leg('b'))))
-
     def test_what_is_silent_is_cut(self) -> None:
         found = self.said(self.silent(), world.leg('b'))
         assert found is not None
