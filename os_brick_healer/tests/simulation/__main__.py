@@ -37,9 +37,9 @@ from os_brick_healer.tests.simulation import shrink as shrink_lib
 from os_brick_healer.tests.simulation.mapping import gate as mapping
 
 MODULE = 'os_brick_healer.tests.simulation'
-#: The seeds of ``make sim``: some of each family, the same each time.
-FIXED = tuple(f'{family}/{n}' for family in families.FAMILIES
-              if family != 'cloud' for n in range(100, 101))
+#: Seeds of ``make sim``, the same each time, of the families of which no plan
+#: is on record.
+FIXED = ('mixed/100', 'storms/100', 'mixed/101')
 CLOUD = tuple(f'cloud/{n}' for n in range(100, 102))
 CORES = os.cpu_count() or 1
 

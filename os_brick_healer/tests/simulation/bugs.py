@@ -42,7 +42,7 @@ from os_brick_healer.tests.simulation.http import bugs as http_bugs
 SEEDS_MAX = 12
 #: A plan on record that is not well with its bug so long after it was without,
 #: seconds, has caught it: nobody waits for the end of the budget.
-PATIENCE_S = 300.0
+PATIENCE_S = 120.0
 PACKAGE = 'os_brick_healer'
 HERE = pathlib.Path(__file__).parent
 RECORD = HERE / 'caught.json'
