@@ -135,7 +135,7 @@ def run(options: argparse.Namespace, project_dir: pathlib.Path) -> int:
               **dict(word.split('=', 1) for word in options.param)}
     ground = runner.Ground.prepare(project_dir)
     if options.go_on:
-        before = runner.passed_before(ground)
+        before = runner.passed_before(ground, params)
         print(f'passed before: {sum(x.name in before for x in chosen)} of '
               f'{len(chosen)}', flush=True)
         chosen = [item for item in chosen if item.name not in before]

@@ -36,7 +36,8 @@ ALWAYS_ALLOWED: tuple[console.Allowed, ...] = ()
 class Result:
     """What the summary and results.json say about one scenario.
 
-    :ivar code: names the code that was played, by its hash.
+    :ivar code: names the code that was played, by its hash, and with what
+        parameters.
     """
     name: str
     item: str
@@ -127,7 +128,7 @@ def _play(chosen: Scenario, ground: Ground, params: Mapping[str, str],
         guest_s=told.get('guest_s'), boot_s=told.get('boot_s'),
         host_s=round(outcome.host_s, 1), log_dir=str(log_dir),
         worst_stall_s=told.get('worst_stall_s'),
-        figures=told.get('figures', {}), code=ground.payload.stem)
+        figures=told.get('figures', {}), code=_code(ground, params))
 
 
 def _reason(told: Mapping[str, Any], outcome: machine.Outcome,
@@ -215,11 +216,20 @@ def _print(result: Result) -> None:
         print(f'    {result.reason}\n    see {result.log_dir}', flush=True)
 
 
-def passed_before(ground: Ground) -> frozenset[str]:
+def passed_before(ground: Ground,
+                  params: Mapping[str, str]) -> frozenset[str]:
     """Scenarios that have passed with this very code, by name."""
     return frozenset(
         name for name, entry in _known(_results(ground)).items()
-        if entry['passed'] and entry.get('code') == ground.payload.stem)
+        if entry.get('passed') is True
+        and entry.get('code') == _code(ground, params))
+
+
+def _code(ground: Ground, params: Mapping[str, str]) -> str:
+    """Patience changes nothing that a scenario claims."""
+    return ' '.join((ground.payload.stem, *(
+        f'{key}={value}' for key, value in sorted(params.items())
+        if key != 'patience')))
 
 
 def _results(ground: Ground) -> pathlib.Path:
@@ -228,10 +238,10 @@ def _results(ground: Ground) -> pathlib.Path:
 
 def _known(path: pathlib.Path) -> dict[str, dict[str, Any]]:
     try:
-        return {entry['name']: entry
+        return {entry['name']: dict(entry)
                 for entry in json.loads(path.read_text())}
-    except (OSError, ValueError):
-        return {}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}       # somebody else's: it is written anew
 
 
 def _keep(result: Result, ground: Ground) -> None:

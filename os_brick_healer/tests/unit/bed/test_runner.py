@@ -25,6 +25,9 @@ def _ground(out_dir: pathlib.Path, code: str = 'payload-1') -> runner.Ground:
         payload=out_dir / f'{code}.tar', out_dir=out_dir)
 
 
+PATIENT = {'patience': '2'}
+
+
 class TestGoOn(base.TestCase):
 
     def setUp(self) -> None:
@@ -33,7 +36,7 @@ class TestGoOn(base.TestCase):
 
     def _known(self, *entries: dict[str, object]) -> frozenset[str]:
         (self.out_dir / 'results.json').write_text(json.dumps(entries))
-        return runner.passed_before(_ground(self.out_dir))
+        return runner.passed_before(_ground(self.out_dir), PATIENT)
 
     def test_only_what_passed_with_this_code_is_left_out(self) -> None:
         self.assertEqual(frozenset(('fine',)), self._known(
@@ -42,9 +45,16 @@ class TestGoOn(base.TestCase):
             {'name': 'other-code', 'passed': True, 'code': 'payload-2'},
             {'name': 'before-that-was-noted', 'passed': True}))
 
+    def test_other_parameters_are_another_run(self) -> None:
+        entry = {'name': 'fine', 'passed': True, 'code': 'payload-1 losses=1'}
+        self.assertEqual(frozenset(), self._known(entry))
+        self.assertEqual(frozenset(('fine',)), runner.passed_before(
+            _ground(self.out_dir), {'losses': '1', **PATIENT}))
+
     def test_nothing_is_left_out_where_nothing_is_known(self) -> None:
-        self.assertEqual(frozenset(),
-                         runner.passed_before(_ground(self.out_dir)))
-        (self.out_dir / 'results.json').write_text('[{')
-        self.assertEqual(frozenset(),
-                         runner.passed_before(_ground(self.out_dir)))
+        self.assertEqual(frozenset(), runner.passed_before(
+            _ground(self.out_dir), PATIENT))
+        for text in ('[{', '7', '[7]', '[{}]', '{"name": 1}', '["name"]'):
+            (self.out_dir / 'results.json').write_text(text)
+            self.assertEqual(frozenset(), runner.passed_before(
+                _ground(self.out_dir), PATIENT), text)
