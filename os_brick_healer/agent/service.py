@@ -140,16 +140,20 @@ class Service:
         self._nudge()
 
     def _live(self) -> None:
-        beat_s = BEAT_S
-        if self._notifier.watchdog_s is not None:
-            beat_s = min(beat_s, self._notifier.watchdog_s / 3)
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake_in, selectors.EVENT_READ)
             while not self._stopping and not self._ended:
-                if selector.select(min(
-                        beat_s, self._group.metrics_interval)):
+                if selector.select(self._pause_s()):
                     self._take_signals()
                 self._beat()
+
+    def _pause_s(self) -> float:
+        """Until the next sign of life is due."""
+        watchdog_s = self._notifier.watchdog_s
+        wanted_s: float = self._group.metrics_interval
+        if watchdog_s is not None:
+            wanted_s = min(wanted_s, watchdog_s / 3)
+        return min(BEAT_S, wanted_s)
 
     def _beat(self) -> None:
         with self._state:

@@ -349,6 +349,20 @@ class ThreadTest(ServiceTestCase):
         self.assertEqual(before,
                          [signal.getsignal(s) for s in service.SIGNALS])
 
+    def test_it_gives_a_sign_of_life_as_often_as_anybody_wants(self) -> None:
+        watchdog = {'WATCHDOG_PID': str(os.getpid())}
+        for usec, interval_s, pause_s in (
+                (None, 15.0, service.BEAT_S), (None, 1.0, 1.0),
+                ('60000000', 15.0, service.BEAT_S), ('3000000', 15.0, 1.0),
+                ('6000000', 1.0, 1.0)):
+            self.conf.set_override('metrics_interval', interval_s,
+                                   group=opts.GROUP)
+            agent = service.Service(
+                self.conf, self._build, run_mode='thread',
+                notifier=notify.Notifier({} if usec is None else {
+                    **watchdog, 'WATCHDOG_USEC': usec}))
+            self.assertEqual(pause_s, agent._pause_s())
+
     def test_it_leaves_the_other_services_garbage_alone(self) -> None:
         before = gc.get_threshold(), gc.get_freeze_count()
         self.run_it()
