@@ -108,13 +108,12 @@ class HandingTest(base.TestCase):
         self.addCleanup(file.close)
         self.assertRaises(exception.NotOurs, handing.take,
                           self.give(file.fileno()), ME, 5.0)
-        before = set(os.listdir('/proc/self/fd'))
         with handing.offer(file.fileno(), 5.0) as place, (
                 handing.keep(place, ME, 5.0)):
             path = os.readlink(f'/proc/self/fd/{file.fileno()}')
-            kept = [fd for fd in set(os.listdir('/proc/self/fd')) - before
-                    if self.leads_to(fd, path)]
-            self.assertEqual([False], [os.get_inheritable(int(fd))
+            kept = [int(fd) for fd in os.listdir('/proc/self/fd')
+                    if self.leads_to(fd, path) and int(fd) != file.fileno()]
+            self.assertEqual([False], [os.get_inheritable(fd)
                                        for fd in kept])
 
     def leads_to(self, fd: str, path: str) -> bool:
