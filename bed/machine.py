@@ -146,9 +146,6 @@ def command_line(order: Order, built: image.Image, payload: pathlib.Path,
     words = ['console=ttyS0', 'quiet', 'panic=-1', 'no_timer_check',
              'log_buf_len=4M',
              'mitigations=off', 'apparmor=0', 'audit=0',
-             # on a busy host an emulated timer is late for the kernel's test
-             # of it, and the kernel would panic
-             'no_timer_check',
              f'bed.init={init or INIT[order.mode]}',
              f'bed.scenario={order.scenario}', f'bed.params={params}']
     if order.mode is Mode.SYSTEMD:
