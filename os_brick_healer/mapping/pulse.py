@@ -31,8 +31,9 @@ from os_brick_healer.sysfs import nbd, reader
 TURNS = 8
 #: So often while any device is not idle, seconds...
 TICK_S = 0.5
-#: ... and while all are: a waking costs more than what is then read.
-CALM_TICK_S = 2 * TICK_S
+#: ... and while all are: a waking costs more than what is then read, and
+#: however few there are, a device is read as often.
+CALM_TICK_S = 4 * TICK_S
 #: Seventeen numbers of 64 bits. More than this is no longer taken from
 #: Python's own pools, which is most of what reading a short text costs.
 _BYTES = 448
