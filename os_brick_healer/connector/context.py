@@ -120,6 +120,12 @@ def _journal(conf: cfg.ConfigOpts) -> journal_lib.Journal:
     path = os.path.join(group.state_path, 'journal.sqlite')
     slot = (os.getpid(), path)      # SQLite must not be used across a fork
     with _mutex:
+        there = _journals.get(slot)
+        if there is not None and there.gone:
+            # Closed before another one is opened: SQLite's files beside it
+            # have the same names, and one of them is mapped into memory.
+            there.close()
+            del _journals[slot]
         if slot not in _journals:
             journal_lib.make_directory(group.state_path)
             _journals[slot] = journal_lib.Journal(

@@ -31,7 +31,7 @@ from typing import Any, TypeVar
 import uuid
 
 from os_brick_healer import exception
-from os_brick_healer.engine import columns, whose
+from os_brick_healer.engine import columns, place, whose
 
 VERSION = 1
 TEXT_MAX = 4096
@@ -191,10 +191,11 @@ class Journal:
             db.text_factory = _lenient
             try:
                 self._prepare(db, read_only, emptied)
+                self._place = place.Place(self.path, os.stat(self.path))
             except BaseException:
                 db.close()
                 raise
-        except sqlite3.Error as e:
+        except (sqlite3.Error, OSError) as e:
             raise self._error('open', e) from e
         return db
 
@@ -239,9 +240,20 @@ class Journal:
                 self.path, getattr(e, 'sqlite_errorname', ''),
                 self._read_only))
 
+    @property
+    def gone(self) -> bool:
+        """Whether another file, or none, is where this one was opened: what
+        is written into this one nobody would see."""
+        return self._place.gone
+
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
         """A transaction; what was told before it comes first in it."""
+        if self.gone:
+            raise exception.JournalError(
+                f'cannot write the journal {self.path}: because it was '
+                'removed or replaced',
+                hint='restart whoever has it open, if this lasts')
         with self._lock:
             try:
                 self._db.execute('BEGIN IMMEDIATE')
@@ -605,12 +617,17 @@ def open_or_set_aside(path: str, **kwargs: Any) -> tuple[Journal, str | None]:
     """Open the agent's journal; a damaged file is set aside, never deleted.
 
     The new journal has a note of it. A pause is taken over where it can
-    still be read: somebody may be mending arrays by hand.
+    still be read: somebody may be mending arrays by hand. What is left of a
+    file that was removed is set aside, too: while nova-compute still has it
+    open, no new one could be opened beside it.
 
     :returns: the journal, and a sentence if a damaged one was set aside, or
         an empty one begun anew.
     """
     paused, emptied = None, _emptied(path)
+    if _is_left_over(path):
+        return _begin_anew(path, 'was removed: what was left of it', None,
+                           kwargs)
     try:
         journal = Journal(path, **kwargs)
         problem = journal.damage()
@@ -624,18 +641,57 @@ def open_or_set_aside(path: str, **kwargs: Any) -> tuple[Journal, str | None]:
                 e.__cause__, sqlite3.OperationalError):
             raise
         problem = str(e.__cause__)
+    return _begin_anew(path, f'is damaged ({problem}): it', paused, kwargs)
+
+
+def _is_left_over(path: str) -> bool:
+    """Whether SQLite's two files are there without what they belong to.
+
+    A journal that is being made has its first page before them.
+    """
+    with contextlib.suppress(OSError):
+        if os.stat(path).st_size > 0:
+            return False
+    return os.path.exists(f'{path}-shm') or os.path.exists(f'{path}-wal')
+
+
+def _begin_anew(path: str, what: str, paused: str | None,
+                kwargs: Mapping[str, Any]) -> tuple[Journal, str]:
     aside = f'{path}.damaged-{int(time.time())}'
     for suffix in ('', '-wal', '-shm'):
         with contextlib.suppress(FileNotFoundError):
             os.rename(path + suffix, aside + suffix)
-    sentence = (f'the journal {path} is damaged ({problem}): it was set aside '
-                f'as {aside} and a new one begun; ' + (
-                    'healing may have been paused and is not now: say pause '
-                    'or resume' if paused is None else
-                    'whether healing is paused was read from it: say pause '
-                    'or resume to confirm that'))
+    sentence = (f'the journal {path} {what} was set aside as {aside} and a '
+                f'new one begun; {_of_pause(paused)}')
     journal = Journal(path, **kwargs)
     journal.set_setting(DAMAGED, sentence)
     if paused is not None:
         journal.set_setting(PAUSED, paused)
     return journal, sentence
+
+
+def _of_pause(paused: str | None) -> str:
+    if paused is None:
+        return ('healing may have been paused and is not now: say pause or '
+                'resume')
+    return ('whether healing is paused was read from it: say pause or resume '
+            'to confirm that')
+
+
+def hand_over(path: str, paused: str | None) -> None:
+    """Tell the next agent of a pause, in the journal that it will open.
+
+    For an agent whose journal was removed or replaced, once it has closed
+    it: SQLite's files have the same names. A pause that the new one has
+    already (it may be a copy that somebody put back) stays.
+
+    :param paused: the setting as it was in the old one.
+    """
+    make_directory(os.path.dirname(path))
+    journal, _ = open_or_set_aside(path)
+    with contextlib.closing(journal):
+        if paused or journal.setting(PAUSED) is None:
+            journal.set_setting(PAUSED, paused)
+        journal.set_setting(DAMAGED, (
+            f'the journal {path} was removed or replaced while the agent had '
+            f'it open; {_of_pause(paused)}'))

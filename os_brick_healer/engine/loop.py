@@ -303,8 +303,7 @@ class Engine:
         for wing in self.wings.values():
             wing.stop()
         self._notes.flush(self.wings)
-        self._pause.keep()
-        self.journal.close()
+        self._pause.leave()
 
     def _nap(self, seconds: float) -> None:
         self._turned_s = self.clock()

@@ -18,10 +18,12 @@ next crash.
 """
 
 from collections.abc import Callable
+import contextlib
 import threading
 
 from oslo_log import log as logging
 
+from os_brick_healer import exception
 from os_brick_healer.engine import journal as journal_lib
 
 LOG = logging.getLogger(__name__)
@@ -105,14 +107,34 @@ class Pause:
             with self._lock:
                 self._keep()
 
+    def leave(self) -> None:
+        """Close the journal. If it was taken away, the one in its place
+        gets the pause: somebody may be mending arrays by hand."""
+        self.keep()
+        gone, said = self._journal.gone, self.reason
+        if gone and self._unkept:
+            said = self._said()
+        elif gone:
+            with contextlib.suppress(exception.JournalError):
+                said = self._journal.setting(journal_lib.PAUSED)
+        self._journal.close()
+        if not gone:
+            return
+        try:
+            journal_lib.hand_over(self._journal.path, said)
+        except (exception.JournalError, OSError) as e:
+            LOG.error('cannot tell the next agent whether healing is '
+                      'paused: because %s', e)
+
+    def _said(self) -> str:
+        return RESUMED if self.reason is None else self.reason
+
     def _keep(self) -> bool:
         self._unkept = not self._attempt(self._write)
         return not self._unkept
 
     def _write(self) -> None:
-        self._journal.set_setting(
-            journal_lib.PAUSED,
-            RESUMED if self.reason is None else self.reason)
+        self._journal.set_setting(journal_lib.PAUSED, self._said())
         self._journal.set_setting(journal_lib.DAMAGED, self.damage)
 
 

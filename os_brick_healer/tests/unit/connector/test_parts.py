@@ -11,6 +11,7 @@
 #    under the License.
 """The small parts: resolving, asking, probing, writing down, starting."""
 
+import contextlib
 import dataclasses
 import socket
 import threading
@@ -31,6 +32,7 @@ from os_brick_healer.connector import (
     records,
     resolve,
 )
+from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.provisioner import base as provisioner
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.connector import fakes
@@ -198,6 +200,24 @@ class RecordsTest(base.TestCase):
         self.assertEqual(guard.Known(), one.known('k'))
         self.assertIsNone(one.row('k'))
         self.assertIn('cannot open the journal', self.log.output)
+
+
+    def test_a_journal_that_was_replaced_is_opened_anew(self) -> None:
+        """Or the agent would never hear of an attach again."""
+        state = self.temp_dir()
+        conf = self.new_conf()
+        opts.register(conf)
+        conf.set_override('state_path', str(state), opts.GROUP)
+        one = records.Records(lambda: context._journal(conf))
+        for lost in (('', '-wal', '-shm'), ('',)):
+            self.assertTrue(one.attach_begin('k', 'v', {}))
+            for name in lost:
+                (state / f'journal.sqlite{name}').unlink()
+            self.assertIsNone(one.row('k'))
+        self.assertTrue(one.attach_begin('k', 'v', {}))
+        with contextlib.closing(journal_lib.Journal(
+                str(state / 'journal.sqlite'))) as agents:
+            self.assertEqual(1, len(agents.attachments()))
 
 
 class SettingsTest(base.TestCase):

@@ -246,6 +246,61 @@ class JournalTest(base.TestCase):
         self.assertIn('was empty', journal.setting(
             journal_lib.DAMAGED) or '')
 
+    def test_what_nobody_would_see_is_not_written(self) -> None:
+        self.journal.set_setting('name', 'value')
+        self.assertFalse(self.journal.gone)
+        os.unlink(self.path)
+        for _ in range(2):
+            self.assertTrue(self.journal.gone)
+            e = self.assertRaises(
+                exception.JournalError, self.journal.set_setting, 'name', '')
+            self.assertIn('removed or replaced', str(e))
+            pathlib.Path(self.path).touch()
+        self.assertEqual('value', self.journal.setting('name'))
+
+    def test_beside_one_that_is_removed_and_open_a_new_one_is_begun(
+            self) -> None:
+        """nova-compute has it open; SQLite's other files may be left."""
+        place = pathlib.Path(self.path).parent
+        self.journal.set_setting('name', 'old')
+        for left in (('-wal', '-shm'), ('-shm',)):
+            for name in {'', '-wal', '-shm'}.difference(left):
+                pathlib.Path(self.path + name).unlink()
+            if left == ('-shm',):
+                # Whoever came before the agent could not open it either.
+                pathlib.Path(self.path).touch()
+            journal, problem = journal_lib.open_or_set_aside(
+                self.path, boot_id=BOOT)
+            self.addCleanup(journal.close)
+            self.assertIn('was removed: what was left of it was set aside',
+                          problem or '')
+            self.assertEqual(problem, journal.setting(journal_lib.DAMAGED))
+            self.assertIsNone(journal.setting('name'))
+            for name in left:
+                self.assertEqual(1, len(list(place.glob(
+                    f'*damaged-*{name}'))), name)
+            for aside in place.glob('*damaged-*'):
+                aside.unlink()
+        self.assertIsNone(journal.damage())
+
+    def test_the_pause_is_handed_over_unless_there_is_one(self) -> None:
+        self.journal.close()
+        for there, had, kept in (
+                (None, None, None), (None, 'by me', 'by me'),
+                (None, '', ''), ('by him', None, 'by him'),
+                ('by him', '', 'by him'), ('by him', 'by me', 'by me')):
+            os.unlink(self.path)
+            if there is not None:
+                journal = self.open()
+                journal.set_setting(journal_lib.PAUSED, there)
+                journal.close()
+            journal_lib.hand_over(self.path, had)
+            journal = self.open()
+            self.assertEqual(kept, journal.setting(journal_lib.PAUSED))
+            self.assertIn('removed or replaced', journal.setting(
+                journal_lib.DAMAGED) or '')
+            journal.close()
+
     def _torn(self) -> bytes:
         other = self.path + '.other'
         journal = journal_lib.Journal(other, boot_id=BOOT)

@@ -165,3 +165,63 @@ class DamagedTest(test_loop.LoopTestCase):
     def test_a_sound_journal_says_nothing(self) -> None:
         self.assertIsNone(self.reopen())
         self.assertEqual((None, None), self.told())
+
+
+class TakenAwayTest(test_loop.LoopTestCase):
+    """The journal that holds the pause is removed under the agent."""
+
+    def next_one(self) -> tuple[str | None, str | None]:
+        journal, _ = journal_lib.open_or_set_aside(self.path, boot_id='boot')
+        journal.close()
+        self.make('a')
+        self.run_for(1)
+        about = self.engine.status()['agent']
+        return about['paused'], about['journal_error']
+
+    def remove(self) -> None:
+        pathlib.Path(self.path).unlink()
+
+    def test_the_next_agent_is_paused_as_this_one_was(self) -> None:
+        self.at(1, lambda: self.engine.pause('by me'))
+        self.at(2, self.remove)
+        self.run_for(4)
+        paused, error = self.next_one()
+        self.assertEqual('by me', paused)
+        self.assertIn('to confirm that', error or '')
+
+    def test_what_was_said_after_it_was_removed_is_kept_too(self) -> None:
+        said: list[str | None] = []
+        for what in (lambda: said.append(self.engine.pause('by me')),
+                     lambda: said.append(self.engine.resume())):
+            self.at(1, self.remove)
+            self.at(2, what)
+            self.run_for(4)
+            said.append(self.next_one()[0])
+            self.make('a')
+        refused, paused, again, resumed = said
+        for why in (refused, again):
+            self.assertIn('removed or replaced', why or '')
+        self.assertEqual('by me', paused)
+        self.assertIsNone(resumed)
+
+    def test_a_pause_that_may_be_lost_is_told(self) -> None:
+        self.at(2, self.remove)
+        self.run_for(4)
+        paused, error = self.next_one()
+        self.assertIsNone(paused)
+        self.assertIn('may have been paused', error or '')
+
+    def test_where_there_is_no_place_for_a_new_one_it_ends_all_the_same(
+            self) -> None:
+        place = pathlib.Path(self.path).parent
+        elsewhere = self.temp_dir() / 'moved'
+
+        def _bar() -> None:
+            place.rename(elsewhere)
+            place.touch()
+
+        self.at(2, _bar)
+        self.run_for(4)
+        self.assertIn('cannot tell the next agent', self.log.output)
+        place.unlink()
+        elsewhere.rename(place)
