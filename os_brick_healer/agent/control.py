@@ -35,7 +35,7 @@ from typing import Any
 from oslo_log import log as logging
 
 from os_brick_healer import exception
-from os_brick_healer.engine import whose
+from os_brick_healer.engine import place, whose
 
 LOG = logging.getLogger(__name__)
 
@@ -92,12 +92,14 @@ class Server:
                  group: int | None = None,
                  limits: Limits | None = None) -> None:
         self.path = path
+        self._group = group
         self._verbs = verbs
         self._permitted = permitted
         self._limits = limits or Limits()
         self._peers: dict[int, _Peer] = {}
         self._selector = selectors.DefaultSelector()
-        self._listener = _listen(path, group)
+        self._listener, self._place = _listen(path, group)
+        self._fresh: socket.socket | None = None
         self._accept_again_s: float | None = None
         self._wake_in, self._wake_out = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._selector.register(self._wake_in, selectors.EVENT_READ)
@@ -111,19 +113,49 @@ class Server:
         self._thread.start()
 
     def stop(self, timeout_s: float = 1.0) -> None:
-        """Stop answering and take the socket away."""
+        """Stop answering and take the socket away, if it is still ours."""
         self._stopping = True
-        with contextlib.suppress(OSError):
-            os.write(self._wake_out, b'x')
+        self._wake()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
+        if not self._place.gone:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody who comes now would find us."""
+        return self._place.gone
+
+    def put_back(self) -> None:
+        """Listen on the path anew; who is connected stays connected.
+
+        :raises HealerError: it cannot be done.
+        """
+        self._fresh, self._place = _listen(self.path, self._group)
+        self._wake()
+
+    def _wake(self) -> None:
         with contextlib.suppress(OSError):
-            os.unlink(self.path)
+            os.write(self._wake_out, b'x')
+
+    def _woken(self) -> None:
+        os.read(self._wake_in, _CHUNK)
+        if self._fresh is None:
+            return
+        if self._accept_again_s is None:
+            self._selector.unregister(self._listener)
+        self._accept_again_s = None
+        self._listener.close()
+        self._listener, self._fresh = self._fresh, None
+        self._selector.register(self._listener, selectors.EVENT_READ)
 
     def _serve(self) -> None:
         while not self._stopping:
             for key, events in self._selector.select(self._wait_s()):
-                if key.fileobj is self._listener:
+                if key.fd == self._wake_in:
+                    self._woken()
+                elif key.fileobj is self._listener:
                     self._accept()
                 elif key.fd in self._peers:
                     self._turn(self._peers[key.fd], events)
@@ -273,7 +305,8 @@ class Server:
         peer.closing = True
 
 
-def _listen(path: str, group: int | None) -> socket.socket:
+def _listen(path: str,
+            group: int | None) -> tuple[socket.socket, place.Place]:
     """Listen on path; nobody can connect before its mode is right.
 
     bind() makes the file with the process's umask, which belongs to nova
@@ -297,6 +330,7 @@ def _listen(path: str, group: int | None) -> socket.socket:
         os.chmod(fresh, 0o660)
         sock.listen(128)
         sock.setblocking(False)
+        found = os.stat(fresh)
         os.rename(fresh, path)
     except OSError as e:
         sock.close()
@@ -304,7 +338,7 @@ def _listen(path: str, group: int | None) -> socket.socket:
             f'cannot listen on {path}: because {e.strerror}',
             hint=whose.of_file(path, '[os_brick_healer] run_path'),
             transient=e.errno != errno.EACCES) from e
-    return sock
+    return sock, place.Place(path, found)
 
 
 def _parse(line: bytes) -> dict[str, Any]:

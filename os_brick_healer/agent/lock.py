@@ -25,7 +25,7 @@ import time
 from typing import Any
 
 from os_brick_healer import exception
-from os_brick_healer.engine import whose
+from os_brick_healer.engine import place, whose
 
 NAME = 'agent.lock'
 #: Someone who only looks holds the lock for microseconds: try again.
@@ -56,35 +56,37 @@ class Holder:
 class AgentLock:
     """Held from construction to :meth:`release`.
 
+    :param directory: what one agent alone may use.
     :param launch: how this agent was launched, for who comes second.
+    :param option: names the directory.
     :raises AgentRuns: another one holds it.
     :raises HealerError: the directory cannot be used.
     """
 
-    def __init__(self, run_path: str, *, launch: str,
-                 try_s: float = TRY_S) -> None:
-        self.path = os.path.join(run_path, NAME)
-        self._fd = self._take(run_path, try_s)
+    def __init__(self, directory: str, *, launch: str,
+                 try_s: float = TRY_S, option: str = 'run_path') -> None:
+        self.path = os.path.join(directory, NAME)
+        self._option = f'[os_brick_healer] {option}'
+        self._fd = self._take(directory, try_s)
         note = json.dumps({'pid': os.getpid(), 'launch': launch})
         # It only tells who comes second; a full disk must not keep us away.
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, note.encode() + b'\n', 0)
 
-    def _take(self, run_path: str, try_s: float) -> int:
+    def _take(self, directory: str, try_s: float) -> int:
         give_up = time.monotonic() + try_s
         while True:
             try:
-                os.makedirs(run_path, mode=0o755, exist_ok=True)
-                fd = os.open(self.path, os.O_RDWR | os.O_CREAT
-                             | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-                whose.give_away(fd, run_path)
+                os.makedirs(directory, mode=0o755, exist_ok=True)
+                fd = _open(self.path)
+                whose.give_away(fd, directory)
             except OSError as e:
                 raise exception.HealerError(
                     f'cannot lock {self.path}: because {e.strerror}',
-                    hint=whose.of_file(
-                        self.path, '[os_brick_healer] run_path')) from e
-            if _try_lock(fd, fcntl.LOCK_EX) and _is_at(fd, self.path):
+                    hint=whose.of_file(self.path, self._option)) from e
+            self._place = place.Place(self.path, os.fstat(fd))
+            if _try_lock(fd, fcntl.LOCK_EX) and not self._place.gone:
                 return fd
             os.close(fd)
             if time.monotonic() >= give_up:
@@ -93,6 +95,11 @@ class AgentLock:
                     f'{_read_holder(self.path)} holds {self.path}',
                     hint='stop that one first')
             time.sleep(TRY_INTERVAL_S)
+
+    @property
+    def gone(self) -> bool:
+        """Whether another agent would find no lock, or lock another file."""
+        return self._place.gone
 
     def release(self) -> None:
         """Let another agent run. Safe to call twice."""
@@ -123,6 +130,19 @@ def holder(run_path: str) -> Holder | None:
     return _read_holder(path)
 
 
+def _open(path: str) -> int:
+    how = os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, how | os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as e:
+        if e.errno == errno.EROFS:
+            # So a disk with errors ends. A lock that is there can be held
+            # all the same, and guests wait.
+            with contextlib.suppress(OSError):
+                return os.open(path, how | os.O_RDONLY)
+        raise
+
+
 def _try_lock(fd: int, how: int) -> bool:
     try:
         fcntl.flock(fd, how | fcntl.LOCK_NB)
@@ -131,16 +151,6 @@ def _try_lock(fd: int, how: int) -> bool:
             return False
         raise
     return True
-
-
-def _is_at(fd: int, path: str) -> bool:
-    """Whether the locked file is still the one that others would lock."""
-    try:
-        there = os.stat(path)
-    except OSError:
-        return False
-    mine = os.fstat(fd)
-    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
 
 def _read_holder(path: str) -> Holder:

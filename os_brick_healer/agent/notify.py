@@ -33,11 +33,17 @@ class Notifier:
         self._address = ('\0' + address[1:] if address.startswith('@')
                          else address)
         self.watchdog_s = _watchdog_s(environ)
+        # systemd.exec(5): the directories of RuntimeDirectory=.
+        self._made = environ.get('RUNTIME_DIRECTORY', '').split(':')
 
     @property
     def speaks(self) -> bool:
         """Whether there is anybody to tell."""
         return self._address != ''
+
+    def makes(self, directory: str) -> bool:
+        """Whether systemd makes it when it starts the agent again."""
+        return self.speaks and directory in self._made
 
     def _send(self, *lines: str) -> None:
         if not self._address:

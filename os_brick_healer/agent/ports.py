@@ -20,6 +20,11 @@ from os_brick_healer.engine import journal
 class History(Protocol):
     """The part of the journal that is told to people."""
 
+    @property
+    def gone(self) -> bool:
+        """Whether another file, or none, is where it was opened."""
+        ...
+
     def history(self, key: str | None = None,
                 limit: int = 100) -> Sequence[journal.HistoryRow]:
         """The newest lines, oldest of them first."""

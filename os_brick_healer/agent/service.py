@@ -31,6 +31,7 @@ from oslo_log import log as logging
 
 from os_brick_healer import exception, version
 from os_brick_healer.agent import (
+    belongings,
     client,
     control,
     lock,
@@ -73,7 +74,7 @@ class Build(Protocol):
 
 
 class Service:
-    """One agent: lock, engine, control socket, signals, systemd.
+    """One agent: locks, engine, control socket, signals, systemd.
 
     :param build: called in the engine's thread.
     :param run_mode: systemd, process or thread: how it was launched.
@@ -96,7 +97,11 @@ class Service:
         self._own_process = own_process
         self._lacks = lacks
         self._notifier = notifier or notify.Notifier({})
+        self._belongings = belongings.Belongings(
+            run_path=self._run_path, state_path=self._group.state_path,
+            launch=run_mode, renewed=self._notifier.makes(self._run_path))
         self._engine: ports.Engine | None = None
+        self._server: control.Server | None = None
         self._state = threading.Lock()
         self._reloading = threading.Lock()
         self._stopping = False
@@ -115,7 +120,7 @@ class Service:
         """Live until told to stop. :returns: the exit code."""
         with self._signals(), contextlib.ExitStack() as stack:
             try:
-                held = lock.AgentLock(self._run_path, launch=self.run_mode)
+                self._belongings.take()
             except lock.AgentRuns as e:
                 self.crash = e
                 LOG.error('%s', e)
@@ -124,7 +129,7 @@ class Service:
                 self.crash = e
                 LOG.error('%s', e)
                 return EXIT_CONFIG
-            stack.callback(held.release)
+            stack.callback(self._belongings.leave_host)
             self._resolve_users()
             record.take_over(self._group.state_path)
             self._thread.start()
@@ -157,8 +162,14 @@ class Service:
 
     def _beat(self) -> None:
         with self._state:
-            engine = self._engine
-        if engine is None:
+            engine, server = self._engine, self._server
+        if engine is None or server is None:
+            return
+        try:
+            self._belongings.look(server, engine.journal)
+        except exception.HealerError as e:
+            self._give_up(e)
+            self.stop()
             return
         if not self._announced:
             self._announced = True
@@ -177,7 +188,9 @@ class Service:
             LOG.warning('the engine did not stop within %g s: left as it '
                         'is, the journal knows what was under way',
                         self._group.stop_timeout)
-        elif self.crash is not None:
+        if isinstance(self.crash, lock.AgentRuns):
+            return EXIT_SECOND
+        if self.crash is not None:
             # What is expected to go wrong before it serves is what it was
             # given: options, and the directories that they name.
             given = isinstance(self.crash, exception.HealerError) and (
@@ -225,14 +238,18 @@ class Service:
         try:
             self._serve()
         except exception.HealerError as e:
-            self.crash = e
-            LOG.error('the agent cannot go on: %s', e)
+            self._give_up(e)
         except BaseException as e:
             self.crash = e
             LOG.exception('the agent cannot go on: because of a defect')
         finally:
+            self._belongings.leave_journal()
             self._ended = True
             self._nudge()
+
+    def _give_up(self, e: exception.HealerError) -> None:
+        self.crash = e
+        LOG.error('the agent cannot go on: %s', e)
 
     def _serve(self) -> None:
         engine = self._build(self.conf, run_mode=self.run_mode)
@@ -250,7 +267,7 @@ class Service:
             engine.on_beat(self._teller.turned)
             self._teller.turned()
             with self._state:
-                self._engine = engine
+                self._engine, self._server = engine, server
                 stopping = self._stopping
             self._nudge()
             if not stopping:

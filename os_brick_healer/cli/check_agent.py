@@ -12,12 +12,14 @@
 """The hook in os-brick, and the agent itself."""
 
 from collections.abc import Iterator
+import contextlib
 import importlib
 from importlib import metadata
 import importlib.util
 import os
 import re
 import stat
+from typing import Any
 import warnings
 
 from oslo_config import cfg
@@ -137,6 +139,18 @@ def _lock_shut(host: Host, conf: cfg.ConfigOpts) -> Finding | None:
         f'cannot write {path}', f'chown {barred[0]} {path}')
 
 
+def _apart(group: Any) -> Finding | None:
+    """An agent whose run_path is another one, or was taken away."""
+    with contextlib.suppress(exception.HealerError):
+        holder = lock.holder(group.state_path)
+        if holder is not None:
+            return finding.fail(
+                'agent', f'{holder} runs, and is not found in '
+                f'{group.run_path}: its run_path is another one, or was '
+                'taken away', 'restart it with this configuration')
+    return None
+
+
 def _running(host: Host, conf: cfg.ConfigOpts) -> Finding:
     group = conf[opts.GROUP]
     try:
@@ -145,9 +159,9 @@ def _running(host: Host, conf: cfg.ConfigOpts) -> Finding:
         return finding.warn('agent', e.sentence, e.hint or 'run as root')
     if holder is not None:
         return finding.ok('agent', f'{holder} runs')
-    shut = _lock_shut(host, conf)
-    if shut is not None:
-        return shut
+    found = _apart(group) or _lock_shut(host, conf)
+    if found is not None:
+        return found
     last = record.read(group.state_path)
     return finding.warn(
         'agent', 'does not run' if last is None else

@@ -29,8 +29,8 @@ agent_opts: list[cfg.Opt] = [
         help='How a connector makes sure that the agent of this host runs.'),
     cfg.StrOpt(
         'state_path', default='/var/lib/os-brick-healer',
-        help='Directory of the journal. The agent and nova-compute both '
-             'write to it.'),
+        help='Directory of the journal, and of the lock that lets one agent '
+             'use it. The agent and nova-compute both write to it.'),
     cfg.StrOpt(
         'run_path', default='/run/os-brick-healer',
         help='Directory of the control socket and the lock that lets one '

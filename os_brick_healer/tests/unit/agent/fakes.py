@@ -41,8 +41,15 @@ def row(key: str, text: str = 'all is well') -> journal.HistoryRow:
 
 
 class FakeHistory:
+    """:ivar kept: a real journal, which may be taken away."""
+
     def __init__(self, rows: tuple[journal.HistoryRow, ...] = ()) -> None:
         self.rows = rows
+        self.kept: journal.Journal | None = None
+
+    @property
+    def gone(self) -> bool:
+        return self.kept is not None and self.kept.gone
 
     def history(self, key: str | None = None,
                 limit: int = 100) -> Sequence[journal.HistoryRow]:

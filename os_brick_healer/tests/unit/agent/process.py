@@ -12,8 +12,8 @@
 """An agent with a fake engine, as a process of its own.
 
 Run as ``python -m os_brick_healer.tests.unit.agent.process CONF [WHAT]``;
-WHAT is mute, deaf, raises, slow (it takes 60 s to build), wrong, lacking or
-real (it has a real journal).
+WHAT is mute, deaf, raises, slow (it takes 60 s to build), wrong, lacking, real
+(it opens a real journal) or kept (it keeps that open).
 """
 
 import logging
@@ -35,14 +35,19 @@ def build(conf: cfg.ConfigOpts, *, run_mode: str) -> ports.Engine:
         time.sleep(60.0)
     if what == 'wrong':
         raise exception.ConfigError('cannot build: because I am told so')
-    if what == 'real':
+    engine = fakes.FakeEngine(
+        [fakes.volume(1)], mute=what == 'mute', deaf=what == 'deaf',
+        error=RuntimeError('a defect') if what == 'raises' else None)
+    if what in ('real', 'kept'):
         # As agent.main does.
         sys.modules.setdefault('eventlet', None)  # type: ignore[arg-type]
         from os_brick_healer import assembly  # noqa: PLC0415 - slow
-        assembly.open_journal(conf).close()
-    return fakes.FakeEngine(
-        [fakes.volume(1)], mute=what == 'mute', deaf=what == 'deaf',
-        error=RuntimeError('a defect') if what == 'raises' else None)
+        journal = assembly.open_journal(conf)
+        if what == 'kept':
+            engine.journal.kept = journal
+        else:
+            journal.close()
+    return engine
 
 
 def main() -> int:

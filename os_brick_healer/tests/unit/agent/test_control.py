@@ -51,13 +51,15 @@ class ControlTestCase(base.TestCase):
 
     def serve(self, *, permitted: Callable[[int], bool] = everybody,
               limits: control.Limits | None = None,
-              more: Mapping[str, control.Verb] | None = None) -> None:
+              more: Mapping[str, control.Verb] | None = None,
+              ) -> control.Server:
         table = verbs.table(self.engine, lambda: {'pid': os.getpid()},
                             lambda: ('x has changed',))
         server = control.Server(self.path, {**table, **(more or {})},
                                 permitted, limits=limits)
         server.start()
         self.addCleanup(server.stop)
+        return server
 
     def ask(self, verb: str, **more: Any) -> Any:
         return client.Client(self.path, WAIT_S).call(verb, **more)
@@ -340,3 +342,24 @@ class ClientTest(ControlTestCase):
         for answer in (b'[]\n', b'{"ok":true}\n', b'{"ok":1,"result":2}\n',
                        b'{"ok":false}\n', b'\xff\n', b'"x\n'):
             self.assertRaises(client.AgentSilent, odd._judge, 'x', answer)
+
+
+class TakenAwayTest(ControlTestCase):
+    def test_put_back_it_serves_who_comes_and_who_was_there(self) -> None:
+        server = self.serve()
+        sock = self.connect()
+        self.assertFalse(server.gone)
+        for _ in range(2):
+            os.unlink(self.path)
+            self.assertTrue(server.gone)
+            server.put_back()
+            self.assertFalse(server.gone)
+            self.assertEqual(os.getpid(), self.ask('ping')['pid'])
+        sock.sendall(b'{"verb": "ping"}\n')
+        self.assertTrue(self.lines(sock, 1)[0]['ok'])
+
+    def test_a_socket_that_is_anothers_is_left_alone(self) -> None:
+        first = self.serve()
+        self.serve()
+        first.stop()
+        self.assertEqual(os.getpid(), self.ask('ping')['pid'])

@@ -316,7 +316,7 @@ class NotifierTest(base.TestCase):
                 notify.Notifier({'WATCHDOG_USEC': text}).watchdog_s)
 
 
-class ThreadTest(ServiceTestCase):
+class ThreadTestCase(ServiceTestCase):
     """The agent as a thread of somebody else's process."""
 
     def setUp(self) -> None:
@@ -342,6 +342,8 @@ class ThreadTest(ServiceTestCase):
         self.await_agent(os.getpid())
         return agent
 
+
+class ThreadTest(ThreadTestCase):
     def test_it_serves_and_leaves_the_signals_alone(self) -> None:
         before = [signal.getsignal(s) for s in service.SIGNALS]
         self.run_it()

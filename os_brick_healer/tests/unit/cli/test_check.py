@@ -265,6 +265,19 @@ class AgentTest(CheckTestCase):
             self.assertIs(level, self.worst(list(check_files.privilege(
                 self.host, self.conf, runs_as))))
 
+    def test_an_agent_with_another_run_path_is_no_agent_that_is_down(
+            self) -> None:
+        state = str(self.temp_dir())
+        self.set(run_path=str(self.temp_dir()), state_path=state)
+        self.assertIn('does not run',
+                      check_agent._running(self.host, self.conf).sentence)
+        held = lock.AgentLock(state, launch='process', option='state_path')
+        self.addCleanup(held.release)
+        found = check_agent._running(self.host, self.conf)
+        self.assertIs(Level.FAIL, found.level)
+        self.assertIn(f'process {os.getpid()} (process) runs, and is not '
+                      'found', found.sentence)
+
     def test_where_there_is_no_systemd_it_is_not_advised(self) -> None:
         self.set(run_path=str(self.temp_dir()))
         for tree, advised in (({}, False),
