@@ -23,7 +23,7 @@ from typing import IO
 from oslo_config import cfg
 from oslo_log import log as logging
 
-from os_brick_healer import exception, privileged
+from os_brick_healer import exception, privileged, regular
 from os_brick_healer.agent import client, lacks, service
 from os_brick_healer.conf import files, opts
 from os_brick_healer.engine import pacing
@@ -190,7 +190,9 @@ def _output(state_path: str) -> IO[bytes]:
         os.makedirs(state_path, mode=0o770, exist_ok=True)
         full = os.path.exists(path) and (
             os.path.getsize(path) > OUTPUT_BYTES_MAX)
-        return open(path, 'wb' if full else 'ab')
+        return os.fdopen(regular.opened(
+            path, os.O_WRONLY | os.O_CREAT
+            | (os.O_TRUNC if full else os.O_APPEND), 0o666), 'ab')
     except OSError as e:
         LOG.warning('cannot keep the output of the agent: because %s', e)
         return open(os.devnull, 'ab')

@@ -24,7 +24,7 @@ import os
 import time
 from typing import Any
 
-from os_brick_healer import exception
+from os_brick_healer import exception, regular
 from os_brick_healer.engine import place, whose
 
 NAME = 'agent.lock'
@@ -115,7 +115,7 @@ def holder(run_path: str) -> Holder | None:
     """
     path = os.path.join(run_path, NAME)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = regular.opened(path, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
         return None
     except OSError as e:
@@ -131,15 +131,15 @@ def holder(run_path: str) -> Holder | None:
 
 
 def _open(path: str) -> int:
-    how = os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        return os.open(path, how | os.O_RDWR | os.O_CREAT, 0o644)
+        return regular.opened(
+            path, os.O_NOFOLLOW | os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as e:
         if e.errno == errno.EROFS:
             # So a disk with errors ends. A lock that is there can be held
             # all the same, and guests wait.
             with contextlib.suppress(OSError):
-                return os.open(path, how | os.O_RDONLY)
+                return regular.opened(path, os.O_NOFOLLOW)
         raise
 
 
@@ -155,9 +155,8 @@ def _try_lock(fd: int, how: int) -> bool:
 
 def _read_holder(path: str) -> Holder:
     note: Any = None
-    with contextlib.suppress(OSError, ValueError, RecursionError), open(
-            path, 'rb') as f:
-        note = json.loads(f.read(NOTE_MAX))
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        note = json.loads(regular.read(path, NOTE_MAX))
     if not isinstance(note, dict):
         return Holder(pid=None, launch=None)
     pid, launch = note.get('pid'), note.get('launch')

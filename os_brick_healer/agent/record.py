@@ -25,6 +25,7 @@ import tempfile
 import time
 from typing import Any
 
+from os_brick_healer import regular
 from os_brick_healer.metrics import catalogue
 
 NAME = 'last-launch.json'
@@ -45,9 +46,9 @@ class LastLaunch:
 def read(state_path: str) -> LastLaunch | None:
     """The record, None when there is none or it cannot be read."""
     note: Any = None
-    with contextlib.suppress(OSError, ValueError, RecursionError), open(
-            os.path.join(state_path, NAME), 'rb') as f:
-        note = json.loads(f.read(_BYTES_MAX))
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        note = json.loads(regular.read(os.path.join(state_path, NAME),
+                                       _BYTES_MAX))
     match note:
         case {'wall_s': float(wall_s), 'launch': str(launch),
               'error': str(error), 'failures': int(failures)} if (

@@ -24,7 +24,7 @@ import ssl
 from typing import Any
 from urllib import parse as urls
 
-from os_brick_healer import deadline, exception
+from os_brick_healer import deadline, exception, regular
 
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 _CHUNK_BYTES = 65536
@@ -178,8 +178,7 @@ def read_secret(path: str, option: str) -> str:
     :raises SourceError: it cannot be read, or holds no line of text.
     """
     try:
-        with open(path, encoding='ascii') as stream:
-            found = stream.read(_CHUNK_BYTES).strip()
+        found = regular.read(path, _CHUNK_BYTES).decode('ascii').strip()
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, 'strerror', None) or 'it is no text'
         raise exception.SourceError(

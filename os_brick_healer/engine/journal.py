@@ -30,7 +30,7 @@ import time
 from typing import Any, TypeVar
 import uuid
 
-from os_brick_healer import exception
+from os_brick_healer import exception, regular
 from os_brick_healer.engine import columns, place, whose
 
 VERSION = 1
@@ -41,6 +41,8 @@ PAUSED = 'paused'
 DAMAGED = 'damaged'
 #: A file without a byte that is older than this, seconds, is not being made.
 NEW_S = 60.0
+#: What SQLite keeps beside the file.
+_BESIDE = ('-wal', '-shm')
 _State = TypeVar('_State', bound=enum.Enum)
 #: What SQLite raises for a statement, and Python for a value that SQLite
 #: cannot hold: text with half of a surrogate pair, more than 64 bits.
@@ -180,6 +182,8 @@ class Journal:
 
     def _open(self, busy_s: float, read_only: bool) -> sqlite3.Connection:
         uri = f'file:{_quote(self.path)}?mode={"ro" if read_only else "rwc"}'
+        for suffix in ('', *_BESIDE):       # SQLite would wait for a FIFO
+            self._check(f'{self.path}{suffix}')
         emptied = not read_only and _emptied(self.path)
         if not read_only:
             whose.make(self.path)
@@ -198,6 +202,14 @@ class Journal:
         except (sqlite3.Error, OSError) as e:
             raise self._error('open', e) from e
         return db
+
+    def _check(self, path: str) -> None:
+        try:
+            regular.check(path)
+        except OSError as e:
+            raise exception.JournalError(
+                f'cannot open the journal {path}: because {e.strerror}',
+                hint='move it away') from e
 
     def _prepare(self, db: sqlite3.Connection, read_only: bool,
                  emptied: bool) -> None:
@@ -652,13 +664,13 @@ def _is_left_over(path: str) -> bool:
     with contextlib.suppress(OSError):
         if os.stat(path).st_size > 0:
             return False
-    return os.path.exists(f'{path}-shm') or os.path.exists(f'{path}-wal')
+    return any(os.path.exists(path + suffix) for suffix in _BESIDE)
 
 
 def _begin_anew(path: str, what: str, paused: str | None,
                 kwargs: Mapping[str, Any]) -> tuple[Journal, str]:
     aside = f'{path}.damaged-{int(time.time())}'
-    for suffix in ('', '-wal', '-shm'):
+    for suffix in ('', *_BESIDE):
         with contextlib.suppress(FileNotFoundError):
             os.rename(path + suffix, aside + suffix)
     sentence = (f'the journal {path} {what} was set aside as {aside} and a '

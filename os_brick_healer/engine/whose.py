@@ -32,8 +32,6 @@ def of_journal(path: str, name: str, read_only: bool) -> str:
 
     :param name: SQLite's name of the error.
     """
-    if os.path.isdir(path):
-        return 'it is a directory: move it away'
     if read_only and name == 'SQLITE_CANTOPEN' and not os.path.exists(
             path) and os.access(os.path.dirname(path), os.X_OK):
         return ('no agent has run with this [os_brick_healer] state_path '

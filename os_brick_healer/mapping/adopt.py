@@ -26,7 +26,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-from os_brick_healer import exception, plugins
+from os_brick_healer import exception, plugins, regular
 from os_brick_healer.conf import opts
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.mapping import locks as locks_lib
@@ -369,8 +369,7 @@ def read_stash(path: str) -> Stash:
     :raises Refused: it is none.
     """
     try:
-        with open(path, encoding='utf-8') as stream:
-            told = json.loads(stream.read(_STASH_BYTES_MAX))
+        told = json.loads(regular.read(path, _STASH_BYTES_MAX))
     except (OSError, ValueError, RecursionError) as e:
         why = getattr(e, 'strerror', None) or 'it is no JSON'
         raise Refused(f'cannot read {path}: because {why}') from e

@@ -27,7 +27,7 @@ import stat
 from oslo_config import cfg
 from oslo_log import log as logging
 
-from os_brick_healer import exception
+from os_brick_healer import exception, regular
 from os_brick_healer.conf import opts
 
 LOG = logging.getLogger(__name__)
@@ -90,15 +90,13 @@ def load(conf: cfg.ConfigOpts) -> Access:
 
 def _read(path: str) -> dict[str, str]:
     try:
-        with open(path, encoding='utf-8') as stream:
+        with os.fdopen(regular.opened(path), encoding='utf-8') as stream:
             text = stream.read(FILE_BYTES_MAX + 1)
             mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
     except FileNotFoundError:
         raise _wrong(path, 'it does not exist',
                      'write prov_ip, prov_port, cert_file and token into '
                      'its section [DEFAULT]') from None
-    except IsADirectoryError:
-        raise _wrong(path, 'it is a directory') from None
     except OSError as error:
         raise _wrong(path, f'{error.strerror}') from None
     except UnicodeDecodeError:

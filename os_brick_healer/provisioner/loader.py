@@ -16,7 +16,7 @@ import socket
 
 from oslo_config import cfg
 
-from os_brick_healer import exception, plugins
+from os_brick_healer import exception, plugins, regular
 from os_brick_healer.conf import opts
 from os_brick_healer.provisioner import base
 
@@ -102,7 +102,7 @@ def host_name(conf: cfg.ConfigOpts) -> str:
 
 def _first_line(path: str) -> str:
     try:
-        with open(path, encoding='ascii') as stream:
-            return stream.read(_TEXT_BYTES_MAX).partition('\n')[0].strip()
+        text = regular.read(path, _TEXT_BYTES_MAX).decode('ascii')
+        return text.partition('\n')[0].strip()
     except (OSError, UnicodeDecodeError):
         return ''

@@ -25,7 +25,7 @@ import tempfile
 import time
 from typing import Any, TypeVar
 
-from os_brick_healer import exception
+from os_brick_healer import exception, regular
 from os_brick_healer.provisioner import base, reading
 
 FORMAT = 1
@@ -48,17 +48,13 @@ def load(path: str) -> reading.Cursor:
     :raises ProvisionerNonsense: it is not what it should be.
     """
     try:
-        with open(path, 'rb') as stream:
-            text = stream.read(FILE_BYTES_MAX + 1)
+        text = regular.read(path, FILE_BYTES_MAX + 1)
     except FileNotFoundError:
         raise exception.ProvisionerUnreachable(
             f'cannot read {path}: because it does not exist',
             hint='write it (see "The local provisioner" in the '
                  'documentation), or name another provisioner in '
                  '[os_brick_healer] provisioner') from None
-    except IsADirectoryError:
-        raise exception.ProvisionerUnreachable(
-            f'cannot read {path}: because it is a directory') from None
     except OSError as error:
         raise exception.ProvisionerUnreachable(
             f'cannot read {path}: because {error.strerror}') from None
@@ -210,8 +206,8 @@ def _text(path: str, document: dict[str, Any]) -> bytes:
 
 @contextlib.contextmanager
 def _locked(path: str) -> Iterator[None]:
-    descriptor = _written(path, lambda: os.open(
-        path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    descriptor = _written(path, lambda: regular.opened(
+        path, os.O_RDWR | os.O_CREAT))
     try:
         give_up_s = time.monotonic() + LOCK_TIMEOUT_S
         while not _try_lock(path, descriptor):

@@ -124,7 +124,7 @@ class JournalTest(base.TestCase):
     def test_a_directory_in_its_place_is_said(self) -> None:
         self.path.mkdir()
         for read_only in (True, False):
-            self.assertIn('(it is a directory: move it away)',
+            self.assertIn('because it is a directory (move it away)',
                           self.said(read_only=read_only))
 
     def test_each_kind_of_error_has_its_way_out(self) -> None:
