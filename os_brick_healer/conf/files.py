@@ -78,23 +78,29 @@ def load(conf: cfg.ConfigOpts, args: Sequence[str], *, prog: str,
     opts.register(conf)
     conf.register_opt(cfg.StrOpt('host', default=socket.gethostname()))
     try:
+        judge.places(*_named(args))
         conf(args=list(args), project=PROJECT, prog=prog,
              default_config_files=default_files(),
              default_config_dirs=default_dirs())
         judge.values(conf, judged)
     except judge.WRONG as e:
-        raise _wrong(e, _asked_for(args)) from e
+        raise _wrong(e, judge.every_file(*_named(args))) from e
 
 
-def _asked_for(args: Sequence[str]) -> list[str]:
-    """The files that arguments name; without any, those that are there."""
+def _named(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The files and directories that arguments name; without any, those
+    that are there.
+
+    An option without its value is for the real parser to refuse.
+    """
     reads = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    reads.add_argument('--config-file', action='append')
-    reads.add_argument('--config-dir', action='append')
+    reads.add_argument('--config-file', action='append', nargs='?')
+    reads.add_argument('--config-dir', action='append', nargs='?')
     found, _ = reads.parse_known_args(list(args))
-    return judge.every_file(
-        default_files() if found.config_file is None else found.config_file,
-        default_dirs() if found.config_dir is None else found.config_dir)
+    return ([f for f in found.config_file if f]
+            if found.config_file else default_files(),
+            [d for d in found.config_dir if d]
+            if found.config_dir else default_dirs())
 
 
 def unknown(conf: cfg.ConfigOpts) -> list[str]:
@@ -119,6 +125,7 @@ def reload(conf: cfg.ConfigOpts) -> None:
     trial = cfg.ConfigOpts()
     opts.register(trial)
     try:
+        judge.places(*named_files(conf))
         trial(args=[], project=PROJECT, prog='os-brick-healer-agent',
               default_config_files=list(conf.config_file or ()),
               default_config_dirs=list(conf.config_dir or ()))
@@ -152,6 +159,7 @@ def beside(conf: cfg.ConfigOpts, *, our_file: str = OUR_FILE,
     opts.register(merged)
     merged.register_opt(cfg.StrOpt('host', default=socket.gethostname()))
     try:
+        judge.places(more, more_dirs)
         merged(args=[], project=PROJECT, prog='os-brick-healer',
                default_config_files=[*names, *more],
                default_config_dirs=[*directories, *more_dirs])

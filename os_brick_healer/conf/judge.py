@@ -27,13 +27,14 @@ from typing import Any
 
 from oslo_config import cfg, iniparser
 
+from os_brick_healer import regular
 from os_brick_healer.conf import opts
 
 #: What oslo.config raises; RecursionError: an option that names itself;
 #: OSError: a file that is none.
 WRONG = (cfg.Error, ValueError, RecursionError, OSError)
 #: Directories that several processes must mean the same by.
-_PLACES = ('state_path', 'run_path')
+_PLACES = ('state_path', 'run_path', 'local_file')
 
 #: How alike a section's name must be to be a slip of the pen.
 _SECTION_CUTOFF = 0.8
@@ -66,15 +67,27 @@ def values(conf: cfg.ConfigOpts,
             if name in _PLACES and not os.path.isabs(value):
                 raise ValueError(f"'{value}' is no absolute path")
         except WRONG as e:
-            raise ValueError(f'{name}{_plainly(e)}') from e
+            where = _place(conf, name)
+            raise ValueError(f'{name}{_plainly(e, where)}') from e
 
 
-def _plainly(e: Exception) -> str:
+def _place(conf: cfg.ConfigOpts, name: str) -> str:
+    """The file of a value that oslo.config takes; empty: not known."""
+    found = None
+    with contextlib.suppress(*WRONG):
+        found = conf.get_location(name, group=opts.GROUP)
+    if found is None or found.location is not cfg.Locations.user or (
+            not found.detail):
+        return ''
+    return f' in {found.detail}'
+
+
+def _plainly(e: Exception, where: str) -> str:
     """Where a value stands and why it is wrong, without oslo's words."""
     if isinstance(e, RecursionError):
         return ': it names itself'
     found = _VALUE.fullmatch(str(e))
-    where = f' in {found["file"]}' if found and found['file'] else ''
+    where = f' in {found["file"]}' if found and found['file'] else where
     why = found['why'] if found else str(e)
     for pattern, words in _WORDS:
         why = re.sub(pattern, words, why, flags=re.DOTALL)
@@ -92,6 +105,29 @@ def not_text(names: Iterable[str]) -> str | None:
             except UnicodeDecodeError:
                 return f'{name} is not UTF-8 text'
     return None
+
+
+def places(names: Iterable[str], directories: Iterable[str]) -> None:
+    """Whether files are files, and directories are directories.
+
+    A pipe that a shell has opened for us (``<(...)``) can be read, once; one
+    that has a name in a directory may never have a writer. oslo.config finds
+    no file in a directory that is none, and says nothing.
+
+    :raises ValueError, OSError: one is not, and which.
+    """
+    directories = [os.path.expanduser(one) for one in directories]
+    for one in directories:
+        if os.path.exists(one) and not os.path.isdir(one):
+            raise ValueError(f'{one} is no directory')
+    for name in every_file(map(os.path.expanduser, names), directories):
+        if name != os.devnull and not _is_handed_over(name):
+            regular.check(name)
+
+
+def _is_handed_over(name: str) -> bool:
+    """Whether it is a descriptor of this process: /dev/fd/63, /dev/stdin."""
+    return os.path.realpath(name).startswith('/proc/')
 
 
 def every_file(names: Iterable[str],

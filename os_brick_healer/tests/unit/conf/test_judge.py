@@ -11,6 +11,7 @@
 #    under the License.
 """Laws of the configuration: nothing wrong in it passes in silence."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -68,21 +69,59 @@ class ValuesTest(ConfTestCase):
                       self.error('profile = $profile'))
         self.assertIn('grace_period: no such option foo',
                       self.error('grace_period = $foo'))
-        self.assertIn('root_helper: ', self.error('root_helper = "sudo'))
+        self.assertIn(f'root_helper in {self.path}: ',
+                      self.error('root_helper = "sudo'))
 
     def test_a_place_is_the_same_for_every_process(self) -> None:
-        for name in ('state_path', 'run_path'):
+        for name in ('state_path', 'run_path', 'local_file'):
             for path in ('', 'here', './here'):
                 error = self.error(f'{name} = {path}')
-                self.assertIn(name, error)
-                self.assertIn(f"'{path}' is no absolute path", error)
+                self.assertIn(f"because {name} in {self.path}: '{path}' is "
+                              'no absolute path', error)
 
     def test_a_directory_is_no_file(self) -> None:
         error = self.assertRaises(
             exception.ConfigError, files.load, cfg.ConfigOpts(),
             ['--config-file', str(self.path.parent)], prog='test')
-        self.assertIn(f'because {self.path.parent} cannot be read: Is a '
+        self.assertIn(f'because {self.path.parent} cannot be read: it is a '
                       'directory', str(error))
+
+    def test_a_file_is_no_directory(self) -> None:
+        self.path.write_text('')
+        error = self.assertRaises(
+            exception.ConfigError, files.load, cfg.ConfigOpts(),
+            ['--config-dir', str(self.path)], prog='test')
+        self.assertIn(f'because {self.path} is no directory', str(error))
+
+    def test_what_no_one_may_write_to_is_not_waited_for(self) -> None:
+        conf = self.load('')
+        os.unlink(self.path)
+        os.mkfifo(self.path)
+        for read in (
+                lambda: files.load(
+                    cfg.ConfigOpts(), ['--config-file', str(self.path)],
+                    prog='test'),
+                lambda: files.load(
+                    cfg.ConfigOpts(), ['--config-dir',
+                                       str(self.path.parent)], prog='test'),
+                lambda: files.reload(conf)):
+            error = self.assertRaises(exception.ConfigError, read)
+            self.assertIn(f'because {self.path} cannot be read: it is no '
+                          'regular file', str(error))
+        nova = self.new_conf()
+        self.assertIs(nova, files.beside(nova, our_file=str(self.path),
+                                         our_dir='/nonexistent'))
+
+    def test_a_pipe_that_is_open_already_is_read(self) -> None:
+        out, into = os.pipe()
+        self.addCleanup(os.close, out)
+        os.write(into, f'[{opts.GROUP}]\ngrace_period = 7\n'.encode())
+        os.close(into)
+        conf = cfg.ConfigOpts()
+        files.load(conf, ['--config-file', f'/dev/fd/{out}'], prog='test')
+        self.assertEqual(7, conf[opts.GROUP].grace_period)
+        files.load(cfg.ConfigOpts(), ['--config-file', os.devnull],
+                   prog='test')
 
     def test_a_file_that_is_not_text_is_named(self) -> None:
         first = self.write_file(self.temp_dir() / 'nova.conf', '')
