@@ -24,6 +24,8 @@ When = Callable[[float], str]
 
 #: With more volumes than this only those in need are shown in detail.
 DETAILED_MAX = 16
+#: An answer that takes less, seconds, is nothing to tell of.
+WAITING_S = 1.0
 BAR_WIDTH = 25
 _KEY_WIDTH_MAX = 44
 _INDENT = '    '
@@ -140,6 +142,10 @@ def _provisioner(told: Mapping[str, Any]) -> str:
         parts.append(safe(told['sentence']))
     if told.get('age_s') is not None:
         parts.append(f'answered {duration(told["age_s"])} ago')
+    waiting_s = told.get('waiting_s')
+    if waiting_s is not None and (
+            waiting_s >= WAITING_S or told.get('age_s') is None):
+        parts.append(f'asked {duration(waiting_s)} ago, no answer yet')
     if told.get('error') is not None:
         parts.append(f'ERROR: {safe(told["error"])}')
     return ', '.join(parts)

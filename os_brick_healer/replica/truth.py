@@ -56,6 +56,7 @@ class Truth:
         self.volumes: Mapping[base.VolumeId, base.Volume] = {}
         self._claims: dict[str, set[base.VolumeId]] = {}
         self.heard_s: float | None = None
+        self._out: dict[object, float] = {}
         self._opening = threading.Lock()
         self._last: dict[base.VolumeId, base.Volume] = {}
         self._unkept: dict[base.VolumeId, base.Volume] = {}
@@ -124,6 +125,14 @@ class Truth:
 
     def ask(self) -> Mapping[base.VolumeId, base.Volume]:
         """Ask for all volumes of this host. On a worker's thread."""
+        this = object()
+        self._out[this] = self._clock()     # a plugin may never come back
+        try:
+            return self._ask()
+        finally:
+            del self._out[this]
+
+    def _ask(self) -> Mapping[base.VolumeId, base.Volume]:
         with self._opening:
             if self._provisioner is None:
                 self._provisioner = self._open()
@@ -135,8 +144,14 @@ class Truth:
         return answer.volumes(provisioner.volumes())
 
     def about(self) -> dict[str, Any]:
-        """For status: what it said of itself, what is wrong, how old."""
-        return {'sentence': self.sentence, 'age_s': self.age_s(),
+        """For status: what it said of itself, what is wrong, how old; and
+        for how long a question has been out."""
+        out_s = min(list(self._out.values()), default=None)
+        unasked = self.sentence == UNASKED and out_s is not None
+        return {'sentence': '' if unasked else self.sentence,
+                'age_s': self.age_s(),
+                'waiting_s': (None if out_s is None
+                              else max(0.0, self._clock() - out_s)),
                 'error': None if self.error == UNASKED else self.error}
 
     def take(self, begun_s: float, result: Any) -> bool:

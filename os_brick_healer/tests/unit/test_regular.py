@@ -12,6 +12,7 @@
 """Laws of what stands in place of a file of ours: nobody waits for it."""
 
 from collections.abc import Callable
+import functools
 import json
 import os
 import pathlib
@@ -115,9 +116,12 @@ class RegularTest(base.TestCase):
     def test_the_journal_and_what_is_beside_it(self) -> None:
         for read_only in (True, False):
             for name in ('journal.sqlite', 'journal.sqlite-wal'):
-                self.said(lambda path, ro=read_only: journal.Journal(
-                    path.removesuffix('-wal'), boot_id='b', read_only=ro),
-                    name)
+                self.said(functools.partial(self.open_journal, read_only),
+                          name)
+
+    def open_journal(self, read_only: bool, path: str) -> object:
+        return journal.Journal(path.removesuffix('-wal'), boot_id='b',
+                               read_only=read_only)
 
     def test_what_is_not_there_cannot_be_read_either(self) -> None:
         for make, _ in ODD:

@@ -125,6 +125,20 @@ class StatusTest(base.TestCase):
                      'ERROR: no answer', 'No volume that could be'):
             self.assertIn(said, text)
 
+    def test_a_question_without_an_answer_is_told_of(self) -> None:
+        def line(**about: Any) -> str:
+            return self.show(told(provisioner={
+                'name': 'local', **about})).splitlines()[1]
+
+        self.assertEqual('provisioner  local, asked 12s ago, no answer yet',
+                         line(sentence='', waiting_s=12.7, age_s=None))
+        self.assertEqual(
+            'provisioner  local, a file, answered 1m05s ago, asked 5s ago, '
+            'no answer yet', line(sentence='a file', waiting_s=5.0,
+                                  age_s=65.0))
+        self.assertEqual('provisioner  local, answered 2s ago',
+                         line(waiting_s=0.2, age_s=2.0))
+
     def test_sources_of_attachments_are_told_with_what_they_lack(
             self) -> None:
         shown = self.show(told(sources={

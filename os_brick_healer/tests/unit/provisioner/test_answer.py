@@ -84,11 +84,32 @@ class TruthTest(base.TestCase):
 
     def test_before_the_first_question_nothing_is_wrong(self) -> None:
         self.assertEqual({'sentence': 'not asked yet', 'error': None,
-                          'age_s': None}, self.make(None).about())
+                          'age_s': None, 'waiting_s': None},
+                         self.make(None).about())
+
+    def test_a_question_that_is_out_is_not_said_to_be_unasked(self) -> None:
+        now_s, told = [3.0], []
+
+        class Slow(Plugin):
+            def probe(self) -> Any:
+                now_s[0] += 4.0
+                told.append(one.about())
+                return super().probe()
+
+        plugin: Any = Slow({'v': VOLUME})
+        one = truth.Truth(lambda: plugin, lambda: now_s[0])
+        self.assertIsNone(self.ask(one)['waiting_s'])
+        self.assertEqual([{'sentence': '', 'error': None, 'age_s': None,
+                           'waiting_s': 4.0}], told)
+        now_s[0] += truth.PROBE_S
+        self.assertIsNone(self.ask(one)['waiting_s'])
+        self.assertEqual(('a fake 1.0', 4.0),
+                         (told[1]['sentence'], told[1]['waiting_s']))
 
     def test_an_answer_takes_its_place(self) -> None:
         self.assertEqual(
-            {'sentence': 'a fake 1.0', 'error': None, 'age_s': 2.0},
+            {'sentence': 'a fake 1.0', 'error': None, 'age_s': 2.0,
+             'waiting_s': None},
             self.ask(self.make(Plugin({'v': VOLUME}))))
 
     def test_after_a_failure_it_is_not_said_to_be_unasked(self) -> None:
@@ -96,7 +117,8 @@ class TruthTest(base.TestCase):
             raise exception.ProvisionerUnreachable('cannot reach it')
 
         self.assertEqual(
-            {'sentence': '', 'error': 'cannot reach it', 'age_s': None},
+            {'sentence': '', 'error': 'cannot reach it', 'age_s': None,
+             'waiting_s': None},
             self.ask(truth.Truth(refuse, lambda: 7.0)))
 
     def test_garbage_is_an_error_and_raises_nothing_later(self) -> None:
