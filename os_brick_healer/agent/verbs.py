@@ -49,10 +49,7 @@ def table(engine: ports.Engine, facts: Callable[[], Mapping[str, Any]],
                                  HISTORY_OF_EXPLAIN)}
 
     def history(request: Mapping[str, Any]) -> object:
-        key = _text_or_none(request, 'key', KEY_MAX)
-        limit = _limit(request)
-        return (lines(engine.journal, None, limit) if key is None
-                else _history_of(engine, key, limit))
+        return history_of(engine.status, engine.journal, request)
 
     def wake(request: Mapping[str, Any]) -> object:
         key = _text_or_none(request, 'key', KEY_MAX)
@@ -145,23 +142,28 @@ def find(status: Mapping[str, Any], name: str) -> dict[str, Any]:
         f'{len(volumes)} of this host', hint='os-brick-healer status')
 
 
-def _history_of(engine: ports.Engine, name: str,
-                limit: int) -> list[dict[str, Any]]:
-    """The lines about the volume that is meant.
+def history_of(status: Callable[[], Mapping[str, Any]], book: ports.History,
+               request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The newest lines, or those about the volume that is meant.
 
     A volume that is here no more is known by its whole id, as long as the
     journal has a line about it.
 
+    :param status: has the volumes that are here.
     :raises HealerError: no volume fits, or more than one.
     """
+    name = _text_or_none(request, 'key', KEY_MAX)
+    limit = _limit(request)
+    if name is None:
+        return lines(book, None, limit)
     try:
-        key = str(find(engine.status(), name)['key'])
+        key = str(find(status(), name)['key'])
     except exception.HealerError:
-        found = lines(engine.journal, name, limit)
+        found = lines(book, name, limit)
         if not found:
             raise
         return found
-    return lines(engine.journal, key, limit)
+    return lines(book, key, limit)
 
 
 def permitted(users: Iterable[str]) -> tuple[frozenset[int], list[str]]:

@@ -30,7 +30,7 @@ from typing import Any, NoReturn
 from oslo_config import cfg
 
 from os_brick_healer import exception, version
-from os_brick_healer.agent import client, lock
+from os_brick_healer.agent import client, lock, verbs
 from os_brick_healer.cli import (
     adopting,
     check,
@@ -69,6 +69,18 @@ def seconds(text: str) -> float:
     return value
 
 
+def lines(text: str) -> int:
+    """How many lines of history; with or without an agent."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if not 0 < value <= verbs.HISTORY_MAX:
+        raise argparse.ArgumentTypeError(
+            f'{text} is no whole number from 1 to {verbs.HISTORY_MAX}')
+    return value
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = _Parser(
@@ -84,12 +96,12 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument('--version', action='version',
                      version=f'%(prog)s {version.version_string()}',
                      help="of this command; see also the command 'version'")
-    verbs = top.add_subparsers(dest='verb', required=True, metavar='COMMAND',
+    every = top.add_subparsers(dest='verb', required=True, metavar='COMMAND',
                                parser_class=_Parser)
 
     def add(name: str, run: Callable[['Session'], int],
             text: str) -> argparse.ArgumentParser:
-        one = verbs.add_parser(name, help=text, description=text)
+        one = every.add_parser(name, help=text, description=text)
         one.set_defaults(run=run)
         return one
 
@@ -105,7 +117,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument('--json', action='store_true')
     one = add('history', run_history, 'what was decided and done')
     one.add_argument('volume', nargs='?')
-    one.add_argument('--limit', type=int, default=100)
+    one.add_argument('--limit', type=lines, metavar='LINES',
+                     default=verbs.HISTORY_DEFAULT,
+                     help=f'so many at most; at most {verbs.HISTORY_MAX}')
     one.add_argument('--json', action='store_true')
     one = add('pause', run_pause, 'watch and tell, but change nothing')
     one.add_argument('reason', nargs='*')
@@ -156,10 +170,9 @@ class Session:
                 return f'{holder} holds the lock, but does not answer yet'
         return str(down)
 
-    def offline(self, key: str | None = None,
-                limit: int = offline.HISTORY_SHOWN) -> offline.Found:
+    def offline(self) -> offline.Found:
         """What the journal says when there is nobody to ask."""
-        return offline.look(self.settings.state_path, key=key, limit=limit)
+        return offline.look(self.settings.state_path)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -291,11 +304,14 @@ def run_history(session: Session) -> int:
     try:
         rows = session.ask('history', limit=args.limit, **more)
     except client.AgentDown as e:
-        found = session.offline(args.volume, args.limit)
-        if found.error is not None:
-            raise client.AgentDown(f'{e}; {found.error}') from e
-        complain(f'{e}; this is from the journal')
-        rows, code = offline.as_json(found)['history'], EXIT_NO_AGENT
+        try:
+            book = offline.book_of(session.settings.state_path)
+        except exception.JournalError as unread:
+            raise client.AgentDown(f'{e}; {unread}') from e
+        with contextlib.closing(book):
+            complain(f'{e}; this is from the journal')
+            rows = offline.history(book, args.volume, args.limit)
+        code = EXIT_NO_AGENT
     if args.json:
         dump(rows)
     else:

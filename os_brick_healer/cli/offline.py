@@ -17,13 +17,15 @@ import os
 from typing import Any
 
 from os_brick_healer import exception
-from os_brick_healer.agent import record
+from os_brick_healer.agent import record, verbs
 from os_brick_healer.cli import render
 from os_brick_healer.engine import journal, pausing
 
 #: assembly.JOURNAL, without importing the whole agent for its name.
 JOURNAL = 'journal.sqlite'
 HISTORY_SHOWN = 10
+#: What the wings call themselves in the journal, likewise.
+WINGS = ('replica', 'mapping')
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,24 +40,42 @@ class Found:
     error: str | None = None
 
 
-def look(state_path: str, *, key: str | None = None,
-         limit: int = HISTORY_SHOWN) -> Found:
+def book_of(state_path: str) -> journal.Journal:
+    """The journal, to be read and closed. :raises JournalError: it cannot."""
+    return journal.Journal(os.path.join(state_path, JOURNAL), boot_id='',
+                           read_only=True)
+
+
+def look(state_path: str) -> Found:
     """Read, never write, and never raise."""
     launch = record.read(state_path)
-    path = os.path.join(state_path, JOURNAL)
     try:
-        book = journal.Journal(path, boot_id='', read_only=True)
+        book = book_of(state_path)
     except exception.HealerError as e:
         return Found(launch=launch, error=str(e))
     try:
         return Found(attachments=book.attachments(),
                      intents=book.open_intents(),
-                     history=book.history(key, limit),
+                     history=book.history(None, HISTORY_SHOWN),
                      paused=pausing.reason(book), launch=launch)
     except exception.HealerError as e:
         return Found(launch=launch, error=str(e))
     finally:
         book.close()
+
+
+def history(book: journal.Journal, key: str | None,
+            limit: int) -> list[dict[str, Any]]:
+    """What the agent would tell, of the volumes that the journal knows.
+
+    :raises HealerError: as the agent does.
+    """
+    known = {name: {'key': name} for wing in WINGS
+             for name in book.load_memory(wing)}
+    known |= {one.volume: {'key': one.volume, 'alias': one.alias}
+              for one in book.attachments()}
+    return verbs.history_of(lambda: {'volumes': list(known.values())}, book,
+                            {'key': key, 'limit': limit})
 
 
 def as_json(found: Found) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from os_brick_healer import assembly
 from os_brick_healer.agent import client, control, lock, record, verbs
 from os_brick_healer.cli import main, offline
 from os_brick_healer.engine import journal
+from os_brick_healer.mapping import model
+from os_brick_healer.replica import attachments
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.agent import fakes
 
@@ -164,6 +166,30 @@ class OfflineTest(CliTestCase):
         self.assertNotIn('something else', out)
         self.assertIn('from the journal', err)
 
+    def test_a_volume_is_named_as_to_an_agent(self) -> None:
+        self.fill_journal()
+        with contextlib.closing(journal.Journal(
+                str(self.state / assembly.JOURNAL))) as book:
+            book.save_memory('replica', 'vol-other', {})
+            book.tell('replica', 'vol-other', 'it is remembered')
+        for name, said in (('vol-i', 're-add leg'), ('alias', 're-add leg'),
+                           ('vol-o', 'it is remembered'),
+                           ('other', 'something else')):
+            code, out, _ = self.run_it('history', name)
+            self.assertEqual(3, code)
+            self.assertIn(said, out)
+            self.assertEqual(1, len(out.splitlines()))
+        for name, said in (('nope', 'none of the 2'), ('vol', '2 of this'),
+                           ('', 'key is no text'),
+                           ('oth', 'none of the 2')):
+            code, out, err = self.run_it('history', name)
+            self.assertEqual((4, ''), (code, out))
+            self.assertIn(said, err)
+            self.assertIn(said, self.run_json('history', name)['error'])
+
+    def test_the_wings_are_called_as_they_call_themselves(self) -> None:
+        self.assertEqual((attachments.KIND, model.KIND), offline.WINGS)
+
     def test_without_a_journal_history_says_why_it_has_none(self) -> None:
         code, _, err = self.run_it('history')
         self.assertEqual(3, code)
@@ -202,8 +228,14 @@ class OfflineTest(CliTestCase):
 
     def test_wrong_usage_is_4_and_not_a_volume_in_need(self) -> None:
         for argv in ([], ['no-such'], ['explain'],
-                     ['history', '--limit', 'x']):
-            self.assertEqual(4, self.run_it(*argv)[0])
+                     ['history', '--limit', 'x'],
+                     *(['history', f'--limit={n}']
+                       for n in (0, -1, 10001, 10 ** 30, '1' * 5000))):
+            code, out, err = self.run_it(*argv)
+            self.assertEqual((4, ''), (code, out))
+            self.assertNotIn('Traceback', err)
+        self.assertIn('0 is no whole number from 1 to 10000',
+                      self.run_it('history', '--limit', '0')[2])
 
     def test_a_wrong_configuration_is_said_and_does_not_stop_it(self) -> None:
         self.conf_file.write_text('[os_brick_healer]\ngrace_period = soon\n')
