@@ -139,9 +139,14 @@ class Client:
             case {'ok': False, 'error': str(error)}:
                 raise AgentRefused(error)
             case _:
-                raise AgentSilent(
-                    f'cannot ask the agent for {verb}: because its answer '
-                    'makes no sense', hint='are both of one version?')
+                raise nonsense(verb)
+
+
+def nonsense(verb: str) -> AgentSilent:
+    """An answer that is not what was asked for."""
+    return AgentSilent(
+        f'cannot ask the agent for {verb}: because its answer makes no sense',
+        hint='are both of one version?')
 
 
 def _arm(sock: socket.socket, give_up_s: float) -> None:

@@ -16,13 +16,9 @@ stalled, broken), 3 no agent runs, 4 wrong usage or the answer is unknown.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
-import datetime
 import io
-import json
-import os
-import shutil
 import sys
 import time
 from typing import Any, NoReturn
@@ -35,6 +31,7 @@ from os_brick_healer.cli import (
     adopting,
     check,
     offline,
+    printing,
     render,
     settings,
 )
@@ -180,77 +177,62 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):    # whatever LANG says
             stream.reconfigure(errors='backslashreplace')
-    args = parser().parse_args(argv)
+    if printing.is_closed():
+        printing.complain(printing.CLOSED)
+        return EXIT_OTHER
     try:
-        code = run(args)
-        sys.stdout.flush()
+        try:
+            code = run(parser().parse_args(argv))
+        finally:
+            sys.stdout.flush()      # what argparse has printed, too
     except KeyboardInterrupt:
         return EXIT_OTHER
     except OSError as e:
-        return give_up(e)
+        printing.give_up(e)
+        return EXIT_OTHER
     return code
 
 
 def run(args: argparse.Namespace) -> int:
     """One command; what is expected to go wrong is said."""
+    read = settings.read(args.config_file or (), args.config_dir or (),
+                         whole=args.verb == 'check')
+    if args.verb != 'check' and read.error is not None:
+        printing.complain(read.error)
     try:
-        read = settings.read(args.config_file or (), args.config_dir or (),
-                             whole=args.verb == 'check')
-        if args.verb != 'check' and read.error is not None:
-            complain(read.error)
         return int(args.run(Session(args, read)))
-    except client.AgentDown as e:
-        return fail(args, e, EXIT_NO_AGENT)
     except exception.HealerError as e:
-        return fail(args, e, EXIT_OTHER)
+        return fail(args, e, read.error)
 
 
 def fail(args: argparse.Namespace, error: exception.HealerError,
-         code: int) -> int:
-    """Say it to a person, and to whoever reads the JSON."""
-    complain(str(error))
+         wrong: str | None) -> int:
+    """Say it to a person, and to whoever reads the JSON.
+
+    :param wrong: what is wrong with the configuration, which has been said:
+        the agent refuses a reload with the same words.
+    """
+    if str(error) != wrong:
+        printing.complain(str(error))
     if getattr(args, 'json', False):
-        dump({'error': str(error)})
-    return code
+        printing.dump({'error': str(error)} if wrong is None else
+                      {'error': str(error), 'configuration': wrong})
+    return (EXIT_NO_AGENT if isinstance(error, client.AgentDown)
+            else EXIT_OTHER)
 
 
-def give_up(e: OSError) -> int:
-    """Nobody takes what is printed: a closed pipe, a full disk."""
-    if not isinstance(e, BrokenPipeError):      # | head
-        with contextlib.suppress(OSError):
-            complain(f'cannot print: because {e.strerror or e}')
-    with contextlib.suppress(OSError, ValueError):
-        # Python flushes once more when it ends, and must not fail then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return EXIT_OTHER
+@contextlib.contextmanager
+def understood(verb: str) -> Iterator[None]:
+    """Whoever listens on the socket may be of another version, or anybody:
+    an answer of another shape than ours is no defect of this command.
 
-
-def complain(sentence: str) -> None:
-    """Say what is wrong where it does not mix with answers."""
-    print(f'os-brick-healer: {render.safe(sentence)}', file=sys.stderr)
-
-
-def when(wall_s: float) -> str:
-    """Local time with its offset; a time that makes no sense as it is."""
+    :raises AgentSilent: it could not be made sense of.
+    """
     try:
-        moment = datetime.datetime.fromtimestamp(wall_s, datetime.UTC)
-        return moment.astimezone().isoformat(' ', 'seconds')
-    except (OverflowError, ValueError, OSError):
-        return str(wall_s)
-
-
-def as_json(value: object, indent: int | None = 2) -> str:
-    """JSON with ASCII only: nothing in it can move a cursor."""
-    return json.dumps(value, indent=indent, sort_keys=True, default=str)
-
-
-def dump(value: object) -> None:
-    print(as_json(value))
-
-
-def width() -> int:
-    """Columns of the terminal."""
-    return shutil.get_terminal_size((100, 24)).columns
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError,
+            ArithmeticError, RecursionError) as e:
+        raise client.nonsense(verb) from e
 
 
 def run_status(session: Session) -> int:
@@ -264,8 +246,9 @@ def run_status(session: Session) -> int:
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             text, code = status_once(session)
+            now = printing.when(time.time())
             print(f'{clear}{text}' if session.args.json
-                  else f'{clear}{when(time.time())}\n{text}', flush=True)
+                  else f'{clear}{now}\n{text}', flush=True)
             time.sleep(session.args.watch)
     return code
 
@@ -278,23 +261,29 @@ def status_once(session: Session) -> tuple[str, int]:
         told = session.ask('status')
     except client.AgentDown as e:
         found = session.offline()
-        return (as_json(offline.as_json(found), indent)
+        return (printing.as_json(offline.as_json(found), indent)
                 if args.json else offline.text(found, session.why_down(e),
-                                               when=when),
+                                               when=printing.when),
                 EXIT_NO_AGENT)
-    text = (as_json(told, indent) if args.json
-            else render.status(told, width=width(), now_wall=time.time(),
-                               verbose=args.verbose))
-    return text, render.exit_code(told)
+    with understood('status'):
+        if not (isinstance(told['agent'], dict)
+                and isinstance(told['volumes'], list)):
+            raise TypeError
+        text = (printing.as_json(told, indent) if args.json else
+                render.status(told, width=printing.width(),
+                              now_wall=time.time(), verbose=args.verbose))
+        return text, render.exit_code(told)
 
 
 def run_explain(session: Session) -> int:
     told = session.ask('explain', key=session.args.volume)
-    if session.args.json:
-        dump(told)
-    else:
-        print(render.explain(told, width=width(), when=when))
-    return render.exit_code({'volumes': [told['volume']]})
+    with understood('explain'):
+        code = render.exit_code({'volumes': [told['volume']]})
+        text = (printing.as_json(told) if session.args.json else
+                render.explain(told, width=printing.width(),
+                               when=printing.when))
+    print(text)
+    return code
 
 
 def run_history(session: Session) -> int:
@@ -309,42 +298,43 @@ def run_history(session: Session) -> int:
         except exception.JournalError as unread:
             raise client.AgentDown(f'{e}; {unread}') from e
         with contextlib.closing(book):
-            complain(f'{e}; this is from the journal')
+            printing.complain(f'{e}; this is from the journal')
             rows = offline.history(book, args.volume, args.limit)
         code = EXIT_NO_AGENT
-    if args.json:
-        dump(rows)
-    else:
-        print(render.history(rows, when=when))
+    with understood('history'):
+        text = render.history(rows, when=printing.when)
+    print(printing.as_json(rows) if args.json else text)
     return code
 
 
 def run_pause(session: Session) -> int:
     reason = ' '.join(session.args.reason)
-    print(session.ask('pause', **({'reason': reason} if reason else {})))
+    printing.say(session.ask('pause',
+                             **({'reason': reason} if reason else {})))
     return EXIT_OK
 
 
 def run_resume(session: Session) -> int:
-    print(session.ask('resume'))
+    printing.say(session.ask('resume'))
     return EXIT_OK
 
 
 def run_wake(session: Session) -> int:
     volume = session.args.volume
-    print(session.ask('wake', **({'key': volume} if volume else {})))
+    printing.say(session.ask('wake', **({'key': volume} if volume else {})))
     return EXIT_OK
 
 
 def run_reload(session: Session) -> int:
-    print(session.ask('reload'))
+    printing.say(session.ask('reload'))
     return EXIT_OK
 
 
 def run_adopt(session: Session) -> int:
     """With or without an agent: one that runs sees the journal change."""
     return adopting.run(session.conf, session.args,
-                        lambda text: print(render.safe(text)), complain)
+                        lambda text: print(render.safe(text)),
+                        printing.complain)
 
 
 def run_check(session: Session) -> int:
@@ -353,7 +343,7 @@ def run_check(session: Session) -> int:
         session.read,
         probe=probe_provisioner if session.args.online else None)
     if session.args.json:
-        dump([f.as_dict() for f in findings])
+        printing.dump([f.as_dict() for f in findings])
     else:
         print(check.text(findings))
     return check.exit_code(findings)
@@ -377,8 +367,10 @@ def run_version(session: Session) -> int:
     except client.AgentDown:
         print('no agent runs')
         return EXIT_NO_AGENT
-    print(f'agent {render.safe(told.get("version"))}, process '
-          f'{told.get("pid")}')
+    with understood('version'):
+        text = (f'agent {render.safe(told["version"])}, process '
+                f'{render.safe(told["pid"])}')
+    print(text)
     return EXIT_OK
 
 

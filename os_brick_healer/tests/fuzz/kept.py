@@ -20,8 +20,7 @@ import sqlite3
 
 from os_brick_healer import exception
 from os_brick_healer.agent import lock, record
-from os_brick_healer.cli import main as cli
-from os_brick_healer.cli import offline
+from os_brick_healer.cli import offline, printing
 from os_brick_healer.connector import guard, legs, records
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.provisioner import base
@@ -269,7 +268,7 @@ class LastLaunch(law.Target):
         law.need(law.typed(found, record.LastLaunch | None),
                  repr(found))
         offline.text(offline.Found(launch=found), 'it does not run',
-                     when=cli.when)
+                     when=printing.when)
         record.take_over(place)
         law.need(record.read(place) is None, 'it was not taken over')
 

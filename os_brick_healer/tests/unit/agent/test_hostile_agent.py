@@ -54,9 +54,15 @@ class HostileAgentTest(base.TestCase):
 
     def test_an_answer_that_makes_no_sense_is_said(self) -> None:
         for answer in (b'[' * 100000 + b'\n', b'{"ok": true}\n', b'7\n',
+                       b'[]\n', b'{}\n', b'{"result": 7}\n', b'no JSON\n',
                        b'{"ok": false, "error": 7}\n', b'\xff\n', b'\n'):
             self.assertIn('its answer makes no sense',
                           str(self.ask(answer)))
+
+
+    def test_an_answer_without_its_end_is_said(self) -> None:
+        self.assertIn('the connection broke (closed by the agent)',
+                      str(self.ask(b'{"ok": true, "result": 7}')))
 
 
 class LeftBehindTest(base.TestCase):
