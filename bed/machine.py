@@ -54,11 +54,15 @@ class Order:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a guest left: its events, its console, and how it ended."""
+    """What a guest left: its events, its console, and how it ended.
+
+    :ivar interrupted: the driver was told to end before the guest had.
+    """
     events: tuple[Event, ...]
     console: str
     timed_out: bool
     host_s: float
+    interrupted: bool = False
 
     def last(self, kind: str) -> Event | None:
         return next((event for event in reversed(self.events)
@@ -85,6 +89,7 @@ def run(order: Order, built: image.Image, payload: pathlib.Path,
         _stop(guest)
     tail.read()
     return Outcome(events=tuple(tail.events), timed_out=timed_out,
+                   interrupted=give_up.is_set(),
                    console=console.read_text(errors='replace'),
                    host_s=time.monotonic() - began)
 

@@ -134,7 +134,8 @@ def _play(chosen: Scenario, ground: Ground, params: Mapping[str, str],
 def _reason(told: Mapping[str, Any], outcome: machine.Outcome,
             alarms: Sequence[str]) -> str:
     if not told:
-        how = ('gave no sign before the deadline' if outcome.timed_out
+        how = ('was interrupted, with its driver' if outcome.interrupted
+               else 'gave no sign before the deadline' if outcome.timed_out
                else 'ended without a result')
         said = [line for line in outcome.console.splitlines() if line]
         tail = ' / '.join(said[-4:])

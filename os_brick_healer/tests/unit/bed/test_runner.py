@@ -14,7 +14,7 @@
 import json
 import pathlib
 
-from bed import image, runner
+from bed import image, machine, runner
 from os_brick_healer.tests import base
 
 
@@ -58,3 +58,17 @@ class TestGoOn(base.TestCase):
             (self.out_dir / 'results.json').write_text(text)
             self.assertEqual(frozenset(), runner.passed_before(
                 _ground(self.out_dir), PATIENT), text)
+
+
+class TestReason(base.TestCase):
+
+    def test_an_interrupted_guest_is_not_called_silent(self) -> None:
+        for how, interrupted, timed_out in (
+                ('was interrupted', True, True),
+                ('was interrupted', True, False),
+                ('gave no sign before the deadline', False, True),
+                ('ended without a result', False, False)):
+            self.assertIn(f'the guest {how}', runner._reason(
+                {}, machine.Outcome(
+                    events=(), console='boot\n', host_s=1.0,
+                    timed_out=timed_out, interrupted=interrupted), ()))
