@@ -40,8 +40,10 @@ from os_brick_healer.engine import place, whose
 LOG = logging.getLogger(__name__)
 
 NAME = 'control.sock'
+#: What the socket is called until it may be connected to.
+_FRESH = '.new'
 #: sun_path of sockaddr_un(7) holds 108 bytes with the closing NUL.
-PATH_MAX = 107
+PATH_MAX = 107 - len(_FRESH)
 #: struct ucred of unix(7): pid, uid, gid.
 _UCRED = struct.Struct('=iII')
 _CHUNK = 65536
@@ -305,6 +307,11 @@ class Server:
         peer.closing = True
 
 
+def is_too_long(path: str) -> bool:
+    """Whether the kernel takes no socket of this name."""
+    return len(os.fsencode(path)) > PATH_MAX
+
+
 def _listen(path: str,
             group: int | None) -> tuple[socket.socket, place.Place]:
     """Listen on path; nobody can connect before its mode is right.
@@ -313,12 +320,12 @@ def _listen(path: str,
     when the agent is a thread there: so bind elsewhere, set the mode, then
     move it into place.
     """
-    if len(os.fsencode(path)) + len('.new') > PATH_MAX:
+    if is_too_long(path):
         raise exception.ConfigError(
             f'cannot listen on {path}: because a socket path longer than '
-            f'{PATH_MAX - len(".new")} bytes does not fit the kernel',
+            f'{PATH_MAX} bytes does not fit the kernel',
             hint='choose a shorter [os_brick_healer] run_path')
-    fresh = path + '.new'
+    fresh = path + _FRESH
     sock = socket.socket(socket.AF_UNIX,
                          socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:

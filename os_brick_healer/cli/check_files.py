@@ -21,6 +21,7 @@ from typing import Any
 from oslo_config import cfg
 
 from os_brick_healer import exception
+from os_brick_healer.agent import client, control
 from os_brick_healer.cli import finding, offline
 from os_brick_healer.cli.finding import Finding, Host, Level
 from os_brick_healer.conf import opts
@@ -54,6 +55,11 @@ def directories(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:
     yield from _room(host, group.state_path)
     yield from _directory(host, conf, 'run_path', group.run_path,
                           missing_is_ok=True)
+    path = client.socket_path(group.run_path)
+    if control.is_too_long(path):
+        yield finding.fail(
+            'run_path', f'{path} is longer than the {control.PATH_MAX} bytes '
+            'that the kernel takes for a socket', 'choose a shorter run_path')
 
 
 def _directory(host: Host, conf: cfg.ConfigOpts, subject: str, path: str, *,

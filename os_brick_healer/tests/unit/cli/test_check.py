@@ -16,7 +16,7 @@ import pathlib
 import pwd
 import sqlite3
 
-from os_brick_healer.agent import lock
+from os_brick_healer.agent import control, lock
 from os_brick_healer.cli import (
     check,
     check_agent,
@@ -181,6 +181,22 @@ class FilesTest(CheckTestCase):
         self.place('state')
         self.assertIs(Level.WARN, self.worst(list(
             check_files.directories(self.host, self.conf))))
+
+    def test_a_run_path_whose_socket_the_kernel_would_not_take_fails(
+            self) -> None:
+        for length, levels in ((90, [Level.WARN]),
+                               (91, [Level.WARN, Level.FAIL])):
+            self.set(run_path='/' + 'x' * (length - 1),
+                     control_users=[self.me.pw_name])
+            found = [f for f in check_files.directories(self.host, self.conf)
+                     if f.subject == 'run_path']
+            self.assertEqual(levels, [f.level for f in found], str(length))
+        self.assertIn('control.sock is longer than the 103 bytes',
+                      found[1].sentence)
+        longest = f'{self.temp_dir()}/'.ljust(control.PATH_MAX, 'x')
+        server = control.Server(longest, {}, lambda _: True)
+        server.start()
+        server.stop()
 
     def test_a_journal_that_nova_cannot_write_fails(self) -> None:
         self.set(state_path='/state', control_users=['nova'])
