@@ -56,11 +56,11 @@ class LocalProvisioner(base.Provisioner):
         document = local_file.load(self._path)
         every = {base.VolumeId(key): entry
                  for key, entry in document.key('volumes').items()}
-        read = {name: self._volume(name, entry)
-                for name, entry in every.items()}
-        known = {name: volume for name, volume in read.items()
-                 if volume is not None}
-        return _unshared(known)
+        read = [(name, self._volume(name, entry))
+                for name, entry in every.items()]
+        return _unshared({
+            volume.id: volume for name, volume in read if volume is not None
+            and (volume.id == name or volume.id not in every)})
 
     def _volume(self, name: base.VolumeId,
                 entry: reading.Cursor) -> base.Volume | None:
@@ -71,11 +71,13 @@ class LocalProvisioner(base.Provisioner):
                 holders = told
             if self.host.name not in holders:
                 return None
+            local_file.check_name(name, entry)
             return local_file.volume(name, entry, holders)
         except exception.ProvisionerNonsense as error:
             return base.Volume(
-                id=name, alias='', size_bytes=None, replica_count=0,
-                replicas=(), hosts=holders, nonsense=error.sentence)
+                id=base.VolumeId(local_file.shown(name)), alias='',
+                size_bytes=None, replica_count=0, replicas=(), hosts=holders,
+                nonsense=error.sentence)
 
     def report(self, volume: base.VolumeId, replica: base.ReplicaId,
                state: base.ReplicaState) -> None:

@@ -33,6 +33,7 @@ FILE_BYTES_MAX = 16 * 1024 * 1024
 LOCK_TIMEOUT_S = 5.0
 LOCK_POLL_S = 0.02
 BYTES_MOST = 1 << 62
+_SHOWN_MAX = 80
 
 _T = TypeVar('_T')
 _TRANSPORTS = ('tcp', 'rdma')
@@ -68,9 +69,7 @@ def load(path: str) -> reading.Cursor:
         raise exception.ProvisionerNonsense(
             f'cannot use {path}: because it is of format {told}, and this '
             f'version reads format {FORMAT}')
-    for name, entry in document.key('volumes').items():
-        if not (0 < len(name) <= reading.TEXT_MAX and name.isprintable()):
-            raise entry.wrong('called what can be printed')
+    document.key('volumes').mapping()
     for name in ('spares', 'retired'):
         found = document.maybe(name)
         if found is not None:
@@ -85,6 +84,26 @@ def hosts(entry: reading.Cursor) -> frozenset[str] | None:
     if listed is None:
         return None
     return frozenset(one.text() for one in listed.each())
+
+
+def check_name(name: str, entry: reading.Cursor) -> None:
+    """A volume's name goes to a journal, a log and a terminal.
+
+    :raises ProvisionerNonsense: it cannot.
+    """
+    if not (0 < len(name) <= reading.TEXT_MAX and name.isprintable()):
+        raise exception.ProvisionerNonsense(
+            f'cannot use {entry.source}: because a volume in it is called '
+            f'{shown(name)}, and not what can be printed within '
+            f'{reading.TEXT_MAX} characters')
+
+
+def shown(name: str) -> str:
+    """A volume's name as it can be told; one that can be used as it is."""
+    if len(name) > reading.TEXT_MAX:
+        name = f'{name[:_SHOWN_MAX]}...'
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1]
+                   for c in name) or '(no name)'
 
 
 def volume(name: base.VolumeId, entry: reading.Cursor,

@@ -67,6 +67,7 @@ def counted(document: reading.Cursor) -> str:
 def _volume(name: str, entry: reading.Cursor) -> Iterator[Mistake]:
     try:
         local_file.hosts(entry)
+        local_file.check_name(name, entry)
         local_file.volume(base.VolumeId(name), entry, frozenset())
     except exception.ProvisionerNonsense as e:
         yield Mistake(sentence=e.sentence, serious=True)

@@ -14,9 +14,10 @@
 import json
 from typing import Any
 
+from os_brick_healer.provisioner import base as prov
 from os_brick_healer.provisioner import local_mistakes, reading
 from os_brick_healer.tests import base
-from os_brick_healer.tests.unit.provisioner import worlds
+from os_brick_healer.tests.unit.provisioner import test_local, worlds
 
 
 class MistakesTest(base.TestCase):
@@ -57,6 +58,11 @@ class MistakesTest(base.TestCase):
             self.assertTrue(self.find()[0].serious, str(change))
             self.assertIn('volumes.v.', self.find()[0].sentence)
 
+    def test_a_name_that_cannot_be_printed_is_serious(self) -> None:
+        self.document['volumes'] = {'v\n': self.volume}
+        self.assertIn('a volume in it is called v\\n,',
+                      self.one(serious=True))
+
     def test_a_spare_that_cannot_be_read_is_serious(self) -> None:
         del self.spare['nqn']
         self.assertIn('spares[0].nqn', self.one(serious=True))
@@ -93,3 +99,26 @@ class MistakesTest(base.TestCase):
             self.assertIn(f"the key '{key}'", self.one(serious=False))
             self.assertIn(f'is it {meant}?', self.one(serious=False))
             del place[key]
+
+
+class NamesTest(test_local.LocalTestCase):
+    def test_a_name_that_cannot_be_used_spoils_no_other(self) -> None:
+        self.write()
+        document = self.world.read()
+        good = document['volumes']['v1']
+        for name, shown in (('v\x1b2', 'v\\x1b2'), ('\ud800', '\\ud800'),
+                            ('', '(no name)'), ('v1\n', 'v1\\n'),
+                            ('x' * 2000, f'{"x" * 80}...')):
+            other = {**good, 'replicas': [worlds.a_replica()]}
+            self.world.write({**document, 'volumes': {
+                'v1': good, name: other}})
+            found = self.plugin.volumes()
+            self.assertEqual({test_local.V1, shown}, set(found))
+            self.assertIsNone(found[test_local.V1].nonsense)
+            odd = found[prov.VolumeId(shown)]
+            self.assertEqual((shown, ()), (odd.id, odd.replicas))
+            self.assertIn(f'a volume in it is called {shown},',
+                          odd.nonsense or '')
+            self.assertTrue((odd.nonsense or '').isprintable())
+            self.plugin.report(test_local.V1, prov.ReplicaId(
+                good['replicas'][0]['id']), prov.ReplicaState.MISSING)
