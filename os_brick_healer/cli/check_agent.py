@@ -25,8 +25,8 @@ import warnings
 from oslo_config import cfg
 
 from os_brick_healer import exception
-from os_brick_healer.agent import lock, record
-from os_brick_healer.cli import check_files, finding
+from os_brick_healer.agent import client, lock, record
+from os_brick_healer.cli import check_files, finding, render
 from os_brick_healer.cli.finding import Finding, Host
 from os_brick_healer.conf import opts
 from os_brick_healer.connector import registration
@@ -36,6 +36,9 @@ UNIT = 'os-brick-healer.service'
 UNIT_PLACES = ('/etc/systemd/system', '/run/systemd/system',
                '/usr/local/lib/systemd/system', '/usr/lib/systemd/system',
                '/lib/systemd/system')
+#: The agent is asked for so long at most, and its question to the provisioner
+#: may be out for so long, seconds.
+ASK_S, WAITING_S = 2.0, 10.0
 WANTS = f'/etc/systemd/system/multi-user.target.wants/{UNIT}'
 
 
@@ -90,6 +93,22 @@ def launch(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:
                 'launch', f'{mode}: a connector never starts the agent',
                 'launch = systemd, or see to it yourself')
     yield _running(host, conf)
+    yield from _asking(conf)
+
+
+def _asking(conf: cfg.ConfigOpts) -> Iterator[Finding]:
+    """Whether the agent that runs waits for its provisioner."""
+    path = client.socket_path(conf[opts.GROUP].run_path)
+    try:
+        told = client.Client(path, ASK_S).call('status')
+        waiting_s = float(told['agent']['provisioner']['waiting_s'])
+    except (exception.HealerError, LookupError, TypeError, ValueError):
+        return      # no agent, or no question that is out
+    if waiting_s >= WAITING_S:
+        yield finding.warn(
+            'provisioner', f'the agent asked it {render.duration(waiting_s)} '
+            'ago, and has no answer yet', 'see what the provisioner does; a '
+            'plugin that never comes back wants a restart of the agent')
 
 
 def _unit(host: Host) -> Iterator[Finding]:

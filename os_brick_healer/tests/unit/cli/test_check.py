@@ -302,6 +302,27 @@ class AgentTest(CheckTestCase):
             hint = check_agent._running(self.host, self.conf).hint or ''
             self.assertEqual(advised, 'systemctl' in hint)
 
+    def test_a_question_that_waits_for_its_answer_is_said(self) -> None:
+        place = self.temp_dir()
+        self.set(run_path=str(place), launch='none')
+        waiting: dict[str, object] = {}
+        server = control.Server(
+            str(place / control.NAME), {'status': lambda _: {
+                'agent': {'provisioner': waiting}}}, lambda _: True)
+        server.start()
+        self.addCleanup(server.stop)
+
+        def said() -> list[str]:
+            return [f.sentence for f in check_agent.launch(
+                self.host, self.conf) if f.subject == 'provisioner']
+
+        for waiting_s in (None, 9.0, 'x'):
+            waiting['waiting_s'] = waiting_s
+            self.assertEqual([], said())
+        waiting['waiting_s'] = 75.0
+        self.assertEqual(['the agent asked it 1m15s ago, and has no answer '
+                          'yet'], said())
+
     def test_a_lock_that_another_user_has_left_is_said(self) -> None:
         self.set(run_path='/run/x', control_users=['nova'])
         self.write_tree(self.root, {f'run/x/{lock.NAME}': ''})
