@@ -26,7 +26,9 @@ from os_brick_healer.cli import finding, offline
 from os_brick_healer.cli.finding import Finding, Host, Level
 from os_brick_healer.conf import opts
 from os_brick_healer.engine import journal as journal_lib
+from os_brick_healer.mapping import model as mapping_model
 from os_brick_healer.provisioner import local_file
+from os_brick_healer.replica import model
 
 CONTEXT = 'os_brick_healer.privileged.context'
 FREE_BYTES_MIN = 16777216
@@ -182,6 +184,8 @@ def _sound(path: str) -> Iterator[Finding]:
         book = journal_lib.Journal(path, boot_id='', read_only=True)
         try:
             damage = book.damage()
+            if damage is None:
+                yield from _rows(book)
         finally:
             book.close()
     except exception.HealerError as e:
@@ -192,6 +196,18 @@ def _sound(path: str) -> Iterator[Finding]:
         yield finding.fail(
             'journal', f'{path} is damaged: {damage}',
             'restart the agent: it sets it aside and begins a new one')
+
+
+def _rows(book: journal_lib.Journal) -> Iterator[Finding]:
+    """Attachments of which the agent cannot tell what nova does."""
+    for row in book.attachments(whole=False):
+        try:
+            book.state_of(row, mapping_model.AttachState
+                          if row.kind == mapping_model.KIND
+                          else model.AttachState)
+        except exception.JournalError as e:
+            yield finding.fail('journal', f'{e.sentence}: it is not healed',
+                               e.hint or 'see the log')
 
 
 def _room(host: Host, path: str) -> Iterator[Finding]:

@@ -85,7 +85,8 @@ def _rows(host: Host, conf: cfg.ConfigOpts) -> list[journal.AttachRow]:
     with contextlib.suppress(exception.JournalError):   # said elsewhere
         book = journal.Journal(path, boot_id='', read_only=True)
         try:
-            return [row for row in book.attachments() if row.kind == KIND]
+            return [row for row in book.attachments(whole=False)
+                    if row.kind == KIND]
         finally:
             book.close()
     return []

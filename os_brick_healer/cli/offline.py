@@ -54,7 +54,7 @@ def look(state_path: str) -> Found:
     except exception.HealerError as e:
         return Found(launch=launch, error=str(e))
     try:
-        return Found(attachments=book.attachments(),
+        return Found(attachments=book.attachments(whole=False),
                      intents=book.open_intents(),
                      history=book.history(None, HISTORY_SHOWN),
                      paused=pausing.reason(book), launch=launch)
@@ -102,11 +102,13 @@ def text(found: Found, why: str, *, when: Callable[[float], str]) -> str:
     else:
         lines += render.table(
             ('VOLUME', 'ALIAS', 'STATE', 'SINCE'),
-            [(render.safe(a.volume), render.safe(a.alias), a.state,
-              when(a.wall_s)) for a in found.attachments])
+            [(render.safe(a.volume), render.safe(a.alias),
+              render.safe(a.state), when(a.wall_s))
+             for a in found.attachments])
     if found.intents:
         lines += ['', 'Begun, and no result written down:']
-        lines += [f'    {i.id}  {render.safe(i.key)}  {render.safe(i.text)}'
+        lines += [f'    {render.safe(i.id)}  {render.safe(i.key)}  '
+                  f'{render.safe(i.text)}'
                   for i in found.intents]
     rows = [dataclasses.asdict(r) for r in found.history]
     return '\n'.join([*lines, '', 'Last lines of history:',

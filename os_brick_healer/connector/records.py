@@ -118,7 +118,7 @@ class Records:
     def row(self, key: str) -> journal_lib.AttachRow | None:
         """The attachment of a volume, however its id is written."""
         try:
-            rows = self._journal().attachments()
+            rows = self._journal().attachments(whole=False)
         except Exception as e:  # noqa: BLE001 - never worth an attach
             self._tell(e)
             return None

@@ -218,6 +218,13 @@ class Actions:
             entry.done_times, first_s=AGAIN_FIRST_S, last_s=AGAIN_LAST_S)
 
 
+def why(e: Exception) -> tuple[str, bool]:
+    """Why a key cannot be looked at, and whether that is a bug."""
+    if isinstance(e, exception.HealerError):
+        return str(e), False
+    return f'because of a bug ({type(e).__name__}: {e}); see the log', True
+
+
 def _detail(action: Any) -> dict[str, Any]:
     told = {'action': type(action).__name__}
     for field in dataclasses.fields(action):

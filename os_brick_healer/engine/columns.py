@@ -45,6 +45,11 @@ def mapping(value: object) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def one_line(value: str) -> str:
+    """Text as a log and a terminal can hold it."""
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in value)
+
+
 def readable(value: str) -> str:
     """Text that SQLite takes: no half of a surrogate pair.
 

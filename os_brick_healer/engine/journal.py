@@ -39,6 +39,8 @@ TEXT_MAX = 4096
 #: damaged journal.
 PAUSED = 'paused'
 DAMAGED = 'damaged'
+#: The state of an attachment of which not all can be read. No wing has it.
+UNREADABLE = 'unreadable'
 #: A file without a byte that is older than this, seconds, is not being made.
 NEW_S = 60.0
 #: What SQLite keeps beside the file.
@@ -87,13 +89,23 @@ CREATE TABLE history (
 CREATE INDEX history_key ON history (key, seq);
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
+#: Fail where a table, or a column of one, is not there.
+_SHAPE = (
+    'SELECT volume, alias, state, before, pid, pid_start, connection, wall_s '
+    'FROM attachment LIMIT 0',
+    'SELECT kind, key, boot_id, value FROM memory LIMIT 0',
+    'SELECT id, kind, key, text, detail, wall_s FROM intent LIMIT 0',
+    'SELECT seq, wall_s, kind, key, intent_id, what, text, ok '
+    'FROM history LIMIT 0',
+    'SELECT name, value FROM setting LIMIT 0',
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class AttachRow:
     """One attachment as a connector wrote it down.
 
-    :ivar state: a value of ``replica.model.AttachState``.
+    :ivar state: a value of ``replica.model.AttachState``, or UNREADABLE.
     :ivar pid_start: start time of the process in clock ticks since boot
         (field 22 of /proc/PID/stat): a reused pid is told apart by it.
     """
@@ -213,6 +225,8 @@ class Journal:
 
     def _prepare(self, db: sqlite3.Connection, read_only: bool,
                  emptied: bool) -> None:
+        # In this order: who makes a journal makes all of it at once.
+        tables = db.execute('SELECT name FROM sqlite_master').fetchall()
         (version,) = db.execute('PRAGMA user_version').fetchone()
         if version > VERSION:
             raise exception.JournalError(
@@ -220,6 +234,10 @@ class Journal:
                 f'version {version} and this software knows {VERSION}',
                 hint='upgrade os-brick-healer on this host',
                 transient=False)
+        if version == VERSION:
+            self._must_be_whole(db)
+        elif version or tables:
+            raise self._not_ours(f'it has version {version}')
         if read_only:
             return
         db.execute('PRAGMA journal_mode=WAL')
@@ -229,6 +247,28 @@ class Journal:
         with contextlib.suppress(OSError):
             # nova-compute and the agent share it; nobody else reads it.
             os.chmod(self.path, 0o660)
+
+    def _must_be_whole(self, db: sqlite3.Connection) -> None:
+        """Other programs number their files from 1, too.
+
+        :raises JournalError: a table, or a column of one, is not there.
+        """
+        for statement in _SHAPE:
+            try:
+                db.execute(statement)
+            except sqlite3.OperationalError as e:
+                if e.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+                    raise       # it is locked, or it cannot be read
+                raise self._not_ours(str(e)) from None
+
+    def _not_ours(self, why: str) -> exception.JournalError:
+        """Nothing has been written to it: it may be of use to somebody."""
+        return exception.JournalError(
+            f'cannot use the journal {self.path}: because it is a sound file '
+            f'of SQLite, and no journal of os-brick-healer: '
+            f'{columns.one_line(why)}',
+            hint='move it away: the agent begins a new one when it starts',
+            transient=False)
 
     def _create(self, db: sqlite3.Connection, emptied: bool) -> None:
         db.execute('BEGIN IMMEDIATE')
@@ -351,12 +391,15 @@ class Journal:
 
         :raises JournalError: it is none.
         """
+        if row.state == UNREADABLE:
+            raise self._unreadable(row.volume)
         try:
             return states(row.state)
         except ValueError:
             raise exception.JournalError(
                 f'cannot read the journal {self.path}: because volume '
-                f'{row.volume} is {row.state!r} in it, and that is no state',
+                f'{columns.one_line(row.volume)} is {row.state!r} in it, and '
+                'that is no state',
                 transient=False,
                 hint='was a newer release here before?') from None
 
@@ -399,29 +442,43 @@ class Journal:
                        (state, os.getpid(), process_start(os.getpid()) or '',
                         volume))
 
-    def attachments(self) -> tuple[AttachRow, ...]:
-        """Every attachment that is written down."""
+    def attachments(self, *, whole: bool = True) -> tuple[AttachRow, ...]:
+        """Every attachment that is written down.
+
+        :param whole: one that cannot be read is an error; otherwise it is
+            there as UNREADABLE, and does not hide the others.
+        """
         rows = self._read('SELECT volume, alias, state, pid, pid_start, '
                           'connection, wall_s FROM attachment '
                           'ORDER BY volume')
-        return tuple(map(self._attach_row, rows))
+        return tuple(self._attach_row(r, whole) for r in rows)
 
-    def attachment(self, volume: str) -> AttachRow | None:
-        """One attachment as it is written down now, None if it is not."""
+    def attachment(self, volume: str, *,
+                   whole: bool = True) -> AttachRow | None:
+        """One attachment as it is written down now, None if it is not.
+
+        :param whole: as for :meth:`attachments`.
+        """
         rows = self._read('SELECT volume, alias, state, pid, pid_start, '
                           'connection, wall_s FROM attachment '
                           'WHERE volume=?', (volume,))
-        return self._attach_row(rows[0]) if rows else None
+        return self._attach_row(rows[0], whole) if rows else None
 
-    def _attach_row(self, r: Any) -> AttachRow:
+    def _unreadable(self, volume: str) -> exception.JournalError:
+        return exception.JournalError(
+            f'cannot read the journal {self.path}: because the attachment of '
+            f'{columns.one_line(volume)[:80]} is damaged', transient=False,
+            hint='detach that volume and attach it again: both write it anew')
+
+    def _attach_row(self, r: Any, whole: bool) -> AttachRow:
         """Nova's own word: a row that is damaged is not guessed at."""
         volume, alias, state, pid, start, connection, wall_s = r
         if not all(isinstance(x, str) for x in (volume, alias, state, start)
                    ) or type(pid) is not int:
-            raise exception.JournalError(
-                f'cannot read the journal {self.path}: because the '
-                f'attachment of {columns.text(volume)[:80]} is damaged',
-                transient=False)
+            if whole:
+                raise self._unreadable(columns.text(volume))
+            volume, alias = columns.text(volume), columns.text(alias)
+            state, pid, start = UNREADABLE, 0, ''
         return AttachRow(volume=volume, alias=alias, state=state, pid=pid,
                          pid_start=start,
                          connection=columns.mapping(connection),

@@ -348,19 +348,19 @@ class Engine:
             found = entry.wing.look(key)
             self._found(kind, key, entry, found)
         except Exception as e:
-            # A bug, or a fact that the pure rooms do not know: this key
-            # rests, the others go on.
+            # A bug, a fact that the pure rooms do not know, or a damaged
+            # row: this key rests, the others go on.
             entry.failures += 1
             wait_s = pacing.backoff_s(entry.failures,
                                       last_s=limits.LOOK_REST_LAST_S)
-            LOG.exception('cannot look at %s %s: because of a bug; trying '
-                          'again in %.0f s', kind, key, wait_s)
+            why, bug = acting.why(e)
+            LOG.error('cannot look at %s %s: %s; trying again in %.0f s',
+                      kind, key, why, wait_s, exc_info=bug)
             self.count('look_errors_total', kind=kind)
             entry.found = verdict_lib.Verdict(
                 phase=verdict_lib.Phase.BROKEN, memory=entry.last_memory,
                 look_again_s=wait_s, law=None,
-                sentence=f'cannot be looked at: because of a bug '
-                         f'({type(e).__name__}: {e}); see the log')
+                sentence=f'cannot be looked at: {why}')
             entry.rest_until_s = self.clock() + wait_s
             self._look_at(kind, key, entry, wait_s)
             return

@@ -24,6 +24,7 @@ import threading
 from oslo_log import log as logging
 
 from os_brick_healer import exception
+from os_brick_healer.engine import columns
 from os_brick_healer.engine import journal as journal_lib
 
 LOG = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ class Pause:
 
     def _say(self, sentence: str) -> None:
         """In the log and in the history, which is written with the next."""
-        LOG.warning('%s', _one_line(sentence))
+        LOG.warning('%s', columns.one_line(sentence))
         self._journal.tell(HOST, KEY, sentence)
 
     @property
@@ -136,8 +137,3 @@ class Pause:
     def _write(self) -> None:
         self._journal.set_setting(journal_lib.PAUSED, self._said())
         self._journal.set_setting(journal_lib.DAMAGED, self.damage)
-
-
-def _one_line(text: str) -> str:
-    """A person's words as a log can hold them."""
-    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

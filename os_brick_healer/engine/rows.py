@@ -78,7 +78,7 @@ class Rows:
             return []
         old = self._rows
         self._rows = {self._key_of(row.volume): row
-                      for row in self._journal.attachments()
+                      for row in self._journal.attachments(whole=False)
                       if row.kind == self._kind}
         self._version = version
         return [k for k in {*old, *self._rows}
@@ -103,7 +103,7 @@ class Rows:
         with contextlib.suppress(exception.JournalError):
             if self._journal.data_version() != self._version:
                 row = self._journal.attachment(
-                    key if row is None else row.volume)
+                    key if row is None else row.volume, whole=False)
         if row is None or row.kind != self._kind:
             return None
         state = self._journal.state_of(row, states)

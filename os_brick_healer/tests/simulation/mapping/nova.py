@@ -42,12 +42,12 @@ class Short:
         self._life = life
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        def _call(*args: Any) -> Any:
+        def _call(*args: Any, **kwargs: Any) -> Any:
             if not self._life.alive:
                 raise timeline.Killed
             journal = journal_lib.Journal(self._nova.path, boot_id='boot')
             try:
-                found = getattr(journal, name)(*args)
+                found = getattr(journal, name)(*args, **kwargs)
             finally:
                 journal.close()
             self._nova.noted(name, *args)

@@ -11,6 +11,7 @@
 #    under the License.
 """Laws of the check: each lack is found, and the way out is named."""
 
+import contextlib
 import os
 import pathlib
 import pwd
@@ -228,6 +229,25 @@ class FilesTest(CheckTestCase):
         path.unlink()
         path.mkdir()
         self.assertIn('it is a directory', said()[0])
+
+    def test_attachments_that_make_no_sense_fail(self) -> None:
+        self.set(state_path='/state', control_users=[self.me.pw_name])
+        path = self.root / 'state' / 'journal.sqlite'
+        path.parent.mkdir()
+        book = journal.Journal(str(path), boot_id='b')
+        self.addCleanup(book.close)
+        for volume in ('good', 'odd', 'typed'):
+            book.attach_begin(volume, 'vol', {}, 1, '1')
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
+            db.execute("UPDATE attachment SET state='resting' "
+                       "WHERE volume='odd'")
+            db.execute("UPDATE attachment SET pid='x' WHERE volume='typed'")
+        odd, typed = check_files.journal(self.host, self.conf)
+        self.assertIs(Level.FAIL, odd.level)
+        self.assertIn("odd is 'resting'", odd.sentence)
+        self.assertIn('newer release', odd.hint or '')
+        self.assertIn('of typed is damaged', typed.sentence)
+        self.assertIn('attach it again', typed.hint or '')
 
     def test_a_journal_with_a_torn_page_fails(self) -> None:
         self.set(state_path='/state', control_users=[self.me.pw_name])

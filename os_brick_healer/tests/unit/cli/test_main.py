@@ -16,6 +16,7 @@ import io
 import json
 import os
 import pathlib
+import sqlite3
 import tempfile
 from typing import Any
 
@@ -152,6 +153,22 @@ class OfflineTest(CliTestCase):
         told = self.run_json('status')
         self.assertIsNone(told['agent'])
         self.assertEqual('vol-id', told['attachments'][0]['volume'])
+
+    def test_odd_rows_are_told_and_move_no_cursor(self) -> None:
+        self.fill_journal()
+        with contextlib.closing(sqlite3.connect(
+                self.state / assembly.JOURNAL)) as db, db:
+            db.execute("UPDATE attachment SET state=?, alias=?",
+                       ('\x1b[2J', '\x1b[2J'))
+            db.execute("UPDATE intent SET id=?, text=?",
+                       ('\x1b[2J', '\x1b[2J'))
+            db.execute("INSERT INTO attachment VALUES "
+                       "('odd', 'a', 'attached', NULL, 'x', '1', '{}', 1.0)")
+        for verb in ('status', 'history'):
+            code, out, err = self.run_it(verb)
+            self.assertEqual(3, code)
+            self.assertNotIn('\x1b', out + err)
+        self.assertIn('unreadable', self.run_it('status')[1])
 
     def test_reading_it_makes_no_file(self) -> None:
         self.assertEqual(3, self.run_it('status')[0])

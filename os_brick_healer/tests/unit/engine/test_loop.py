@@ -268,6 +268,20 @@ class LoopTest(LoopTestCase):
         phases = {v['key']: v['phase'] for v in self.told['volumes']}
         self.assertEqual({'a': 'broken', 'b': 'healthy'}, phases)
 
+    def test_a_key_of_which_the_journal_is_damaged_is_no_bug(self) -> None:
+        def _fail() -> loop.Verdict:
+            raise exception.JournalError('cannot read it: because it is odd')
+
+        self.wing.say['a'] = _fail
+        told: dict[str, Any] = {}
+        self.at(2, lambda: told.update(self.engine.status()))
+        with self.assertLogs(level='ERROR') as logged:
+            self.run_for(3)
+        (said,) = {v['sentence'] for v in told['volumes'] if v['key'] == 'a'}
+        self.assertEqual('cannot be looked at: cannot read it: because it is '
+                         'odd', said)
+        self.assertNotIn('Traceback', '\n'.join(logged.output))
+
     def test_a_key_that_raises_is_tried_again_within_half_a_minute(
             self) -> None:
         def _fail() -> loop.Verdict:
