@@ -22,15 +22,13 @@ import sys
 import threading
 
 from oslo_config import cfg
-from oslo_log import formatters
 from oslo_log import log as logging
 
-from os_brick_healer import exception, version
-from os_brick_healer.agent import act, lacks, notify, ports, service
+from os_brick_healer import exception
+from os_brick_healer.agent import act, lacks, logs, notify, ports, service
 from os_brick_healer.conf import files
 from os_brick_healer.engine import threads
 
-LOG = logging.getLogger(__name__)
 PROG = 'os-brick-healer-agent'
 
 _CLI_OPTS = [
@@ -39,7 +37,6 @@ _CLI_OPTS = [
         help='How this agent was launched, for its status. Default: '
              'systemd if systemd waits to hear from it.'),
 ]
-_LOG_OPTIONS = ('--log-file', '--logfile', '--log-dir', '--logdir')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,7 +87,7 @@ def configure(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
     logging.register_options(conf)
     conf.register_cli_opts(_CLI_OPTS)
     files.load(conf, argv, prog=PROG)
-    set_up_log(conf, argv)
+    logs.set_up(conf, argv, prog=PROG)
     files.warn_unknown(conf)
     files.share_lock_path(conf)
 
@@ -102,58 +99,6 @@ def allow_open_files() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def choose_log(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
-    """Log beside nova-compute, never into its file.
-
-    nova.conf's log_file is nova-compute's: two processes that rotate one
-    file lose lines. Ours has our name, in the same directory. (For
-    oslo.config an option is located in its file even where the command
-    line wins, so the arguments themselves are looked at.)
-    """
-    if any(word.partition('=')[0] in _LOG_OPTIONS for word in argv):
-        return
-    where = conf.get_location('log_file')
-    meant_for_us = where is not None and str(where.detail).startswith(
-        os.path.dirname(files.OUR_FILE))
-    if (conf.log_dir or conf.log_file) and not meant_for_us:
-        directory = conf.log_dir or os.path.dirname(conf.log_file)
-        conf.set_override('log_file', f'{PROG}.log')
-        conf.set_override('log_dir', directory)
-
-
-class Formatter(formatters.ContextFormatter):
-    """oslo.log's, without the exception that is being handled.
-
-    It would be added to a sentence that says it already, with the name of
-    its class. Its text leaves out a few classes: one of them it finds here.
-    """
-
-    def format(self, record: pylogging.LogRecord) -> str:
-        try:
-            raise ValueError
-        except ValueError:
-            return super().format(record)
-
-
-def set_up_log(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
-    """Open the log; a file that cannot be written is no reason to stay."""
-    choose_log(conf, argv)
-    try:
-        logging.setup(conf, PROG, version.version_string())
-    except OSError as e:
-        conf.set_override('log_file', None)
-        conf.set_override('log_dir', None)
-        logging.setup(conf, PROG, version.version_string())
-        LOG.error('cannot log to a file: because %s; logging to standard '
-                  'error', e)
-    for handler in pylogging.getLogger().handlers:
-        old = handler.formatter
-        if isinstance(old, formatters.ContextFormatter):
-            handler.setFormatter(Formatter(
-                project=old.project, version=old.version, config=old.conf,
-                datefmt=old.datefmt))
 
 
 def leave(code: int) -> None:

@@ -39,7 +39,18 @@ def configuration(host: Host,
     for sentence in files.unknown(read.conf):
         yield finding.warn(SUBJECT, sentence, 'write it as it is in the '
                            'configuration reference, or take it away')
+    yield from _log(read)
     yield from _metrics(host, read)
+
+
+def _log(read: settings.Configuration) -> Iterator[Finding]:
+    """nova.conf says how to log, too; the agent does without what is wrong."""
+    # Not at the top: the command's other verbs do without oslo.log.
+    from os_brick_healer.agent import logs  # noqa: PLC0415
+    for sentence in logs.wrong(read.conf):
+        yield finding.fail(SUBJECT, f'cannot be logged by: {sentence}',
+                           'mend it where it stands: it may keep the agent '
+                           'or its privileged helper from starting')
 
 
 def _files(read: settings.Configuration) -> Finding:

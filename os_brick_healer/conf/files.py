@@ -16,10 +16,13 @@ nova-compute uses), then ours; later files win.
 """
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+import io
 import logging
 import os
 import socket
+import sys
 
 from oslo_config import cfg
 
@@ -32,6 +35,8 @@ PROJECT = 'nova'
 OUR_FILE = '/etc/os-brick-healer/os-brick-healer.conf'
 OUR_DIR = '/etc/os-brick-healer/os-brick-healer.conf.d'
 _WHY_MAX = 1000
+#: Exit code of a process that was called wrongly (argparse's).
+USAGE = 2
 
 
 def default_files() -> list[str]:
@@ -79,12 +84,41 @@ def load(conf: cfg.ConfigOpts, args: Sequence[str], *, prog: str,
     conf.register_opt(cfg.StrOpt('host', default=socket.gethostname()))
     try:
         judge.places(*_named(args))
-        conf(args=list(args), project=PROJECT, prog=prog,
-             default_config_files=default_files(),
-             default_config_dirs=default_dirs())
+        with _words(args):
+            conf(args=list(args), project=PROJECT, prog=prog,
+                 default_config_files=default_files(),
+                 default_config_dirs=default_dirs())
         judge.values(conf, judged)
     except judge.WRONG as e:
         raise _wrong(e, judge.every_file(*_named(args))) from e
+
+
+@contextlib.contextmanager
+def _words(args: Sequence[str]) -> Iterator[None]:
+    """oslo.config prints what is wrong with some options, and exits with 1.
+
+    :raises ValueError: such an option is wrong in a file.
+    :raises SystemExit: with 2, as for any wrong usage: in the arguments.
+    """
+    printed = io.StringIO()
+    wrong = None
+    try:
+        with contextlib.redirect_stderr(printed):
+            yield
+    except SystemExit as e:
+        said = printed.getvalue()
+        if judge.on_command_line(said, args):
+            e.code = USAGE
+        else:
+            wrong = judge.refused(said, judge.every_file(*_named(args)))
+        if wrong is None:
+            raise
+    finally:
+        err: object = sys.stderr    # None where it is closed
+        if wrong is None and err is not None:
+            sys.stderr.write(printed.getvalue())
+    if wrong is not None:
+        raise ValueError(wrong)
 
 
 def _named(args: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -214,6 +248,8 @@ def _wrong(e: Exception, read: Iterable[str]) -> exception.ConfigError:
         said = judge.not_text(read) or said
     if isinstance(e, OSError):
         said = f'{e.filename or "a file"} cannot be read: {e.strerror}'
+    if isinstance(e, RecursionError):
+        said = 'an option names itself'
     why = ' '.join(said.split())        # it may quote a value as it stands
     if len(why) > _WHY_MAX:
         why = f'{why[:_WHY_MAX]}...'

@@ -40,6 +40,8 @@ _PLACES = ('state_path', 'run_path', 'local_file')
 _SECTION_CUTOFF = 0.8
 _VALUE = re.compile(r".*detail='(?P<file>.*?)'\) is not valid: (?P<why>.*)",
                     re.DOTALL)
+_REFUSED = re.compile(r'argument --(?P<name>\S+): Invalid (?P<kind>.*) value: '
+                      r'(?P<value>.*)\n', re.DOTALL)
 _WORDS = (
     (r'invalid literal for int\(\) with base 10: (.*)',
      r'\1 is not a whole number'),
@@ -92,6 +94,12 @@ def _plainly(e: Exception, where: str) -> str:
     for pattern, words in _WORDS:
         why = re.sub(pattern, words, why, flags=re.DOTALL)
     return f'{where}: {why}'
+
+
+def named(e: Exception) -> str:
+    """The same of a value that was read one day or another."""
+    found = re.match(r'Value for option (\S+) from ', str(e))
+    return f'{found[1]}{_plainly(e)}' if found else str(e)
 
 
 def not_text(names: Iterable[str]) -> str | None:
@@ -148,14 +156,41 @@ def unknown(names: Iterable[str]) -> list[str]:
     return [sentence for name in names for sentence in _unknown(name)]
 
 
-def _unknown(name: str) -> Iterator[str]:
+def _sections(name: str) -> dict[str, dict[str, Any]]:
     sections: dict[str, dict[str, Any]] = {}
     with contextlib.suppress(OSError, ValueError, cfg.Error,
                              iniparser.ParseError):
         # Whoever reads it for its values says that it cannot be read.
         cfg.ConfigParser(name, sections).parse()
+    return sections
+
+
+def refused(said: str, names: Iterable[str]) -> str | None:
+    """What oslo.config prints of an option that has a place on the command
+    line, too, and is wrong in a file; None: it printed something else.
+
+    :param names: the files that were read.
+    """
+    found = _REFUSED.fullmatch(said)
+    if found is None:
+        return None
+    key, kind, value = found['name'], found['kind'], found['value']
+    where = [n for n in names if key in _sections(n).get('DEFAULT', {})]
+    why = 'neither true nor false' if kind == 'Boolean' else f'no {kind}'
+    return f"{key}{f' in {where[-1]}' if where else ''}: '{value}' is {why}"
+
+
+def on_command_line(said: str, args: Iterable[str]) -> bool:
+    """Whether that option is wrong in the arguments."""
+    found = _REFUSED.fullmatch(said)
+    return found is not None and found['name'] in {
+        word.partition('=')[0].lstrip('-').replace('-', '_')
+        for word in args if word.startswith('--')}
+
+
+def _unknown(name: str) -> Iterator[str]:
     ours = {opt.dest for opt in opts.ALL_OPTS}
-    for section, found in sections.items():
+    for section, found in _sections(name).items():
         if section.lower() == opts.GROUP:
             for key in sorted(found.keys() - ours):
                 yield (f'[{opts.GROUP}] {key} in {name} is no option: '

@@ -11,18 +11,15 @@
 #    under the License.
 """Laws of the start: which files are read, where the log goes."""
 
-import io
-import logging as pylogging
 import os
 import pathlib
 import subprocess
 import sys
 
 from oslo_config import cfg
-from oslo_log import log as logging
 
 from os_brick_healer import exception
-from os_brick_healer.agent import act, process, verbs
+from os_brick_healer.agent import act, verbs
 from os_brick_healer.conf import files, opts
 from os_brick_healer.replica import locks
 from os_brick_healer.tests import base
@@ -50,73 +47,6 @@ class LeaveTest(base.TestCase):
         done = subprocess.run([sys.executable, '-W', 'ignore', '-c', LEAVE],
                               check=False, timeout=120)
         self.assertEqual(7, done.returncode)
-
-
-class LogTest(base.TestCase):
-    """nova.conf says where nova-compute logs; that file is not ours."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.place = self.temp_dir()
-
-    def conf(self, text: str, *argv: str) -> cfg.ConfigOpts:
-        path = self.write_file(self.place / 'nova.conf', text)
-        conf = cfg.ConfigOpts()
-        logging.register_options(conf)
-        conf.register_cli_opts(process._CLI_OPTS)
-        files.load(conf, ['--config-file', str(path), *argv], prog='test')
-        process.choose_log(conf, argv)
-        return conf
-
-    def test_in_novas_directory_with_our_name(self) -> None:
-        conf = self.conf('[DEFAULT]\nlog_dir = /var/log/nova\n')
-        self.assertEqual(('/var/log/nova', 'os-brick-healer-agent.log'),
-                         (conf.log_dir, conf.log_file))
-
-    def test_novas_own_file_is_not_shared(self) -> None:
-        conf = self.conf('[DEFAULT]\nlog_file = /var/log/n/compute.log\n')
-        self.assertEqual(('/var/log/n', 'os-brick-healer-agent.log'),
-                         (conf.log_dir, conf.log_file))
-
-    def test_what_is_said_on_the_command_line_holds(self) -> None:
-        conf = self.conf('[DEFAULT]\nlog_file = /var/log/n/compute.log\n',
-                         '--log-file', '/tmp/mine.log')
-        self.assertEqual('/tmp/mine.log', conf.log_file)
-        self.assertIsNone(conf.log_dir)
-
-    def test_without_either_it_goes_to_standard_error(self) -> None:
-        conf = self.conf('')
-        self.assertEqual((None, None), (conf.log_dir, conf.log_file))
-
-
-class FormatterTest(base.TestCase):
-    """A line of the log is one sentence, said once."""
-
-    def lines(self, *, with_traceback: bool = False) -> list[str]:
-        conf = cfg.ConfigOpts()
-        logging.register_options(conf)
-        conf(args=[], default_config_files=[], default_config_dirs=[])
-        written = io.StringIO()
-        handler = pylogging.StreamHandler(written)
-        handler.setFormatter(process.Formatter(config=conf))
-        log = pylogging.getLogger(self.id())
-        log.propagate = False
-        log.addHandler(handler)
-        try:
-            raise exception.ConfigError('cannot do it: because of me')
-        except exception.ConfigError as e:
-            log.error('%s', e, exc_info=with_traceback)
-        return written.getvalue().splitlines()
-
-    def test_what_was_caught_and_said_is_not_said_again(self) -> None:
-        (line,) = self.lines()
-        self.assertTrue(line.endswith('cannot do it: because of me'), line)
-        self.assertEqual(1, line.count('cannot do it'))
-        self.assertNotIn('ConfigError', line)
-
-    def test_the_traceback_of_a_defect_is_there(self) -> None:
-        self.assertIn('Traceback', '\n'.join(
-            self.lines(with_traceback=True)))
 
 
 class FilesTest(base.TestCase):

@@ -17,13 +17,17 @@ import pathlib
 import pwd
 import sqlite3
 
+from oslo_config import cfg
+
 from os_brick_healer.agent import control, lock
 from os_brick_healer.cli import (
     check,
     check_agent,
+    check_config,
     check_files,
     check_host,
     finding,
+    settings,
 )
 from os_brick_healer.cli.finding import Finding, Level
 from os_brick_healer.conf import files, opts
@@ -62,6 +66,30 @@ class CheckTestCase(base.TestCase):
         for one in findings:
             self.assertEqual(one.level is Level.OK, one.hint is None)
         return max((f.level for f in findings), key=check.EXIT.__getitem__)
+
+
+class LogTest(base.TestCase):
+    """What nova.conf says of logs counts for the agent and its helper."""
+
+    def said(self, text: str) -> list[str]:
+        path = self.write_file(self.temp_dir() / 'nova.conf',
+                               f'[DEFAULT]\n{text}\n')
+        conf = cfg.ConfigOpts()
+        files.load(conf, ['--config-file', str(path)], prog='test')
+        return [f.sentence for f in check_config._log(
+            settings.Configuration(conf=conf))]
+
+    def test_an_option_that_cannot_be_used_is_named(self) -> None:
+        for option, value in (
+                ('debug', 'maybe'), ('default_log_levels', 'x'),
+                ('log_config_append', '/nonexistent'),
+                ('log_rotation_type', 'often')):
+            (one,) = self.said(f'{option} = {value}')
+            self.assertIn(f'cannot be logged by: {option}', one)
+            self.assertIn(value, one)
+
+    def test_nothing_is_said_of_what_can(self) -> None:
+        self.assertEqual([], self.said('debug = true\nlog_dir = /x'))
 
 
 class HostTest(CheckTestCase):

@@ -199,12 +199,13 @@ class SourcesTest(test_sources.ChainTest):
         agent = self.adopted()
         looked = agent.journal.attachment
 
-        def attached_meanwhile(volume: str) -> journal_lib.AttachRow | None:
+        def attached_meanwhile(volume: str, *, whole: bool = True,
+                               ) -> journal_lib.AttachRow | None:
             if agent.time.now_s > 1004.0:     # it was found gone once
                 book = journal_lib.Journal(self.path, boot_id='boot')
                 book.attach_begin(volume, 'v', {'kind': model.KIND}, 1, '1')
                 book.close()
-            return looked(volume)
+            return looked(volume, whole=whole)
 
         agent.journal.attachment = (    # type: ignore[method-assign]
             attached_meanwhile)
