@@ -13,6 +13,7 @@
 
 from collections.abc import Iterator
 import configparser
+import contextlib
 import os
 import shlex
 import stat
@@ -180,6 +181,11 @@ def journal(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:
 
 def _sound(path: str) -> Iterator[Finding]:
     """Whether the agent could use the journal; silent if so."""
+    with contextlib.suppress(OSError):      # opening it says why
+        if os.path.getsize(path) == 0:
+            yield finding.warn('journal', f'{path} is empty',
+                               'restart the agent: it begins it anew')
+            return
     try:
         book = journal_lib.Journal(path, boot_id='', read_only=True)
         try:

@@ -238,6 +238,10 @@ class Journal:
             self._must_be_whole(db)
         elif version or tables:
             raise self._not_ours(f'it has version {version}')
+        elif read_only:
+            raise exception.JournalError(
+                f'cannot read the journal {self.path}: because it is empty',
+                hint='the agent begins it anew when it starts')
         if read_only:
             return
         db.execute('PRAGMA journal_mode=WAL')

@@ -180,8 +180,8 @@ def start(root_helper: str) -> None:
     except (OSError, daemon.FailedToDropPrivileges) as error:
         raise exception.CommandError(
             f'cannot start the privileged helper: {error}',
-            hint='root_helper, sudoers and the rootwrap filter decide about '
-                 'it') from error
+            hint='root_helper, sudoers, the rootwrap filter and the logging '
+                 'options of nova.conf decide about it') from error
 
 
 def _prefix(root_helper: str) -> list[str]:

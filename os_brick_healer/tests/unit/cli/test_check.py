@@ -83,10 +83,12 @@ class LogTest(base.TestCase):
         for option, value in (
                 ('debug', 'maybe'), ('default_log_levels', 'x'),
                 ('log_config_append', '/nonexistent'),
-                ('log_rotation_type', 'often')):
+                ('log_rotation_type', 'often'),
+                ('log_file', '$log_file')):
             (one,) = self.said(f'{option} = {value}')
             self.assertIn(f'cannot be logged by: {option}', one)
-            self.assertIn(value, one)
+            self.assertIn('names itself' if value.startswith('$') else value,
+                          one)
 
     def test_nothing_is_said_of_what_can(self) -> None:
         self.assertEqual([], self.said('debug = true\nlog_dir = /x'))
@@ -255,8 +257,21 @@ class FilesTest(CheckTestCase):
         path.write_bytes(b'no database' * 999)
         self.assertIn('it is damaged', said()[0])
         path.unlink()
+        with contextlib.closing(sqlite3.connect(path)) as other:
+            other.execute('CREATE TABLE cookies (host TEXT)')
+        self.assertIn('no journal of os-brick-healer', said()[0])
+        self.assertIn('(move it away', said()[0])
+        path.unlink()
         path.mkdir()
         self.assertIn('it is a directory', said()[0])
+
+    def test_an_empty_journal_is_a_warning(self) -> None:
+        self.set(state_path='/state', control_users=[self.me.pw_name])
+        path = self.root / 'state' / 'journal.sqlite'
+        self.write_file(path, '')
+        (found,) = check_files.journal(self.host, self.conf)
+        self.assertIs(Level.WARN, found.level)
+        self.assertIn('is empty', found.sentence)
 
     def test_attachments_that_make_no_sense_fail(self) -> None:
         self.set(state_path='/state', control_users=[self.me.pw_name])

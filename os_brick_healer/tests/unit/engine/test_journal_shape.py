@@ -74,6 +74,15 @@ class ForeignTest(base.TestCase):
             f'PRAGMA user_version={journal_lib.VERSION}')
         self.assertIn('no such column: alias', self.refused())
 
+    def test_an_empty_one_is_made_by_the_agent_alone(self) -> None:
+        self.path.touch()
+        error = self.assertRaises(
+            exception.JournalError, journal_lib.Journal, str(self.path),
+            boot_id='b', read_only=True)
+        self.assertIn('it is empty (the agent begins it anew', str(error))
+        journal_lib.Journal(str(self.path), boot_id='b').close()
+        self.assertGreater(self.path.stat().st_size, 0)
+
     def test_control_characters_in_its_words_are_shown(self) -> None:
         self.make(f'PRAGMA user_version={journal_lib.VERSION}',
                   'CREATE VIEW attachment AS SELECT "\x1b[2J" FROM "\x1b[2J"')
