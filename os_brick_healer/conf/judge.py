@@ -101,7 +101,7 @@ def named(e: Exception) -> str:
     if isinstance(e, cfg.NoSuchOptError):   # what oslo makes of a loop
         return f'{e.opt_name} names itself'
     found = re.match(r'Value for option (\S+) from ', str(e))
-    return f'{found[1]}{_plainly(e)}' if found else str(e)
+    return f'{found[1]}{_plainly(e, "")}' if found else str(e)
 
 
 def not_text(names: Iterable[str]) -> str | None:

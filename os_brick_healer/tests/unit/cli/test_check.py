@@ -19,10 +19,9 @@ import sqlite3
 
 from oslo_config import cfg
 
-from os_brick_healer.agent import control, lock
+from os_brick_healer.agent import control
 from os_brick_healer.cli import (
     check,
-    check_agent,
     check_config,
     check_files,
     check_host,
@@ -326,102 +325,6 @@ class FilesTest(CheckTestCase):
     def test_without_sudo_there_is_no_privilege(self) -> None:
         self.missing = {'sudo'}
         self.assertIs(Level.FAIL, self.privilege())
-
-
-class AgentTest(CheckTestCase):
-    def test_an_agent_that_runs_as_root_needs_no_sudo(self) -> None:
-        run = self.temp_dir()
-        self.set(run_path=str(run))
-        held = lock.AgentLock(str(run), launch='process')
-        self.addCleanup(held.release)
-        self.missing = {'sudo'}
-        for uid, level in ((0, Level.OK), (1000, Level.FAIL)):
-            self.write_tree(self.root, {
-                f'proc/{os.getpid()}/status':
-                f'Name:\tpython3\nUid:\t7\t{uid}\t7\t7\n'})
-            runs_as = check_agent.runs_as(self.host, self.conf)
-            self.assertEqual(uid, runs_as)
-            self.assertIs(level, self.worst(list(check_files.privilege(
-                self.host, self.conf, runs_as))))
-
-    def test_an_agent_with_another_run_path_is_no_agent_that_is_down(
-            self) -> None:
-        state = str(self.temp_dir())
-        self.set(run_path=str(self.temp_dir()), state_path=state)
-        self.assertIn('does not run',
-                      check_agent._running(self.host, self.conf).sentence)
-        held = lock.AgentLock(state, launch='process', option='state_path')
-        self.addCleanup(held.release)
-        found = check_agent._running(self.host, self.conf)
-        self.assertIs(Level.FAIL, found.level)
-        self.assertIn(f'process {os.getpid()} (process) runs, and is not '
-                      'found', found.sentence)
-
-    def test_where_there_is_no_systemd_it_is_not_advised(self) -> None:
-        self.set(run_path=str(self.temp_dir()))
-        for tree, advised in (({}, False),
-                              ({'run/systemd/system/x': ''}, True)):
-            self.write_tree(self.root, tree)
-            hint = check_agent._running(self.host, self.conf).hint or ''
-            self.assertEqual(advised, 'systemctl' in hint)
-
-    def test_a_question_that_waits_for_its_answer_is_said(self) -> None:
-        place = self.temp_dir()
-        self.set(run_path=str(place), launch='none')
-        waiting: dict[str, object] = {}
-        server = control.Server(
-            str(place / control.NAME), {'status': lambda _: {
-                'agent': {'provisioner': waiting}}}, lambda _: True)
-        server.start()
-        self.addCleanup(server.stop)
-
-        def said() -> list[str]:
-            return [f.sentence for f in check_agent.launch(
-                self.host, self.conf) if f.subject == 'provisioner']
-
-        for waiting_s in (None, 9.0, 'x'):
-            waiting['waiting_s'] = waiting_s
-            self.assertEqual([], said())
-        waiting['waiting_s'] = 75.0
-        self.assertEqual(['the agent asked it 1m15s ago, and has no answer '
-                          'yet'], said())
-
-    def test_a_lock_that_another_user_has_left_is_said(self) -> None:
-        self.set(run_path='/run/x', control_users=['nova'])
-        self.write_tree(self.root, {f'run/x/{lock.NAME}': ''})
-        (self.root / 'run' / 'x' / lock.NAME).chmod(0o644)
-        found = check_agent._running(self.host, self.conf)
-        self.assertIs(Level.WARN, found.level)
-        self.assertIn(f'could not as nova, who cannot write /run/x/'
-                      f'{lock.NAME}', found.sentence)
-        self.assertEqual(f'chown nova /run/x/{lock.NAME}', found.hint)
-        self.set(control_users=[self.me.pw_name])
-        self.assertEqual('does not run', check_agent._running(
-            self.host, self.conf).sentence)
-
-    def launch(self, mode: str) -> list[Level]:
-        self.set(launch=mode, run_path=str(self.root / 'run'),
-                 state_path=str(self.root / 'state'))
-        return [f.level for f in check_agent.launch(self.host, self.conf)]
-
-    def test_the_unit_must_be_installed_and_ought_to_be_enabled(
-            self) -> None:
-        self.assertEqual([Level.FAIL, Level.WARN], self.launch('systemd'))
-        unit = f'/usr/local/lib/systemd/system/{check_agent.UNIT}'
-        self.write_tree(self.root, {unit.lstrip('/'): '[Unit]'})
-        self.assertEqual([Level.OK, Level.WARN, Level.WARN],
-                         self.launch('systemd'))
-        wants = self.root / check_agent.WANTS.lstrip('/')
-        wants.parent.mkdir(parents=True)
-        wants.symlink_to(unit)
-        self.assertEqual([Level.OK, Level.OK, Level.WARN],
-                         self.launch('systemd'))
-
-    def test_ways_to_run_that_promise_less_warn(self) -> None:
-        self.assertEqual([Level.OK, Level.WARN], self.launch('process'))
-        self.missing = {'systemd-run'}
-        for mode in ('process', 'thread', 'none'):
-            self.assertEqual([Level.WARN, Level.WARN], self.launch(mode))
 
 
 class TextTest(base.TestCase):
