@@ -107,6 +107,25 @@ def former(memory: model.Memory,
         if key not in named and one.nqn is not None)
 
 
+def unread(memory: model.Memory,
+           volume: model.Volume | None) -> model.Memory:
+    """The memory of a volume that cannot be looked at: who is named, alone.
+
+    Should one be taken away before the next look, only this tells whose its
+    connections are.
+    """
+    if volume is None or volume.nonsense is not None:
+        return memory
+    replicas = dict(memory.replicas)
+    for one in volume.replicas:
+        old = replicas.get(one.id, model.ReplicaMemory())
+        if one.id in replicas or len(replicas) < limits.UNNAMED_MAX:
+            replicas[one.id] = dataclasses.replace(
+                old, unnamed_s=None, nqn=one.nqn or old.nqn,
+                namespace_uuid=one.namespace_uuid or old.namespace_uuid)
+    return dataclasses.replace(memory, replicas=replicas)
+
+
 def _one(case: case_lib.Case, leg: case_lib.Leg,
          first: bool) -> model.ReplicaMemory:
     old = leg.memory

@@ -322,6 +322,11 @@ class ReplicaWing:
     def _told(self, begun_s: float, result: Any) -> None:
         assert self._engine is not None
         self._asking = False
+        # No look has learned from the words that are replaced now.
+        for key in self._neighbours.unread:
+            self._memories[key] = recall.unread(
+                self._memories.get(key, model.Memory()),
+                self._truth.words(base.VolumeId(key))[0])
         old = self._truth.volumes
         changed = self._truth.take(begun_s, result)
         self._truth.keep(self._journal)

@@ -60,6 +60,9 @@ BUGS = (
     _bug('unread-volume-was-never-probed-for', '8.brake', (
         'replica.doubt:brake', 'lost |= {p.address for p in replica.portals '
         'if silent(p)}', 'continue'), family='host'),
+    _bug('unread-volume-forgets-who-was-named', '9.converge', (
+        'replica.recall:unread', 'for one in volume.replicas:',
+        'for one in ():'), family='host'),
     _bug('leg-out-of-its-array-keeps-a-dead-one', '7.stall', (
         'replica.neighbours:Neighbours._out',
         'return found.pop() if len(found) == 1 else None', 'return None'),

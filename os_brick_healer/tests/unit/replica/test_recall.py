@@ -46,6 +46,33 @@ class RecallTest(base.TestCase):
         memory = world.decide(world.seen(world.leg('b'))).memory
         self.assertFalse(one(lost(), memory).belongs)
 
+    def test_of_a_volume_that_is_not_seen_who_is_named_is_kept(self) -> None:
+        at = world.seen(world.leg('a'), world.leg('c', None))
+        known = model.Memory(array_uuid=world.UUID, replicas={
+            A: model.ReplicaMemory(lost_s=5.0, unnamed_s=7.0, nqn='nqn.old'),
+            B: model.ReplicaMemory(lost_s=6.0, unnamed_s=8.0)})
+        memory = recall.unread(known, at.volume)
+        self.assertEqual(world.UUID, memory.array_uuid)
+        self.assertEqual(known.replicas[B], memory.replicas[B])
+        self.assertEqual(
+            {A: (5.0, None, 'nqn.test:a', 'uuid-a'),
+             prov.ReplicaId('c'): (None, None, 'nqn.test:c', 'uuid-c')},
+            {key: (one.lost_s, one.unnamed_s, one.nqn, one.namespace_uuid)
+             for key, one in memory.replicas.items() if key != B})
+
+    def test_what_is_not_said_clearly_is_not_kept(self) -> None:
+        volume = world.volume(world.leg('a'), nonsense='two of one name')
+        for said in (None, volume):
+            self.assertEqual(model.Memory(),
+                             recall.unread(model.Memory(), said))
+
+    def test_who_is_named_while_it_is_not_seen_is_bounded(self) -> None:
+        memory = model.Memory()
+        for number in range(limits.UNNAMED_MAX + 9):
+            memory = recall.unread(
+                memory, world.volume(world.leg(f'r{number}')))
+        self.assertEqual(limits.UNNAMED_MAX, len(memory.replicas))
+
     def test_a_member_that_is_kept_out_of_reach_has_a_pause(self) -> None:
         at = world.seen(world.leg('a', path='connecting'), world.leg('b'))
         found = world.decide(at)

@@ -160,7 +160,9 @@ class Hands:
         return int(replica.rpartition('-')[2])
 
 
-class WingTest(base.TestCase):
+class WingTestCase(base.TestCase):
+    """A host, a cloud, and agents that live there for a while."""
+
     def setUp(self) -> None:
         super().setUp()
         self.root = self.temp_dir()
@@ -230,6 +232,8 @@ class WingTest(base.TestCase):
         assert len(told) == 1
         return dict(told[0])
 
+
+class WingTest(WingTestCase):
     def test_without_a_volume_the_pulse_is_read_once_a_second(self) -> None:
         self.assertEqual(1.0, self.wing._poll_s())
 
@@ -312,43 +316,6 @@ class WingTest(base.TestCase):
         self.lose(0)
         self.assertTrue(self.run_until(
             lambda: 'BreakLeg' in self.kinds(), 200.0), str(self.volume()))
-
-    def test_a_volume_that_cannot_be_read_is_not_robbed_for_another(
-            self) -> None:
-        """Each has a leg behind the same controller, which dies."""
-        self.host = synthetic.SyntheticHost(self.root / 'shared', volumes=2,
-                                            backends=2)
-        self.cloud = Cloud(self.host)
-        self.hands = Hands(self.host, self.cloud)
-        self.start()
-        other, unreadable = self.host.volume(1).id, set[str]()
-        read = self.wing._observer.look
-
-        def look(key: prov.VolumeId, *rest: Any) -> observe.Observation:
-            if key in unreadable:
-                raise exception.HealerError('cannot read it')
-            return read(key, *rest)
-
-        def lose() -> None:
-            unreadable.add(other)
-            self.lose(0)
-
-        self.wing._observer.look = look  # type: ignore[assignment]
-        self.prober.asked = {p for volume in self.host.volumes
-                             for r in volume.replicas for p in r.portals}
-        began_s = self.time.now_s
-        due = {3.0: lose, 60.0: unreadable.clear}
-
-        def broken() -> bool:
-            for at_s in [s for s in due if s <= self.time.now_s - began_s]:
-                due.pop(at_s)()
-            return 'BreakLeg' in self.kinds()
-
-        self.assertTrue(self.run_until(broken, 200.0))
-        self.assertGreater(self.time.now_s - began_s, 60.0)
-        # And the hands know whom to probe for the other one's sake.
-        left = frozenset(self.host.leg(1, 1).replica.portals)
-        self.assertIn((left,), self.hands.seen[-1].relied_on.values())
 
     def test_among_many_who_is_well_is_looked_at_less_often(self) -> None:
         self.run_until(lambda: False, 3.0)
