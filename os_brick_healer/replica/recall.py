@@ -53,6 +53,7 @@ def update(case: case_lib.Case) -> model.Memory:
     first = memory.array_uuid is None
     replicas = {**_unnamed(case),
                 **{leg.id: _one(case, leg, first) for leg in case.legs}}
+    replicas = _handed_on(case, replicas)
     if case.fresh:
         replicas = _arrivals(case, replicas)
     return dataclasses.replace(memory, array_uuid=uuid, replicas=replicas)
@@ -212,6 +213,47 @@ def _both_legs(case: case_lib.Case, request: model.Request) -> bool:
     line = case.heirs(request)
     return (case.whole and any(x.id in line for x in case.in_sync)
             and not any(x.memory.belongs for x in case.outside))
+
+
+def _handed_on(
+        case: case_lib.Case,
+        replicas: dict[model.ReplicaId, model.ReplicaMemory],
+) -> dict[model.ReplicaId, model.ReplicaMemory]:
+    """A successor that has another's slot came in the place of that one.
+
+    What was asked for that one itself may still come, late, and become a leg:
+    it is one too many then, or this is. Who went last had the slot: all that
+    are named have one.
+    """
+    after, named = dict(replicas), {leg.id for leg in case.legs}
+    for leg in case.legs:
+        request = leg.memory.request
+        if (request is None or after[leg.id].request is not None
+                or not _both_legs(case, request)):
+            continue
+        went_s = {key: _since(one.unnamed_s, case.now_s)
+                  for key, one in after.items()
+                  if key not in named and one.belongs
+                  and not _has_heir(case, one)}
+        if went_s:
+            last = max(went_s, key=lambda k: (went_s[k], k))
+            after[last] = _replaced_by(after[last], request)
+    return after
+
+
+def _has_heir(case: case_lib.Case, one: model.ReplicaMemory) -> bool:
+    if one.request is not None and one.request.arrived is not None:
+        return True
+    came = {late.arrived for late in one.late}
+    return any(leg.id in came for leg in case.in_sync)
+
+
+def _replaced_by(one: model.ReplicaMemory,
+                 request: model.Request) -> model.ReplicaMemory:
+    """One of its own is still to be answered, or in doubt: it stays."""
+    if one.request is None:
+        return dataclasses.replace(one, request=request)
+    return dataclasses.replace(one, late=(*one.late, request)[-LATE_MAX:])
 
 
 def _late(case: case_lib.Case,

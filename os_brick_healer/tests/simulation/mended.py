@@ -126,6 +126,9 @@ BUGS = (
     _bug('what-came-twice-keeps-a-third', '9.converge', (
         'replica.heal:_displaced', 'for key in case.memory.replicas))',
         'for key in {x.id for x in case.in_sync}))'), family='tardy'),
+    _bug('whose-slot-was-taken-is-forgotten', '9.converge', (
+        'replica.recall:update', 'replicas = _handed_on(case, replicas)',
+        'pass'), family='tardy'),
     _bug('one-answer-undoes-an-arrival', '9.converge', (
         'replica.recall:_over', 'if _both_legs(case, request) else',
         'if _both_legs(case, request) or not any(x.id in case.heirs(request)'

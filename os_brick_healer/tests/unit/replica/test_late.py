@@ -15,7 +15,8 @@
 import dataclasses
 from typing import Any
 
-from os_brick_healer.replica import model, recall
+from os_brick_healer.replica import case as case_lib
+from os_brick_healer.replica import heal, model, recall
 from os_brick_healer.tests.unit.replica import test_recalled, world
 
 A, B, C, D = (model.ReplicaId(n) for n in 'abcd')
@@ -85,6 +86,73 @@ class LateTest(test_recalled.RecallCase):
         half = self.after(a, c, raid_disks=3, ones={
             A: One(in_sync_s=1.0, belongs=True, request=request)})
         self.assertEqual(request, half.replicas[A].request)
+
+    def handed_on(self, b: One, d: One, raid_disks: int = 2,
+                  c: world.Leg | None = None) -> tuple[One, One]:
+        """What is remembered of b and d, which are named no more.
+
+        c came for a, which is back.
+        """
+        request = a_request(arrived=C, state=State.ARRIVED)
+        after = self.after(
+            world.leg('a'), c or world.leg('c'), raid_disks=raid_disks, ones={
+                A: One(in_sync_s=1.0, belongs=True, request=request),
+                B: b, C: One(belongs=True), D: d}).replicas
+        return after[B], after[D]
+
+    def test_who_had_that_slot_is_replaced_by_it(self) -> None:
+        came = a_request(arrived=C, state=State.ARRIVED)
+        own, other = a_request(id='own'), a_request(
+            id='other', arrived=model.ReplicaId('e'), state=State.ARRIVED)
+        gone = One(belongs=True, unnamed_s=5.0)
+        new = One(unnamed_s=9.0)
+        for b, request, late in (
+                (gone, came, ()),
+                # What is still to come of its own request is waited for.
+                (dataclasses.replace(gone, request=own), own, (came,)),
+                (dataclasses.replace(gone, request=own, late=(own,) * 4),
+                 own, (own, own, own, came)),
+                (dataclasses.replace(gone, late=(own,)), came, (own,)),
+                (dataclasses.replace(gone, request=other), other, ()),
+                # It has one already; what came once and is gone is none.
+                (dataclasses.replace(gone, late=(came,)), None, (came,)),
+                (dataclasses.replace(gone, late=(other,)), came, (other,)),
+                (One(unnamed_s=5.0), None, ())):
+            self.assertEqual(
+                (dataclasses.replace(b, request=request, late=late), new),
+                self.handed_on(b, new), f'{b}')
+        # A slot is free, or c has none: whose it is remains to be seen.
+        self.assertEqual((gone, new), self.handed_on(gone, new, raid_disks=3))
+        self.assertEqual((gone, new), self.handed_on(
+            gone, new, c=world.leg('c', 'spare')))
+
+    def test_who_went_last_had_that_slot(self) -> None:
+        gone = One(belongs=True, unnamed_s=5.0)
+        for d, last in ((4.0, 'b'), (5.0, 'd'), (6.0, 'd'), (None, 'd')):
+            b, other = self.handed_on(
+                gone, One(belongs=True, unnamed_s=d))
+            self.assertEqual((last == 'b', last == 'd'), (
+                b.request is not None, other.request is not None), f'{d}')
+
+    def test_what_comes_late_for_who_was_displaced_displaces(self) -> None:
+        """c had come for a, which was back, and has the slot of b; c is lost,
+        and what b was asked for itself comes, late, and takes it.
+        """
+        a, out = world.leg('a'), world.leg('c', None, path=None)
+        own = a_request(id='own', known=frozenset((A, B, C)))
+        ones = {A: One(in_sync_s=1.0, belongs=True, request=a_request(
+            arrived=C, state=State.ARRIVED)),
+            B: One(belongs=True, unnamed_s=5.0, late=(own,))}
+        goes = []
+        for legs in ((a, world.leg('c')), (a, out, world.leg('d', 'spare')),
+                     (a, out, world.leg('d'))):
+            memory = self.after(*legs, ones=ones)
+            ones = dict(memory.replicas)
+            found = heal.retire(case_lib.Case(
+                seen=world.seen(*legs, now_s=NOW_S), memory=memory,
+                policy=world.POLICY, around=case_lib.Around()))
+            goes.append(found and found.action and found.action.replica)
+        self.assertEqual([None, None, C], goes)
 
     def test_the_newest_are_remembered(self) -> None:
         many = tuple(a_request(id=str(n), asked_s=800.0) for n in range(4))
