@@ -31,6 +31,9 @@ LATE_MAX = 4
 #: A kernel that has reconnected in vain for so long to a portal that answers
 #: is refused there: the server lives, the replica on it does not. Seconds.
 REFUSED_S = 30.0
+#: In a longer time without a look a leg may have been back and gone again,
+#: seconds: the agent did not run, or could not look at the volume.
+UNWATCHED_S = 20.0
 _SYNCHRONIZING = model.ReplicaState.SYNCHRONIZING
 
 
@@ -57,6 +60,22 @@ def update(case: case_lib.Case) -> model.Memory:
     if case.fresh:
         replicas = _arrivals(case, replicas)
     return dataclasses.replace(memory, array_uuid=uuid, replicas=replicas)
+
+
+def unwatched(memory: model.Memory, looked_s: float,
+              now_s: float) -> model.Memory:
+    """The memory for a look, given when the last look was.
+
+    A leg that was out of reach and still in its array may have served since:
+    its grace starts anew. That of one that was out of it goes on, or an
+    agent that is held up again and again would never replace anything.
+    """
+    if now_s - looked_s <= UNWATCHED_S:
+        return memory
+    return dataclasses.replace(memory, replicas={
+        key: dataclasses.replace(one, unreachable_s=now_s)
+        if one.unreachable_s is not None and one.lost_s is None else one
+        for key, one in memory.replicas.items()})
 
 
 def _frozen_s(case: case_lib.Case) -> float | None:

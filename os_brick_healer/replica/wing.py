@@ -73,6 +73,7 @@ class ReplicaWing:
         self._hands = hands
         self._journal = journal
         self._clock = clock
+        self._began_s = 0.0
         self._lock = threading.Lock()     # the observer, for any thread
         self._engine: loop.Engine | None = None
         self._memories: dict[str, model.Memory] = {}
@@ -93,7 +94,8 @@ class ReplicaWing:
     def start(self, engine: loop.Engine) -> None:
         """Load memories; begin to ask, to sample and to look."""
         self._engine = engine
-        self._around.start(self._clock())
+        self._began_s = self._clock()
+        self._around.start(self._began_s)
         for key, kept in self._journal.load_memory(self.kind).items():
             try:
                 memory = remember.load(kept.value)
@@ -125,9 +127,11 @@ class ReplicaWing:
     def _look(self, key: str) -> model.Verdict:
         volume, heard_s = self._truth.words(base.VolumeId(key))
         seen = self._see(key, volume, heard_s=heard_s)
-        self._seen[key] = seen
+        last, self._seen[key] = self._seen.get(key), seen
         self._watch(key, seen)
-        memory = self._memories.get(key, model.Memory())
+        memory = recall.unwatched(
+            self._memories.get(key, model.Memory()),
+            self._began_s if last is None else last.now_s, seen.now_s)
         found = decide_lib.decide(seen, memory, self.policy,
                                   self._look_around(seen))
         self._memories[key] = found.memory

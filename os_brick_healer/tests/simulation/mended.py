@@ -26,6 +26,9 @@ BUGS = (
     _bug('brake-is-blind-after-a-pause', '8.brake', (
         'replica.surroundings:Surroundings.run',
         'self._doubt(now_s, doubt.PAUSED)', 'pass'), family='last'),
+    _bug('grace-runs-on-while-nobody-looks', '8.grace', (
+        'replica.recall:unwatched', 'if now_s - looked_s <= UNWATCHED_S:',
+        'if True:'), family='last'),
     _bug('hidden-replica-keeps-a-dead-one', '7.stall', (
         'replica.decide:_also_told', ' or reporting.publish_hidden(case)',
         '')),

@@ -18,10 +18,10 @@ from os_brick_healer import exception
 from os_brick_healer.provisioner import base as prov
 from os_brick_healer.replica import model, observe
 from os_brick_healer.testing import synthetic
-from os_brick_healer.tests.unit.replica import test_wing
+from os_brick_healer.tests.unit.replica import wing_world
 
 
-class UnreadTest(test_wing.WingTestCase):
+class UnreadTest(wing_world.WingCase):
     def start(self) -> None:
         """A new agent; it cannot look at those in ``unreadable``."""
         super().start()
@@ -51,8 +51,8 @@ class UnreadTest(test_wing.WingTestCase):
         """Each has a leg behind the same controller, which dies."""
         self.host = synthetic.SyntheticHost(self.root / 'shared', volumes=2,
                                             backends=2)
-        self.cloud = test_wing.Cloud(self.host)
-        self.hands = test_wing.Hands(self.host, self.cloud)
+        self.cloud = wing_world.Cloud(self.host)
+        self.hands = wing_world.Hands(self.host, self.cloud)
         self.start()
 
         def lose() -> None:
