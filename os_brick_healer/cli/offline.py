@@ -73,7 +73,7 @@ def history(book: journal.Journal, key: str | None,
     known = {name: {'key': name} for wing in WINGS
              for name in book.load_memory(wing)}
     known |= {one.volume: {'key': one.volume, 'alias': one.alias}
-              for one in book.attachments()}
+              for one in book.attachments(whole=False)}
     return verbs.history_of(lambda: {'volumes': list(known.values())}, book,
                             {'key': key, 'limit': limit})
 
