@@ -108,7 +108,7 @@ def _learn(one: One, action: model.Action, outcome: Outcome, now_s: float,
             return _examined(one, outcome, now_s)
         case model.RequestReplacement():
             return dataclasses.replace(
-                recall.succeeded(one), request=_accepted(one.request, now_s))
+                _worked(one), request=_accepted(one.request, now_s))
         case model.Publish():
             # The next words of the provisioner, which is being asked now,
             # tell where it is: until then it would be published again.
@@ -117,13 +117,13 @@ def _learn(one: One, action: model.Action, outcome: Outcome, now_s: float,
                 one, published=True, tries=one.tries + 1,
                 publish_next_s=now_s + wait_s)
         case model.DisconnectPaths():
-            return dataclasses.replace(recall.succeeded(one), let_go=True)
+            return dataclasses.replace(_worked(one), let_go=True)
         case model.ConfirmRemoval():
             # Its name goes with the provisioner's next words.
             return dataclasses.replace(
                 one, next_try_s=now_s + policy.provisioner_interval_s)
         case _:
-            return recall.succeeded(one)
+            return _worked(one)
 
 
 def _flowed(one: One, outcome: Outcome, next_s: float) -> One:
@@ -145,7 +145,7 @@ def _failed(one: One, action: model.Action, outcome: Outcome, now_s: float,
             and outcome.detail == READD_REFUSED):
         return dataclasses.replace(one, readd_refused=True,
                                    last_error=outcome.error)
-    after = recall.failed(one, now_s, outcome.error, outcome.transient)
+    after = _put_off(one, now_s, outcome.error, outcome.transient)
     if isinstance(action, model.ReAdd | model.AddSpare):
         # Half an addition may have changed what it carries: look again.
         after = dataclasses.replace(after, superblock=None)
@@ -177,11 +177,25 @@ def _examined(one: One, outcome: Outcome, now_s: float) -> One:
     try:
         found = model.Superblock(word)
     except ValueError:
-        return recall.failed(one, now_s, f'it was looked at and the answer '
-                             f'was {outcome.detail!r}', False)
+        return _put_off(one, now_s, 'it was looked at and the answer was '
+                        f'{outcome.detail!r}', False)
     if found is model.Superblock.FOREIGN:
-        after = recall.failed(one, now_s, f'it carries {what.strip()}',
-                              False)
+        after = _put_off(one, now_s, f'it carries {what.strip()}', False)
         return dataclasses.replace(after, superblock=found)
     # The tries stay: it may have been added in vain, and often.
     return dataclasses.replace(one, next_try_s=0.0, superblock=found)
+
+
+def _put_off(one: One, now_s: float, error: str, transient: bool) -> One:
+    """After a failed action: later, and each time later still."""
+    tries = one.tries + 1
+    wait_s = (pacing.backoff_s(tries) if transient
+              else limits.RETRY_LAST_S)
+    return dataclasses.replace(one, tries=tries, last_error=error,
+                               next_try_s=now_s + wait_s)
+
+
+def _worked(one: One) -> One:
+    """After an action that worked."""
+    return dataclasses.replace(one, tries=0, last_error=None,
+                               next_try_s=0.0)

@@ -9,7 +9,10 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""Memory as JSON, and back; what cannot be read back is forgotten. Pure."""
+"""Memory as JSON, and back; what cannot be read back is forgotten. Pure.
+
+After a reboot, what is still true of it.
+"""
 
 from collections.abc import Callable, Mapping
 import dataclasses
@@ -90,3 +93,26 @@ def _load_one(value: Mapping[str, Any]) -> model.ReplicaMemory:
         f.name: next(read for kind, read in _KINDS if kind == f.type)(
             value[f.name])
         for f in dataclasses.fields(model.ReplicaMemory) if f.name in value})
+
+
+def rebase(memory: model.Memory, now_s: float) -> model.Memory:
+    """A memory from before a reboot: its clock readings mean nothing now.
+
+    What was lost counts as lost from now on: the grace starts anew.
+    """
+    return dataclasses.replace(memory, tries=0, next_try_s=0.0, replicas={
+        key: dataclasses.replace(
+            one,
+            unnamed_s=None if one.unnamed_s is None else now_s,
+            report_next_s=0.0, flow_tries=0, flow_next_s=0.0,
+            cut_next_s=0.0,
+            lost_s=None if one.lost_s is None else now_s,
+            unreachable_s=None if one.unreachable_s is None else now_s,
+            in_sync_s=None, losses_s=(), tries=0, next_try_s=0.0,
+            superblock=None, published=False, publish_next_s=0.0,
+            let_go=False,
+            request=(None if one.request is None else
+                     dataclasses.replace(one.request, asked_s=now_s)),
+            late=tuple(dataclasses.replace(x, asked_s=now_s)
+                       for x in one.late))
+        for key, one in memory.replicas.items()})

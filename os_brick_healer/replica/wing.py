@@ -102,7 +102,7 @@ class ReplicaWing:
             except ValueError:
                 continue     # the world is read anew
             if not kept.same_boot:
-                memory = recall.rebase(memory, self._clock())
+                memory = remember.rebase(memory, self._clock())
             self._memories[key] = memory
         self._truth.recall(self._journal)
         self._choose_keys()

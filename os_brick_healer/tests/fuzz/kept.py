@@ -24,7 +24,7 @@ from os_brick_healer.cli import offline, printing
 from os_brick_healer.connector import guard, legs, records
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.provisioner import base
-from os_brick_healer.replica import attachments, model, recall, remember, words
+from os_brick_healer.replica import attachments, model, remember, words
 from os_brick_healer.tests.fuzz import law
 
 BOOT = 'a-boot'
@@ -232,7 +232,7 @@ class Memory(law.Target):
         again = json.loads(json.dumps(remember.dump(memory)))
         law.need(remember.load(again) == memory,
                  'another memory once it was written and read')
-        recall.rebase(memory, 1.0)
+        remember.rebase(memory, 1.0)
         try:
             volume = words.load('v', value)
         except ValueError:

@@ -16,7 +16,7 @@ import dataclasses
 from typing import Any
 
 from os_brick_healer.replica import case as case_lib
-from os_brick_healer.replica import heal, model, recall
+from os_brick_healer.replica import heal, model, recall, remember
 from os_brick_healer.tests.unit.replica import test_recalled, world
 
 A, B, C, D = (model.ReplicaId(n) for n in 'abcd')
@@ -228,5 +228,5 @@ class LateTest(test_recalled.RecallCase):
 
     def test_a_reboot_begins_its_hour_anew(self) -> None:
         memory = model.Memory(replicas={A: One(late=(a_request(),))})
-        late = recall.rebase(memory, 7.0).replicas[A].late
+        late = remember.rebase(memory, 7.0).replicas[A].late
         self.assertEqual((a_request(asked_s=7.0),), late)

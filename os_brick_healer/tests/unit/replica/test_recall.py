@@ -155,7 +155,7 @@ class RecallTest(base.TestCase):
             'request': model.Request(
                 id='r', asked_s=9e9, tries=1, known=frozenset(),
                 state=model.RequestState.ACCEPTED)})
-        after = recall.rebase(memory, 5.0)
+        after = remember.rebase(memory, 5.0)
         text = str(remember.dump(after))
         self.assertNotIn('9000000000', text)
         request = after.replicas[A].request

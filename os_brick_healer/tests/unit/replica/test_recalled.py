@@ -17,7 +17,7 @@ from typing import Any
 
 from os_brick_healer.engine import limits
 from os_brick_healer.replica import case as case_lib
-from os_brick_healer.replica import model, recall
+from os_brick_healer.replica import model, recall, remember
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.replica import world
 
@@ -395,4 +395,4 @@ class RequestTest(RecallCase):
                 unnamed_s=NOW_S, lost_s=NOW_S, unreachable_s=NOW_S,
                 belongs=True, nqn='nqn.a', readd_refused=True,
                 request=a_request(asked_s=NOW_S)), B: One()}),
-            recall.rebase(old, NOW_S))
+            remember.rebase(old, NOW_S))

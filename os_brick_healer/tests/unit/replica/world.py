@@ -21,7 +21,7 @@ from os_brick_healer.engine import limits, verdict
 from os_brick_healer.provisioner import base
 from os_brick_healer.replica import case as case_lib
 from os_brick_healer.replica import decide as decide_lib
-from os_brick_healer.replica import laws, learn, model, recall, remember
+from os_brick_healer.replica import laws, learn, model, remember
 
 UUID = '11111111-2222-3333-4444-555555555555'
 KEY = model.VolumeId('99999999-0000-0000-0000-000000000001')
@@ -509,7 +509,7 @@ class Agent:
         self.host.now_s = 5.0
         for disk in self.host.disks.values():
             disk.path_since_s = 5.0
-        self.memory = recall.rebase(self.memory, self.host.now_s)
+        self.memory = remember.rebase(self.memory, self.host.now_s)
 
 
 def sentences(said: Iterable[model.Verdict]) -> str:
