@@ -55,3 +55,8 @@ class ColumnsTest(base.TestCase):
         self.assertEqual('\u00fc\U0001f600', columns.readable(
             '\u00fc\U0001f600'))
         self.assertEqual('a\\ud800b', columns.readable('a\ud800b'))
+
+    def test_one_line_moves_no_cursor_and_ends_once(self) -> None:
+        self.assertEqual('\u00fc b', columns.one_line('\u00fc b'))
+        self.assertEqual('a\\n\\x1b[2J\\u202e', columns.one_line(
+            'a\n\x1b[2J\u202e'))
