@@ -39,6 +39,7 @@ CONFIG = pathlib.Path('/etc/ceph/ceph.conf')
 START_S = 300.0
 COMMAND_S = 120.0
 ATTACH_S = 15.0
+LOG_CHARACTERS = 200_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,7 @@ class Ceph:
         """Starts it; takes some ten seconds on an emulated CPU."""
         stage.note('starting a one-node Ceph')
         script(auth, 'start')
+        stage.at_exit('keep the logs of Ceph', lambda: leave_logs(stage))
         stage.at_exit('stop Ceph', lambda: script(auth, 'stop'))
         CONFIG.parent.mkdir(exist_ok=True)
         shutil.copy(DIRECTORY / 'ceph.conf', CONFIG)
@@ -85,6 +87,14 @@ class Ceph:
     def thaw(self, daemon: str) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid(daemon), signal.SIGCONT)
+
+
+def leave_logs(stage: Stage) -> None:
+    """The end of each: what a scenario fails by may be Ceph's own trouble."""
+    for daemon in ('mon.a', 'osd.0'):
+        log = DIRECTORY / 'log' / f'{daemon}.log'
+        stage.artifact(log.name,
+                       log.read_text(errors='replace')[-LOG_CHARACTERS:])
 
 
 def script(auth: str, verb: str) -> None:
