@@ -133,8 +133,8 @@ class StatusTest(base.TestCase):
         self.assertEqual('provisioner  local, asked 12s ago, no answer yet',
                          line(sentence='', waiting_s=12.7, age_s=None))
         self.assertEqual(
-            'provisioner  local, a file, answered 1m05s ago, asked 5s ago, '
-            'no answer yet', line(sentence='a file', waiting_s=5.0,
+            'provisioner  local, a file, answered 1m05s ago, asked 1s ago, '
+            'no answer yet', line(sentence='a file', waiting_s=1.0,
                                   age_s=65.0))
         self.assertEqual('provisioner  local, answered 2s ago',
                          line(waiting_s=0.2, age_s=2.0))

@@ -94,10 +94,13 @@ class LateTest(test_recalled.RecallCase):
         c came for a, which is back.
         """
         request = a_request(arrived=C, state=State.ARRIVED)
-        after = self.after(
-            world.leg('a'), c or world.leg('c'), raid_disks=raid_disks, ones={
-                A: One(in_sync_s=1.0, belongs=True, request=request),
-                B: b, C: One(belongs=True), D: d}).replicas
+        legs = world.leg('a'), c or world.leg('c')
+        # In whichever order they are named.
+        after, turned = (self.after(*order, raid_disks=raid_disks, ones={
+            A: One(in_sync_s=1.0, belongs=True, request=request),
+            B: b, C: One(belongs=True), D: d}).replicas
+            for order in (legs, legs[::-1]))
+        self.assertEqual(after, turned)
         return after[B], after[D]
 
     def test_who_had_that_slot_is_replaced_by_it(self) -> None:
