@@ -359,7 +359,8 @@ class Sources:
         :raises Busy: somebody is.
         """
         with self._given.adopter.locks.hold(key, 0.0):
-            if not self._has_gone(key, self._journal.attachment(key)):
+            if not self._has_gone(key, self._journal.attachment(
+                    key, whole=False)):
                 return
             self._journal.detach_done(key)
             self._journal.tell(model.KIND, key, 'let go: who had made the '

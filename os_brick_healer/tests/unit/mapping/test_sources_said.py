@@ -11,6 +11,8 @@
 #    under the License.
 """What an answer leads to, and what silence does not."""
 
+import contextlib
+import sqlite3
 from typing import Any
 
 from os_brick_healer import exception
@@ -187,6 +189,18 @@ class SourcesTest(test_sources.ChainTest):
         for name in ('pid', 'backend'):
             (self.ground.root / 'sys/block/nbd3' / name).unlink()
         return agent
+
+    def test_a_damaged_row_does_not_keep_others_from_being_let_go(
+            self) -> None:
+        agent = self.adopted()
+        row = agent.journal_rows()[0]
+        for volume in ('bad', 'worse'):
+            agent.journal.adopt(volume, 'v', row.connection)
+        with contextlib.closing(sqlite3.connect(self.path)) as db, db:
+            db.execute("UPDATE attachment SET pid='none' WHERE volume != ?",
+                       (world.KEY,))
+        agent.run(30.0)
+        self.assertEqual((), agent.journal_rows())
 
     def test_what_somebody_is_at_work_on_is_not_let_go(self) -> None:
         agent = self.adopted()
