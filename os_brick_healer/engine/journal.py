@@ -206,8 +206,10 @@ class Journal:
             # One byte that is not UTF-8 must not hide every other row.
             db.text_factory = _lenient
             try:
-                self._prepare(db, read_only, emptied)
+                # At once: it may be set aside while another process keeps
+                # us waiting.
                 self._place = place.Place(self.path, os.stat(self.path))
+                self._prepare(db, read_only, emptied)
             except BaseException:
                 db.close()
                 raise
@@ -720,12 +722,13 @@ def open_or_set_aside(path: str, **kwargs: Any) -> tuple[Journal, str | None]:
 def _is_left_over(path: str) -> bool:
     """Whether SQLite's two files are there without what they belong to.
 
-    A journal that is being made has its first page before them.
+    A journal that is being made has its first page before them: whoever
+    sees one of them, and then looks, sees the page.
     """
+    left = any(os.path.exists(path + suffix) for suffix in _BESIDE)
     with contextlib.suppress(OSError):
-        if os.stat(path).st_size > 0:
-            return False
-    return any(os.path.exists(path + suffix) for suffix in _BESIDE)
+        return left and os.stat(path).st_size == 0
+    return left
 
 
 def _begin_anew(path: str, what: str, paused: str | None,

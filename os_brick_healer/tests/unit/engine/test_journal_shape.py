@@ -136,3 +136,54 @@ class OddRowTest(base.TestCase):
         self.book.attach_done(BAD)
         self.assertEqual({GOOD: 'attached', BAD: 'attached'}, {
             r.volume: r.state for r in self.book.attachments()})
+
+
+class MadeMeanwhile(str):
+    """A path at which somebody makes a journal while it is looked at."""
+
+    def __init__(self, path: str) -> None:
+        del path
+        self.makers: list[journal_lib.Journal] = []
+
+    def __add__(self, suffix: str) -> str:
+        if not os.path.exists(self):
+            maker = journal_lib.Journal(str(self), boot_id='b')
+            maker.attach_begin(GOOD, 'vol', {}, 1, '1')
+            self.makers.append(maker)
+        return str(self) + suffix
+
+
+class ReplacedAsItOpens(journal_lib.Journal):
+    """It waits for another process, which puts a new file in its place."""
+
+    def _prepare(self, db: sqlite3.Connection, read_only: bool,
+                 emptied: bool) -> None:
+        os.rename(self.path, f'{self.path}.aside')
+        os.rename(f'{self.path}.new', self.path)
+        super()._prepare(db, read_only, emptied)
+
+
+class MeanwhileTest(base.TestCase):
+    """nova-compute and the agent open a journal at the same time."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = str(self.temp_dir() / 'journal.sqlite')
+
+    def test_one_that_is_being_made_is_not_set_aside(self) -> None:
+        path = MadeMeanwhile(self.path)
+        journal, problem = journal_lib.open_or_set_aside(path, boot_id='b')
+        self.addCleanup(journal.close)
+        (maker,) = path.makers
+        self.addCleanup(maker.close)
+        self.assertIsNone(problem)
+        self.assertEqual([GOOD], [r.volume for r in journal.attachments()])
+
+    def test_one_that_is_replaced_as_it_opens_is_gone(self) -> None:
+        for path in (self.path, f'{self.path}.new'):
+            journal_lib.Journal(path, boot_id='b').close()
+        journal = ReplacedAsItOpens(self.path, boot_id='b')
+        self.addCleanup(journal.close)
+        self.assertTrue(journal.gone)
+        self.assertRaises(exception.JournalError, journal.attach_begin,
+                          GOOD, 'vol', {}, 1, '1')
