@@ -144,18 +144,21 @@ def runs_as(host: Host, conf: cfg.ConfigOpts) -> int | None:
 
 
 def _lock_shut(host: Host, conf: cfg.ConfigOpts) -> Finding | None:
-    """An agent that was once run by another user has left its lock."""
-    path = f'{conf[opts.GROUP].run_path}/{lock.NAME}'
-    try:
-        found = os.stat(host.tree.path(path))
-    except OSError:
-        return None
-    barred = check_files.barred(host, conf, found, stat.S_IWOTH)
-    if not barred:
-        return None
-    return finding.warn(
-        'agent', f'does not run, and could not as {", ".join(barred)}, who '
-        f'cannot write {path}', f'chown {barred[0]} {path}')
+    """An agent that was once run by another user has left its locks."""
+    group = conf[opts.GROUP]
+    for directory in (group.run_path, group.state_path):
+        path = f'{directory}/{lock.NAME}'
+        try:
+            found = os.stat(host.tree.path(path))
+        except OSError:
+            continue
+        barred = check_files.barred(host, conf, found, stat.S_IWOTH)
+        if barred:
+            return finding.warn(
+                'agent', f'does not run, and could not as '
+                f'{", ".join(barred)}, who cannot write {path}',
+                f'chown {barred[0]} {path}')
+    return None
 
 
 def _apart(group: Any) -> Finding | None:

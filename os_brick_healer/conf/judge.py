@@ -122,7 +122,8 @@ def places(names: Iterable[str], directories: Iterable[str]) -> None:
 
     A pipe that a shell has opened for us (``<(...)``) can be read, once; one
     that has a name in a directory may never have a writer. oslo.config finds
-    no file in a directory that is none, and says nothing.
+    no file in a directory that is none, and says nothing. A link to
+    /dev/null is how a file is put out of use.
 
     :raises ValueError, OSError: one is not, and which.
     """
@@ -131,7 +132,8 @@ def places(names: Iterable[str], directories: Iterable[str]) -> None:
         if os.path.exists(one) and not os.path.isdir(one):
             raise ValueError(f'{one} is no directory')
     for name in every_file(map(os.path.expanduser, names), directories):
-        if name != os.devnull and not _is_handed_over(name):
+        if os.path.realpath(name) != os.devnull and (
+                not _is_handed_over(name)):
             regular.check(name)
 
 

@@ -44,6 +44,9 @@ class CheckTestCase(base.TestCase):
         self.missing: set[str] = set()
         self.conf = self.new_conf()
         opts.register(self.conf)
+        # An agent may run where the tests do.
+        self.set(state_path=str(self.root / 'no-state'),
+                 run_path=str(self.root / 'no-run'))
         files.share_lock_path(self.conf)
         self.me = pwd.getpwuid(os.getuid())
         self.host = finding.Host(

@@ -78,14 +78,17 @@ class AgentTest(test_check.CheckTestCase):
                           'yet'], said())
 
     def test_a_lock_that_another_user_has_left_is_said(self) -> None:
-        self.set(run_path='/run/x', control_users=['nova'])
-        self.write_tree(self.root, {f'run/x/{lock.NAME}': ''})
-        (self.root / 'run' / 'x' / lock.NAME).chmod(0o644)
-        found = check_agent._running(self.host, self.conf)
-        self.assertIs(Level.WARN, found.level)
-        self.assertIn(f'could not as nova, who cannot write /run/x/'
-                      f'{lock.NAME}', found.sentence)
-        self.assertEqual(f'chown nova /run/x/{lock.NAME}', found.hint)
+        for place in ('run', 'state'):
+            path = f'/{place}/{lock.NAME}'
+            self.set(**{f'{place}_path': f'/{place}'}, control_users=['nova'])
+            self.write_tree(self.root, {path[1:]: ''})
+            (self.root / path[1:]).chmod(0o644)
+            found = check_agent._running(self.host, self.conf)
+            self.assertIs(Level.WARN, found.level)
+            self.assertIn(f'could not as nova, who cannot write {path}',
+                          found.sentence)
+            self.assertEqual(f'chown nova {path}', found.hint)
+            (self.root / path[1:]).chmod(0o666)
         self.set(control_users=[self.me.pw_name])
         self.assertEqual('does not run', check_agent._running(
             self.host, self.conf).sentence)

@@ -120,8 +120,14 @@ class ValuesTest(ConfTestCase):
         conf = cfg.ConfigOpts()
         files.load(conf, ['--config-file', f'/dev/fd/{out}'], prog='test')
         self.assertEqual(7, conf[opts.GROUP].grace_period)
-        files.load(cfg.ConfigOpts(), ['--config-file', os.devnull],
-                   prog='test')
+
+    def test_a_file_may_be_put_out_of_use(self) -> None:
+        self.path.symlink_to(os.devnull)
+        for name in (os.devnull, str(self.path)):
+            conf = cfg.ConfigOpts()
+            files.load(conf, ['--config-file', name, '--config-dir',
+                              str(self.path.parent)], prog='test')
+            files.reload(conf)
 
     def test_a_file_that_is_not_text_is_named(self) -> None:
         first = self.write_file(self.temp_dir() / 'nova.conf', '')
