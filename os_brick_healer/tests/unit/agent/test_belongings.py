@@ -12,7 +12,6 @@
 """Laws of the agent's files: nobody heals beside it, and it sees them go."""
 
 import os
-import pathlib
 import shutil
 import socket
 import subprocess
@@ -88,11 +87,13 @@ class SecondAgentTest(BelongingsTestCase):
 class TakenAwayTest(BelongingsTestCase):
     def test_a_socket_that_is_gone_is_made_anew(self) -> None:
         child = self.serve()
-        for do in (os.unlink, lambda path: pathlib.Path(path).touch()):
-            do(self.run_path / 'control.sock')
+        there, other = self.run_path / 'control.sock', self.run_path / 'other'
+        for do in (there.unlink, lambda: other.replace(there)):
+            other.touch()
+            do()
             self.await_agent(child.pid)
-        self.assertIn('control.sock was removed or replaced',
-                      self.leave(child))
+        self.assertEqual(2, self.leave(child).count(
+            'control.sock was removed or replaced'))
 
     def test_a_directory_that_is_gone_is_made_anew(self) -> None:
         child = self.serve()
@@ -140,9 +141,10 @@ class TakenAwayTest(BelongingsTestCase):
 
     def test_it_makes_way_for_who_has_come_in_its_place(self) -> None:
         child = self.serve()
-        (self.run_path / lock.NAME).unlink()
-        held = lock.AgentLock(str(self.run_path), launch='process')
+        # At once: between two steps it would have it back.
+        held = lock.AgentLock(str(self.run_path / 'other'), launch='process')
         self.addCleanup(held.release)
+        os.rename(held.path, self.run_path / lock.NAME)
         code, said = self.end(child)
         self.assertEqual(service.EXIT_SECOND, code)
         self.assertIn(f'process {os.getpid()}', said)
