@@ -735,8 +735,15 @@ def _begin_anew(path: str, what: str, paused: str | None,
                 kwargs: Mapping[str, Any]) -> tuple[Journal, str]:
     aside = f'{path}.damaged-{int(time.time())}'
     for suffix in ('', *_BESIDE):
-        with contextlib.suppress(FileNotFoundError):
+        try:
             os.rename(path + suffix, aside + suffix)
+        except FileNotFoundError:
+            continue
+        except OSError as e:
+            raise exception.JournalError(
+                f'cannot set {path}{suffix} aside: because {e.strerror}',
+                hint=whose.of_file(path, '[os_brick_healer] state_path'),
+            ) from e
     sentence = (f'the journal {path} {what} was set aside as {aside} and a '
                 f'new one begun; {_of_pause(paused)}')
     journal = Journal(path, **kwargs)

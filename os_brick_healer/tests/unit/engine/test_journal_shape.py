@@ -138,6 +138,22 @@ class OddRowTest(base.TestCase):
             r.volume: r.state for r in self.book.attachments()})
 
 
+class SetAsideTest(base.TestCase):
+
+    def test_what_cannot_be_set_aside_is_said_with_a_way_out(self) -> None:
+        # With more at its end, the kernel takes it for no name.
+        path = self.temp_dir() / ('j' * 240)
+        for name, text in ((path, 'no journal'), (f'{path}-shm', '')):
+            pathlib.Path(name).write_text(text)
+            error = self.assertRaises(
+                exception.JournalError, journal_lib.open_or_set_aside,
+                str(path), boot_id='b')
+            self.assertIn(f'cannot set {name} aside: because File name too '
+                          'long (see [os_brick_healer] state_path)',
+                          str(error))
+            path.unlink(missing_ok=True)
+
+
 class MadeMeanwhile(str):
     """A path at which somebody makes a journal while it is looked at."""
 
