@@ -102,6 +102,7 @@ class Server:
         self._selector = selectors.DefaultSelector()
         self._listener, self._place = _listen(path, group)
         self._fresh: socket.socket | None = None
+        self._moving = threading.Lock()
         self._accept_again_s: float | None = None
         self._wake_in, self._wake_out = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._selector.register(self._wake_in, selectors.EVENT_READ)
@@ -116,8 +117,10 @@ class Server:
 
     def stop(self, timeout_s: float = 1.0) -> None:
         """Stop answering and take the socket away, if it is still ours."""
-        self._stopping = True
-        self._wake()
+        with self._moving:
+            again, self._stopping = self._stopping, True
+            if not again:       # the pipe's number may be another's by now
+                self._wake()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
         if not self._place.gone:
@@ -126,16 +129,18 @@ class Server:
 
     @property
     def gone(self) -> bool:
-        """Whether nobody who comes now would find us."""
-        return self._place.gone
+        """Whether nobody who comes now would find us, who still serve."""
+        return self._place.gone and not self._stopping
 
     def put_back(self) -> None:
         """Listen on the path anew; who is connected stays connected.
 
         :raises HealerError: it cannot be done.
         """
-        self._fresh, self._place = _listen(self.path, self._group)
-        self._wake()
+        with self._moving:
+            if not self._stopping:      # by another thread, just now
+                self._fresh, self._place = _listen(self.path, self._group)
+                self._wake()
 
     def _wake(self) -> None:
         with contextlib.suppress(OSError):

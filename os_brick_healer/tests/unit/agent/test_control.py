@@ -363,3 +363,22 @@ class TakenAwayTest(ControlTestCase):
         self.serve()
         first.stop()
         self.assertEqual(os.getpid(), self.ask('ping')['pid'])
+
+    def test_who_has_stopped_is_not_put_back(self) -> None:
+        """The main thread looks while the engine's stops the server."""
+        server = self.serve()
+        server.stop()
+        self.assertFalse(server.gone)
+        server.put_back()
+        self.assertFalse(os.path.exists(self.path))
+
+    def test_stopped_twice_it_writes_into_no_file_of_others(self) -> None:
+        file = (self.place / 'file').open('w+b')
+        self.addCleanup(os.unlink, file.name)
+        self.addCleanup(file.close)
+        server = self.serve()
+        server.stop()
+        os.dup2(file.fileno(), server._wake_out)
+        self.addCleanup(os.close, server._wake_out)
+        server.stop()
+        self.assertEqual(0, os.fstat(file.fileno()).st_size)
