@@ -331,9 +331,10 @@ def _listen(path: str,
             f'{PATH_MAX} bytes does not fit the kernel',
             hint='choose a shorter [os_brick_healer] run_path')
     fresh = path + _FRESH
-    sock = socket.socket(socket.AF_UNIX,
-                         socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    sock = None
     try:
+        sock = socket.socket(socket.AF_UNIX,
+                             socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(fresh)
         sock.bind(fresh)
@@ -345,7 +346,8 @@ def _listen(path: str,
         found = os.stat(fresh)
         os.rename(fresh, path)
     except OSError as e:
-        sock.close()
+        if sock is not None:
+            sock.close()
         raise exception.HealerError(
             f'cannot listen on {path}: because {e.strerror}',
             hint=whose.of_file(path, '[os_brick_healer] run_path'),

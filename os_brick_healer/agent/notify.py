@@ -34,7 +34,8 @@ class Notifier:
                          else address)
         self.watchdog_s = _watchdog_s(environ)
         # systemd.exec(5): the directories of RuntimeDirectory=.
-        self._made = environ.get('RUNTIME_DIRECTORY', '').split(':')
+        self._made = [os.path.realpath(one) for one in environ.get(
+            'RUNTIME_DIRECTORY', '').split(':') if one]
 
     @property
     def speaks(self) -> bool:
@@ -43,7 +44,7 @@ class Notifier:
 
     def makes(self, directory: str) -> bool:
         """Whether systemd makes it when it starts the agent again."""
-        return self.speaks and directory in self._made
+        return self.speaks and os.path.realpath(directory) in self._made
 
     def _send(self, *lines: str) -> None:
         if not self._address:

@@ -16,8 +16,9 @@ import shutil
 import socket
 import subprocess
 
-from os_brick_healer.agent import lock, service
+from os_brick_healer.agent import lock, notify, service
 from os_brick_healer.conf import opts
+from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.agent import fakes, test_service
 
 JOURNAL = 'journal.sqlite'
@@ -176,6 +177,22 @@ class TakenAwayTest(BelongingsTestCase):
                           said)
             self.assertFalse((self.run_path / 'control.sock').exists())
         self.leave(self.serve('kept'))
+
+
+class RenewedTest(base.TestCase):
+    def test_systemds_directory_is_known_by_whatever_leads_to_it(
+            self) -> None:
+        """/var/run leads to /run."""
+        place = self.temp_dir()
+        (place / 'var').symlink_to(place)
+        notifier = notify.Notifier({
+            'NOTIFY_SOCKET': '@nobody',
+            'RUNTIME_DIRECTORY': f'/a:{place}/healer'})
+        for name in ('healer', 'healer/', 'var/healer'):
+            self.assertTrue(notifier.makes(f'{place}/{name}'), name)
+        self.assertFalse(notifier.makes(str(place)))
+        self.assertFalse(notify.Notifier({
+            'NOTIFY_SOCKET': '@nobody'}).makes(os.getcwd()))
 
 
 class HungThreadTest(test_service.ThreadTestCase):

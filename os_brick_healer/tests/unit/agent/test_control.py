@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 import json
 import os
 import pathlib
+import resource
 import socket
 import stat
 import tempfile
@@ -355,6 +356,20 @@ class TakenAwayTest(ControlTestCase):
             server.put_back()
             self.assertFalse(server.gone)
             self.assertEqual(os.getpid(), self.ask('ping')['pid'])
+        sock.sendall(b'{"verb": "ping"}\n')
+        self.assertTrue(self.lines(sock, 1)[0]['ok'])
+
+    def test_without_a_descriptor_it_says_so_and_serves_on(self) -> None:
+        server = self.serve()
+        sock = self.connect()
+        os.unlink(self.path)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            error = self.assertRaises(exception.HealerError, server.put_back)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        self.assertIn('because Too many open files', str(error))
         sock.sendall(b'{"verb": "ping"}\n')
         self.assertTrue(self.lines(sock, 1)[0]['ok'])
 
