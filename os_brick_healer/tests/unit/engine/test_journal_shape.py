@@ -157,6 +157,8 @@ class SetAsideTest(base.TestCase):
 class MadeMeanwhile(str):
     """A path at which somebody makes a journal while it is looked at."""
 
+    __slots__ = ('makers',)
+
     def __init__(self, path: str) -> None:
         del path
         self.makers: list[journal_lib.Journal] = []
