@@ -25,6 +25,7 @@ import signal
 import threading
 import time
 from typing import Any, Protocol
+import weakref
 
 from oslo_config import cfg
 from oslo_log import log as logging
@@ -110,6 +111,9 @@ class Service:
         self._permitted: frozenset[int] = frozenset()
         self._started_wall = time.time()
         self._wake_in, self._wake_out = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        # Not after run(): a hung engine may write to it long afterwards.
+        weakref.finalize(self, _close, self._wake_in,
+                         self._wake_out).atexit = False
         self._thread = threading.Thread(
             target=self._work, name='engine', daemon=True)
         self._teller = tell.Teller(self._group, self._notifier)
@@ -329,6 +333,11 @@ class Service:
         for note in notes:
             LOG.warning('%s', note)
         return notes
+
+
+def _close(*fds: int) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _ignore(_number: int, _frame: object) -> None:

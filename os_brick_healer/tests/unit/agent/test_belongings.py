@@ -11,6 +11,8 @@
 #    under the License.
 """Laws of the agent's files: nobody heals beside it, and it sees them go."""
 
+import contextlib
+import gc
 import os
 import shutil
 import socket
@@ -193,6 +195,28 @@ class RenewedTest(base.TestCase):
         self.assertFalse(notifier.makes(str(place)))
         self.assertFalse(notify.Notifier({
             'NOTIFY_SOCKET': '@nobody'}).makes(os.getcwd()))
+
+
+class RefusedThreadTest(test_service.ThreadTestCase):
+    def test_it_leaves_no_descriptor_in_the_process_of_another(self) -> None:
+        """Each attach that finds no agent tries again, for ever."""
+        held = lock.AgentLock(str(self.state), launch='process')
+        self.addCleanup(held.release)
+        agent = service.Service(self.conf, self._build, run_mode='thread',
+                                own_process=False)
+        self.assertEqual(service.EXIT_SECOND, agent.run())
+        ends = [os.fstat(fd).st_ino
+                for fd in (agent._wake_in, agent._wake_out)]
+        del agent
+        gc.collect()
+        left = [found.st_ino for found in map(
+            self._stat, os.listdir('/proc/self/fd')) if found is not None]
+        self.assertEqual(set(), set(ends).intersection(left))
+
+    def _stat(self, fd: str) -> os.stat_result | None:
+        with contextlib.suppress(OSError):
+            return os.fstat(int(fd))
+        return None
 
 
 class HungThreadTest(test_service.ThreadTestCase):
