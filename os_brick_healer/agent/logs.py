@@ -140,12 +140,20 @@ def choose(conf: cfg.ConfigOpts, argv: Sequence[str], prog: str) -> None:
     if not words.intersection(_CONFIG) and not _ours(
             conf, 'log_config_append'):
         conf.set_override('log_config_append', None)
-    if words.intersection(_FILE):
+    if words.intersection(_FILE) or _ours(conf, 'log_file'):
         return
-    if (conf.log_dir or conf.log_file) and not _ours(conf, 'log_file'):
+    if _is_device(conf.log_file):
+        conf.set_override('log_file', None)
+        conf.set_override('log_dir', None)
+    elif conf.log_dir or conf.log_file:
         directory = conf.log_dir or os.path.dirname(conf.log_file)
         conf.set_override('log_file', f'{prog}.log')
         conf.set_override('log_dir', directory)
+
+
+def _is_device(name: str | None) -> bool:
+    """/dev/null or /dev/stdout: no file of ours belongs beside it."""
+    return name is not None and os.path.dirname(name) == '/dev'
 
 
 def _ours(conf: cfg.ConfigOpts, name: str) -> bool:

@@ -132,6 +132,12 @@ class LogTest(base.TestCase):
         self.assertEqual('/tmp/mine.log', conf.log_file)
         self.assertIsNone(conf.log_dir)
 
+    def test_no_file_is_made_among_devices(self) -> None:
+        for device in ('/dev/null', '/dev/stdout'):
+            conf = self.conf(f'[DEFAULT]\nlog_file = {device}\n'
+                             'log_dir = /var/log/nova\n')
+            self.assertEqual((None, None), (conf.log_dir, conf.log_file))
+
     def test_without_either_it_goes_to_standard_error(self) -> None:
         conf = self.conf('')
         self.assertEqual((None, None), (conf.log_dir, conf.log_file))
