@@ -70,6 +70,8 @@ def _read(argv: list[str],
           judged: Iterable[str] | None = None) -> Configuration:
     conf = cfg.ConfigOpts()
     files.load(conf, argv, prog='os-brick-healer', judged=judged)
-    files.share_lock_path(conf)
+    with contextlib.nullcontext() if judged is None else (
+            contextlib.suppress(exception.ConfigError)):
+        files.share_lock_path(conf)
     unread = [] if argv else files.unreadable()
     return Configuration(conf=conf, unread=', '.join(unread) or None)

@@ -74,14 +74,18 @@ def load(conf: cfg.ConfigOpts, args: Sequence[str], *, prog: str,
          judged: Iterable[str] | None = None) -> None:
     """Parse arguments and files; whatever is wrong becomes ConfigError.
 
-    nova's ``host`` is this host's name for the provisioner.
+    nova's ``host`` is this host's name for the provisioner, and lock_path
+    and log_dir may be below its ``state_path``.
 
     :param conf: of a process of ours; nova registers its ``host`` itself.
     :param judged: the options whose values must be right, None: all of
         ours. Another one that is wrong raises when it is used.
     """
     opts.register(conf)
-    conf.register_opt(cfg.StrOpt('host', default=socket.gethostname()))
+    conf.register_opts([
+        cfg.StrOpt('host', default=socket.gethostname()),
+        # As nova has it; where nova is, nobody knows who does not import it.
+        cfg.StrOpt('state_path', default='$pybasedir')])
     try:
         judge.places(*_named(args))
         with _words(args):
@@ -218,7 +222,19 @@ def share_lock_path(conf: cfg.ConfigOpts) -> None:
     This is what os_brick.setup() does. Both libraries register their
     options on ``cfg.CONF`` when they are imported; another ConfigOpts (of
     an agent that is a thread of nova-compute) gets the same ones.
+
+    :raises ConfigError: lock_path is no value.
     """
+    try:
+        _share_lock_path(conf)
+    except judge.WRONG as e:
+        raise exception.ConfigError(
+            f'cannot use lock_path: because {e}',
+            hint='write lock_path, and state_path if it names that, as '
+                 'nova-compute has them') from e
+
+
+def _share_lock_path(conf: cfg.ConfigOpts) -> None:
     if conf is cfg.CONF:
         for group, module in (
                 ('oslo_concurrency', 'oslo_concurrency.lockutils'),

@@ -98,8 +98,8 @@ def _plainly(e: Exception, where: str) -> str:
 
 def named(e: Exception) -> str:
     """The same of a value that was read one day or another."""
-    if isinstance(e, cfg.NoSuchOptError):   # what oslo makes of a loop
-        return f'{e.opt_name} names itself'
+    if isinstance(e, cfg.NoSuchOptError):   # what oslo makes of a loop, too
+        return f'{e.opt_name} names itself, or an option of nova alone'
     found = re.match(r'Value for option (\S+) from ', str(e))
     return f'{found[1]}{_plainly(e, "")}' if found else str(e)
 

@@ -121,6 +121,11 @@ class LogTest(base.TestCase):
         self.assertEqual(('/var/log/nova', 'os-brick-healer-agent.log'),
                          (conf.log_dir, conf.log_file))
 
+    def test_it_may_be_below_novas_state_path(self) -> None:
+        conf = self.conf('[DEFAULT]\nstate_path = /n\n'
+                         'log_dir = $state_path/log\n')
+        self.assertEqual('/n/log', conf.log_dir)
+
     def test_novas_own_file_is_not_shared(self) -> None:
         conf = self.conf('[DEFAULT]\nlog_file = /var/log/n/compute.log\n')
         self.assertEqual(('/var/log/n', 'os-brick-healer-agent.log'),

@@ -89,6 +89,17 @@ class FilesTest(base.TestCase):
         files.share_lock_path(conf)
         self.assertEqual('/b', conf.os_brick.lock_path)
 
+    def test_the_lock_path_may_be_below_novas_state_path(self) -> None:
+        below = '[oslo_concurrency]\nlock_path = $state_path/tmp\n'
+        conf = self.load(f'[DEFAULT]\nstate_path = /n\n{below}')
+        files.share_lock_path(conf)
+        files.reload(conf)
+        self.assertEqual('/n/tmp', conf.os_brick.lock_path)
+        error = self.assertRaises(
+            exception.ConfigError, files.share_lock_path, self.load(below))
+        self.assertIn('cannot use lock_path: because no such option',
+                      str(error))
+
     def test_an_agent_in_novas_process_can_take_os_bricks_locks(self) -> None:
         path = str(self.temp_dir())
         conf = self.load(f'[oslo_concurrency]\nlock_path = {path}\n')

@@ -92,6 +92,11 @@ class LogTest(base.TestCase):
             self.assertIn('names itself' if value.startswith('$') else value,
                           one)
 
+    def test_what_only_nova_knows_keeps_the_helper_from_starting(
+            self) -> None:
+        (one,) = self.said('state_path = /n\nlog_dir = $state_path')
+        self.assertIn('log_dir names itself, or an option of nova', one)
+
     def test_nothing_is_said_of_what_can(self) -> None:
         self.assertEqual([], self.said('debug = true\nlog_dir = /x'))
 
