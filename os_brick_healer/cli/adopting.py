@@ -12,8 +12,10 @@
 """os-brick-healer adopt: a mapping that somebody else has made."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
 import os
+import tempfile
 
 from oslo_config import cfg
 
@@ -58,12 +60,21 @@ def run(conf: cfg.ConfigOpts, args: argparse.Namespace,
             'cannot adopt: because --stash and --alias are about one device',
             hint='name the device')
     path = os.path.join(conf[opts.GROUP].state_path, offline.JOURNAL)
-    book = journal.Journal(path, history_max=conf[opts.GROUP].history_max)
-    try:
+    with (_to_read(path) if args.dry_run else contextlib.closing(
+            journal.Journal(path, history_max=conf[opts.GROUP].history_max)
+            )) as book:
         return work(adopt.adopter(conf, tree=reader.Tree(), journal=book),
                     args, say, complain)
-    finally:
-        book.close()
+
+
+@contextlib.contextmanager
+def _to_read(path: str) -> Iterator[journal.Journal]:
+    """The journal; without one, none that anybody would see."""
+    with tempfile.TemporaryDirectory() as scratch, contextlib.closing(
+            offline.book_of(os.path.dirname(path)) if os.path.exists(path)
+            else journal.Journal(os.path.join(scratch, offline.JOURNAL))
+            ) as book:
+        yield book
 
 
 def work(adopter: adopt.Adopter, args: argparse.Namespace,

@@ -196,7 +196,7 @@ class Journal:
         uri = f'file:{_quote(self.path)}?mode={"ro" if read_only else "rwc"}'
         for suffix in ('', *_BESIDE):       # SQLite would wait for a FIFO
             self._check(f'{self.path}{suffix}')
-        emptied = not read_only and _emptied(self.path)
+        lost = None if read_only else _lost(self.path)
         if not read_only:
             whose.make(self.path)
         try:
@@ -209,7 +209,7 @@ class Journal:
                 # At once: it may be set aside while another process keeps
                 # us waiting.
                 self._place = place.Place(self.path, os.stat(self.path))
-                self._prepare(db, read_only, emptied)
+                self._prepare(db, read_only, lost)
             except BaseException:
                 db.close()
                 raise
@@ -226,7 +226,7 @@ class Journal:
                 hint='move it away') from e
 
     def _prepare(self, db: sqlite3.Connection, read_only: bool,
-                 emptied: bool) -> None:
+                 lost: str | None) -> None:
         # In this order: who makes a journal makes all of it at once.
         tables = db.execute('SELECT name FROM sqlite_master').fetchall()
         (version,) = db.execute('PRAGMA user_version').fetchone()
@@ -249,7 +249,7 @@ class Journal:
         db.execute('PRAGMA journal_mode=WAL')
         db.execute('PRAGMA synchronous=FULL')
         if version < VERSION:
-            self._create(db, emptied)
+            self._create(db, lost)
         with contextlib.suppress(OSError):
             # nova-compute and the agent share it; nobody else reads it.
             os.chmod(self.path, 0o660)
@@ -276,7 +276,7 @@ class Journal:
             hint='move it away: the agent begins a new one when it starts',
             transient=False)
 
-    def _create(self, db: sqlite3.Connection, emptied: bool) -> None:
+    def _create(self, db: sqlite3.Connection, lost: str | None) -> None:
         db.execute('BEGIN IMMEDIATE')
         (version,) = db.execute('PRAGMA user_version').fetchone()
         if version == 0:     # another process may have been faster
@@ -284,11 +284,10 @@ class Journal:
                 if statement.strip():
                     db.execute(statement)
             db.execute(f'PRAGMA user_version={VERSION}')
-            if emptied:
+            if lost is not None:
                 db.execute('INSERT INTO setting VALUES (?,?)', (DAMAGED, (
-                    f'the journal {self.path} was empty: a new one is begun; '
-                    'healing may have been paused and is not now: say pause '
-                    'or resume')))
+                    f'the journal {self.path} {lost}: a new one is begun; '
+                    f'{_of_pause(None)}')))
         db.execute('COMMIT')
 
     def _error(self, what: str, e: Exception) -> exception.JournalError:
@@ -686,6 +685,16 @@ def _emptied(path: str) -> bool:
     except OSError:
         return False
     return found.st_size == 0 and time.time() - found.st_mtime > NEW_S
+
+
+def _lost(path: str) -> str | None:
+    """What became of the journal in whose place one is to be made.
+
+    For whoever makes it: by the time that the agent looks, it is a sound one.
+    """
+    if _emptied(path):
+        return 'was empty'
+    return 'was removed' if _is_left_over(path) else None
 
 
 def open_or_set_aside(path: str, **kwargs: Any) -> tuple[Journal, str | None]:

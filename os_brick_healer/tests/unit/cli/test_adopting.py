@@ -16,6 +16,7 @@ import argparse
 from os_brick_healer import exception
 from os_brick_healer.cli import adopting
 from os_brick_healer.cli import main as cli
+from os_brick_healer.engine import journal
 from os_brick_healer.tests import base
 from os_brick_healer.tests.unit.mapping import test_adopt
 
@@ -85,3 +86,28 @@ class AdoptTest(base.TestCase):
         self.assertEqual(4, cli.main(['--config-file', str(conf), 'adopt',
                                       '--stash', 'x']))
         self.assertTrue((home / 'journal.sqlite').exists())
+
+    def test_a_dry_run_leaves_all_as_it_is(self) -> None:
+        home = self.temp_dir()
+        conf = str(self.write_file(home / 'c.conf', (
+            '[os_brick_healer]\n'
+            f'state_path = {home}/state\nrun_path = {home}\n')))
+        state = home / 'state'
+
+        def run() -> list[int]:
+            return [cli.main(['--config-file', conf, 'adopt', '--dry-run',
+                              *words]) for words in ((), ('nbd9999999',))]
+
+        codes = run()       # no device of this machine has that number
+        self.assertEqual(4, codes[1])
+        self.assertFalse(state.exists())
+        state.mkdir()
+        for left in ('journal.sqlite-wal', 'journal.sqlite-shm'):
+            (state / left).write_text('what is left of one')
+        self.assertEqual(codes, run())
+        self.assertEqual(['journal.sqlite-shm', 'journal.sqlite-wal'],
+                         sorted(p.name for p in state.iterdir()))
+        for left in state.iterdir():
+            left.unlink()
+        journal.Journal(str(state / 'journal.sqlite')).close()
+        self.assertEqual(codes, run())

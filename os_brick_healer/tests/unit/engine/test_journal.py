@@ -11,6 +11,7 @@
 #    under the License.
 """The journal survives what may happen to a file and to a process."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -282,6 +283,17 @@ class JournalTest(base.TestCase):
             for aside in place.glob('*damaged-*'):
                 aside.unlink()
         self.assertIsNone(journal.damage())
+
+    def test_whoever_makes_one_in_the_place_of_what_is_left_says_it(
+            self) -> None:
+        self.journal.close()
+        for name in ('-wal', '-shm'):
+            os.unlink(self.path)
+            pathlib.Path(f'{self.path}{name}').write_bytes(b'left')
+            with contextlib.closing(journal_lib.Journal(
+                    self.path, boot_id=BOOT)) as journal:
+                self.assertIn('was removed: a new one is begun; healing may',
+                              journal.setting(journal_lib.DAMAGED) or '')
 
     def test_the_pause_is_handed_over_unless_there_is_one(self) -> None:
         self.journal.close()
