@@ -133,11 +133,21 @@ class Belongings:
                 self._book = _instead(self._book, self._lock_book(AGAIN_S))
 
     def _look_at_run(self, server: control.Server) -> None:
+        wrong: exception.HealerError | None = None
         if self._host is not None and self._host.gone:
-            self._host = _instead(self._host, self._lock_host(AGAIN_S))
-        if server.gone:
-            server.put_back()
-            _made_anew(server.path)
+            try:
+                self._host = _instead(self._host, self._lock_host(AGAIN_S))
+            except lock.AgentRuns:
+                raise       # the socket, if there is one, is that agent's
+            except exception.HealerError as e:
+                wrong = e
+        try:
+            if server.gone:
+                server.put_back()
+                _made_anew(server.path)
+        finally:
+            if wrong is not None:
+                raise wrong
 
     def _complain(self, trouble: str) -> None:
         if trouble != self._trouble.get(self._at_state):

@@ -160,12 +160,21 @@ class Session:
                 ) from None
 
     def why_down(self, down: client.AgentDown) -> str:
-        """An agent that starts or stops holds the lock and does not serve."""
-        with contextlib.suppress(exception.HealerError):
-            holder = lock.holder(self.settings.run_path)
+        """An agent that starts or stops holds the locks and does not serve;
+        one whose run_path is another one holds that of the journal."""
+        home = self.settings.run_path
+        for place, why in (
+                (home, 'holds the lock, but does not answer yet'),
+                (self.settings.state_path, f'has the journal, but is not '
+                 f'found in {home}: its run_path is another one, or was '
+                 'taken away')):
+            try:
+                holder = lock.holder(place)
+            except exception.HealerError as e:
+                return f'CANNOT TELL WHETHER AN AGENT RUNS: {down}; {e}'
             if holder is not None:
-                return f'{holder} holds the lock, but does not answer yet'
-        return str(down)
+                return f'NO AGENT ANSWERS: {holder} {why}'
+        return f'NO AGENT RUNS: {down}'
 
     def offline(self) -> offline.Found:
         """What the journal says when there is nobody to ask."""

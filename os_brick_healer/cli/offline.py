@@ -85,7 +85,7 @@ def as_json(found: Found) -> dict[str, Any]:
 
 def text(found: Found, why: str, *, when: Callable[[float], str]) -> str:
     """What is known, and that it is not from a running agent."""
-    lines = [f'NO AGENT RUNS: {render.safe(why)}']
+    lines = [render.safe(why)]
     if found.launch is not None:
         lines.append(
             f'last attempt to start it ({render.safe(found.launch.launch)}, '

@@ -110,6 +110,15 @@ class TakenAwayTest(BelongingsTestCase):
             self.assertEqual(1, said.count(f'{self.run_path / name} was re'))
         self.assertIsNone(lock.holder(str(self.run_path)))
 
+    def test_a_lock_that_cannot_be_made_keeps_no_socket_away(self) -> None:
+        child = self.serve()
+        (self.run_path / lock.NAME).unlink()
+        (self.run_path / lock.NAME).mkdir()
+        (self.run_path / 'control.sock').unlink()
+        self.await_agent(child.pid)
+        self.assertIn(f'cannot lock {self.run_path / lock.NAME}',
+                      self.leave(child))
+
     def _bar(self) -> None:
         shutil.rmtree(self.run_path)
         self.run_path.touch()

@@ -107,7 +107,7 @@ class AdoptTest(base.TestCase):
         self.assertEqual(codes, run())
         self.assertEqual(['journal.sqlite-shm', 'journal.sqlite-wal'],
                          sorted(p.name for p in state.iterdir()))
-        for left in state.iterdir():
-            left.unlink()
+        for path in state.iterdir():
+            path.unlink()
         journal.Journal(str(state / 'journal.sqlite')).close()
         self.assertEqual(codes, run())

@@ -224,6 +224,16 @@ class OfflineTest(CliTestCase):
         self.addCleanup(held.release)
         self.assertIn('does not answer yet', self.run_it('status')[1])
 
+    def test_one_that_is_somewhere_else_is_not_said_to_be_down(self) -> None:
+        held = lock.AgentLock(str(self.state), launch='systemd')
+        self.addCleanup(held.release)
+        code, out, _ = self.run_it('status')
+        self.assertEqual(3, code)
+        self.assertIn(f'NO AGENT ANSWERS: process {os.getpid()} (systemd) '
+                      'has the journal, but is not found in', out)
+        (self.run_path / lock.NAME).mkdir()
+        self.assertIn('CANNOT TELL WHETHER', self.run_it('status')[1])
+
     def test_what_needs_an_agent_is_3_without(self) -> None:
         for argv in (['explain', 'x'], ['pause'], ['resume'], ['wake'],
                      ['reload']):

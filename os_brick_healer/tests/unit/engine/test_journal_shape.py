@@ -175,10 +175,10 @@ class ReplacedAsItOpens(journal_lib.Journal):
     """It waits for another process, which puts a new file in its place."""
 
     def _prepare(self, db: sqlite3.Connection, read_only: bool,
-                 emptied: bool) -> None:
+                 lost: str | None) -> None:
         os.rename(self.path, f'{self.path}.aside')
         os.rename(f'{self.path}.new', self.path)
-        super()._prepare(db, read_only, emptied)
+        super()._prepare(db, read_only, lost)
 
 
 class MeanwhileTest(base.TestCase):
