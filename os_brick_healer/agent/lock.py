@@ -21,6 +21,7 @@ import errno
 import fcntl
 import json
 import os
+import stat
 import time
 from typing import Any
 
@@ -38,6 +39,10 @@ class AgentRuns(exception.HealerError):
     """Another agent holds the lock of this host."""
 
     transient = False
+
+
+class NoLockFile(exception.HealerError):
+    """Something else than a file is in the lock's place."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +87,7 @@ class AgentLock:
                 fd = _open(self.path)
                 whose.give_away(fd, directory)
             except OSError as e:
+                _refuse_odd(f'cannot lock {self.path}: because', self.path)
                 raise exception.HealerError(
                     f'cannot lock {self.path}: because {e.strerror}',
                     hint=whose.of_file(self.path, self._option)) from e
@@ -111,6 +117,7 @@ class AgentLock:
 def holder(run_path: str) -> Holder | None:
     """Who runs on this host; None when nobody does. Takes microseconds.
 
+    :raises NoLockFile: no agent can run before that is taken away.
     :raises HealerError: it cannot be told.
     """
     path = os.path.join(run_path, NAME)
@@ -119,6 +126,8 @@ def holder(run_path: str) -> Holder | None:
     except FileNotFoundError:
         return None
     except OSError as e:
+        _refuse_odd(f'cannot tell whether an agent runs: because {path}:',
+                    path)
         raise exception.HealerError(
             f'cannot tell whether an agent runs: because {path}: '
             f'{e.strerror}', hint='see [os_brick_healer] run_path') from e
@@ -128,6 +137,23 @@ def holder(run_path: str) -> Holder | None:
     finally:
         os.close(fd)
     return _read_holder(path)
+
+
+def _refuse_odd(what: str, path: str) -> None:
+    """After an error: is it what stands there?
+
+    :raises NoLockFile: it is.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return
+    if not stat.S_ISREG(mode):
+        why = ('it is a symbolic link' if stat.S_ISLNK(mode) else
+               'it is a directory' if stat.S_ISDIR(mode) else
+               regular.WHY_NOT)
+        raise NoLockFile(f'{what} {why}', hint=f'remove {path}: the agent '
+                         'makes a file of its own there')
 
 
 def _open(path: str) -> int:

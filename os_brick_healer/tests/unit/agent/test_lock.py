@@ -90,12 +90,21 @@ class LockTest(base.TestCase):
             holder = lock.holder(str(self.place))
             self.assertEqual(lock.Holder(pid=None, launch=None), holder)
 
-    def test_a_link_in_its_place_is_not_followed(self) -> None:
-        self.place.mkdir()
-        (self.place / lock.NAME).symlink_to('/dev/null')
-        self.assertRaises(exception.HealerError, self.take)
-        self.assertRaises(exception.HealerError, lock.holder,
-                          str(self.place))
+    def test_what_is_no_file_in_its_place_is_to_be_removed(self) -> None:
+        """A link is not followed."""
+        for make, told in (
+                (os.mkfifo, 'it is no regular file'),
+                (os.mkdir, 'it is a directory'),
+                (lambda path: os.symlink('/dev/null', path),
+                 'it is a symbolic link')):
+            self.place = self.temp_dir()
+            path = f'{self.place}/{lock.NAME}'
+            make(path)
+            for error in (
+                    self.assertRaises(lock.NoLockFile, self.take),
+                    self.assertRaises(lock.NoLockFile, lock.holder,
+                                      str(self.place))):
+                self.assertIn(f'{told} (remove {path}', str(error))
 
     def test_a_directory_that_cannot_be_made_is_said(self) -> None:
         self.place.write_text('a file')
