@@ -21,7 +21,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-from os_brick_healer import exception
+from os_brick_healer import exception, regular
 from os_brick_healer.agent import client, control
 from os_brick_healer.cli import finding, offline
 from os_brick_healer.cli.finding import Finding, Host, Level
@@ -182,6 +182,7 @@ def journal(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:
 def _sound(path: str) -> Iterator[Finding]:
     """Whether the agent could use the journal; silent if so."""
     with contextlib.suppress(OSError):      # opening it says why
+        regular.check(path)
         if os.path.getsize(path) == 0:
             yield finding.warn('journal', f'{path} is empty',
                                'restart the agent: it begins it anew')

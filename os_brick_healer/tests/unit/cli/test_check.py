@@ -271,6 +271,9 @@ class FilesTest(CheckTestCase):
         path.unlink()
         path.mkdir()
         self.assertIn('it is a directory', said()[0])
+        path.rmdir()
+        os.mkfifo(path)
+        self.assertIn('it is no regular file (move it away)', said()[0])
 
     def test_an_empty_journal_is_a_warning(self) -> None:
         self.set(state_path='/state', control_users=[self.me.pw_name])
