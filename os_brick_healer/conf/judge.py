@@ -35,6 +35,8 @@ from os_brick_healer.conf import opts
 WRONG = (cfg.Error, ValueError, RecursionError, OSError)
 #: Directories that several processes must mean the same by.
 _PLACES = ('state_path', 'run_path', 'local_file')
+#: The agent's working directory is not that of who configures it.
+_PLACES_IF_SET = ('metrics_textfile',)
 
 #: How alike a section's name must be to be a slip of the pen.
 _SECTION_CUTOFF = 0.8
@@ -66,7 +68,8 @@ def values(conf: cfg.ConfigOpts,
                 raise ValueError(f"'{value}' is not a number")
             if name == 'root_helper':
                 shlex.split(value)
-            if name in _PLACES and not os.path.isabs(value):
+            if (name in _PLACES or (name in _PLACES_IF_SET and value)) and (
+                    not os.path.isabs(value)):
                 raise ValueError(f"'{value}' is no absolute path")
         except WRONG as e:
             where = _place(conf, name)

@@ -73,11 +73,18 @@ class ValuesTest(ConfTestCase):
                       self.error('root_helper = "sudo'))
 
     def test_a_place_is_the_same_for_every_process(self) -> None:
-        for name in ('state_path', 'run_path', 'local_file'):
-            for path in ('', 'here', './here'):
+        for name, paths in (
+                ('state_path', ('', 'here', './here')),
+                ('run_path', ('', 'here', './here')),
+                ('local_file', ('', 'here', './here')),
+                ('metrics_textfile', ('here.prom', './here.prom'))):
+            for path in paths:
                 error = self.error(f'{name} = {path}')
                 self.assertIn(f"because {name} in {self.path}: '{path}' is "
                               'no absolute path', error)
+        for unset in ('', f'[{opts.GROUP}]\nmetrics_textfile =\n'):
+            self.assertFalse(
+                self.load(unset)[opts.GROUP].metrics_textfile)
 
     def test_a_directory_is_no_file(self) -> None:
         error = self.assertRaises(
