@@ -71,7 +71,8 @@ def hook() -> Iterator[Finding]:
             'is a second package replacing it, or this one half installed?')
 
 
-def launch(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:
+def launch(host: Host, conf: cfg.ConfigOpts,
+           ask_s: float = ASK_S) -> Iterator[Finding]:
     """How the agent comes to run, and whether it does."""
     match conf[opts.GROUP].launch:
         case 'systemd':
@@ -92,17 +93,29 @@ def launch(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:
             yield finding.warn(
                 'launch', f'{mode}: a connector never starts the agent',
                 'launch = systemd, or see to it yourself')
-    yield _running(host, conf)
-    yield from _asking(conf)
+    told, silent = _ask(conf[opts.GROUP].run_path, ask_s)
+    yield _running(host, conf, silent)
+    yield from _waiting(told)
 
 
-def _asking(conf: cfg.ConfigOpts) -> Iterator[Finding]:
-    """Whether the agent that runs waits for its provisioner."""
-    path = client.socket_path(conf[opts.GROUP].run_path)
+def _ask(run_path: str, ask_s: float) -> tuple[Any, str | None]:
+    """The agent's status if it is told, and why nobody answers."""
+    path = client.socket_path(run_path)
     try:
-        told = client.Client(path, ASK_S).call('status')
+        return client.Client(path, ask_s).call('status'), None
+    except (client.AgentRefused, client.AgentDenied):
+        return None, None       # an answer, too
+    except client.AgentDown:
+        return None, f'nobody listens on {path}'
+    except exception.HealerError as e:
+        return None, e.sentence
+
+
+def _waiting(told: Any) -> Iterator[Finding]:
+    """Whether the agent that runs waits for its provisioner."""
+    try:
         waiting_s = float(told['agent']['provisioner']['waiting_s'])
-    except (exception.HealerError, LookupError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError):
         return      # no agent, or no question that is out
     if waiting_s >= WAITING_S:
         yield finding.warn(
@@ -163,24 +176,82 @@ def _lock_shut(host: Host, conf: cfg.ConfigOpts) -> Finding | None:
 
 def _apart(group: Any) -> Finding | None:
     """An agent whose run_path is another one, or was taken away."""
-    with contextlib.suppress(exception.HealerError):
+    try:
         holder = lock.holder(group.state_path)
-        if holder is not None:
-            return finding.fail(
-                'agent', f'{holder} runs, and is not found in '
-                f'{group.run_path}: its run_path is another one, or was '
-                'taken away', 'restart it with this configuration')
+    except lock.NoLockFile as e:
+        return _no_lock(e)
+    except exception.HealerError:       # another user's: see _lock_shut
+        return None
+    if holder is None:
+        return None
+    return finding.fail(
+        'agent', f'{holder} runs, and is not found in {group.run_path}: its '
+        'run_path is another one, or was taken away',
+        'restart it with this configuration')
+
+
+def _no_lock(e: lock.NoLockFile) -> Finding:
+    return finding.fail('agent', e.sentence, e.hint or 'remove it')
+
+
+def _astray(host: Host, group: Any, runs: lock.Holder) -> Finding | None:
+    """An agent whose state_path is another one: so is its journal."""
+    try:
+        book = lock.holder(group.state_path)
+    except lock.NoLockFile as e:
+        return _no_lock(e)
+    except exception.HealerError:       # another user's
+        return None
+    said = f'{runs} runs with another state_path than {group.state_path}'
+    if book is None:
+        found = _journal_lock(host, group, runs)
+        if found is None:       # an older release has none
+            return None
+        return finding.fail('agent', f'{said}: it holds {found}',
+                            'restart it with this configuration')
+    if runs.pid is None or book.pid in (None, runs.pid):
+        return None
+    return finding.fail('agent', f'{said}: {book} holds the lock in that',
+                        'stop both, and start one with this configuration')
+
+
+def _journal_lock(host: Host, group: Any, runs: lock.Holder) -> str | None:
+    """The lock of a journal that a process holds; None: none, not told."""
+    known = f'{group.run_path}/{lock.NAME}'
+    with contextlib.suppress(exception.HealerError, OSError):
+        for fd in host.tree.listdir(f'/proc/{runs.pid}/fd'):
+            link = f'/proc/{runs.pid}/fd/{fd}'
+            path = host.tree.readlink(link) or ''
+            if os.path.basename(path) == lock.NAME and (
+                    not os.path.samefile(host.tree.path(link), known)):
+                return path
     return None
 
 
-def _running(host: Host, conf: cfg.ConfigOpts) -> Finding:
+def _running(host: Host, conf: cfg.ConfigOpts,
+             silent: str | None = None) -> Finding:
+    """:param silent: why nobody answers."""
     group = conf[opts.GROUP]
     try:
         holder = lock.holder(group.run_path)
+    except lock.NoLockFile as e:
+        return _no_lock(e)
     except exception.HealerError as e:
         return finding.warn('agent', e.sentence, e.hint or 'run as root')
-    if holder is not None:
-        return finding.ok('agent', f'{holder} runs')
+    if holder is None:
+        return _down(host, conf)
+    if silent is not None:
+        return finding.warn(
+            'agent', f'{holder} holds the lock, and does not answer: '
+            f'{silent}', 'it may be starting: look again in a minute; else '
+            'see its log, and restart it')
+    return _astray(host, group, holder) or finding.ok(
+        'agent', f'{holder} runs')
+
+
+def _down(host: Host, conf: cfg.ConfigOpts) -> Finding:
+    """No agent is found: whether one runs elsewhere, or could not."""
+    group = conf[opts.GROUP]
     found = _apart(group) or _lock_shut(host, conf)
     if found is not None:
         return found
@@ -189,5 +260,5 @@ def _running(host: Host, conf: cfg.ConfigOpts) -> Finding:
         'agent', 'does not run' if last is None else
         f'does not run; {last.failures} attempts failed, the last: '
         f'{last.error}', f'systemctl start {UNIT}'
-        if host.tree.exists('/run/systemd/system')
+        if host.tree.exists(client.SYSTEMD_RUNS)
         else 'systemd does not run here: start os-brick-healer-agent')

@@ -11,11 +11,16 @@
 #    under the License.
 """Laws of the check of the agent itself: which runs, and how one is begun."""
 
+import dataclasses
 import os
+import pathlib
+import socket
 
 from os_brick_healer.agent import control, lock
 from os_brick_healer.cli import check_agent, check_files
-from os_brick_healer.cli.finding import Level
+from os_brick_healer.cli.finding import Finding, Level
+from os_brick_healer.conf import opts
+from os_brick_healer.sysfs import reader
 from os_brick_healer.tests.unit.cli import test_check
 
 
@@ -47,6 +52,66 @@ class AgentTest(test_check.CheckTestCase):
         self.assertIs(Level.FAIL, found.level)
         self.assertIn(f'process {os.getpid()} (process) runs, and is not '
                       'found', found.sentence)
+
+    def hold(self, directory: str) -> None:
+        held = lock.AgentLock(directory, launch='process')
+        self.addCleanup(held.release)
+
+    def test_an_agent_that_does_not_answer_does_not_just_run(self) -> None:
+        run = str(self.temp_dir())
+        self.set(run_path=run, launch='none')
+        self.hold(run)
+
+        def said() -> Finding:
+            (found,) = (f for f in check_agent.launch(
+                self.host, self.conf, ask_s=0.1) if f.subject == 'agent')
+            self.assertIs(Level.WARN, found.level)
+            self.assertIn(f'process {os.getpid()} (process) holds the lock, '
+                          'and does not answer', found.sentence)
+            self.assertIn('restart it', found.hint or '')
+            return found
+
+        self.assertIn('nobody listens on', said().sentence)
+        with socket.socket(socket.AF_UNIX) as stopped:
+            stopped.bind(f'{run}/{control.NAME}')
+            stopped.listen()
+            self.assertIn('within 0.1 s', said().sentence)
+
+    def test_an_agent_with_another_state_path_fails(self) -> None:
+        run, state, other = (str(self.temp_dir()) for _ in range(3))
+        self.set(run_path=run, state_path=state)
+        host = dataclasses.replace(self.host, tree=reader.Tree())
+        self.hold(run)
+        # An older release holds no other lock.
+        self.assertIs(Level.OK, check_agent._running(host, self.conf).level)
+        self.hold(other)
+        found = check_agent._running(host, self.conf)
+        self.assertIs(Level.FAIL, found.level)
+        self.assertIn(f'runs with another state_path than {state}: it holds '
+                      f'{other}/{lock.NAME}', found.sentence)
+        self.hold(state)
+        self.assertIs(Level.OK, check_agent._running(host, self.conf).level)
+        pathlib.Path(state, lock.NAME).write_text('{"pid": 1}')
+        found = check_agent._running(host, self.conf)
+        self.assertIs(Level.FAIL, found.level)
+        self.assertIn('process 1 (unknown) holds the lock in that',
+                      found.sentence)
+
+    def test_what_is_no_lock_keeps_every_agent_from_starting(self) -> None:
+        for option in ('run_path', 'state_path'):
+            for make, told in (
+                    (os.mkfifo, 'it is no regular file'),
+                    (os.mkdir, 'it is a directory'),
+                    (lambda path: os.symlink('/dev/null', path),
+                     'it is a symbolic link')):
+                self.set(run_path=str(self.temp_dir()),
+                         state_path=str(self.temp_dir()))
+                path = f'{self.conf[opts.GROUP][option]}/{lock.NAME}'
+                make(path)
+                found = check_agent._running(self.host, self.conf)
+                self.assertIs(Level.FAIL, found.level)
+                self.assertIn(f'{path}: {told}', found.sentence)
+                self.assertIn(f'remove {path}', found.hint or '')
 
     def test_where_there_is_no_systemd_it_is_not_advised(self) -> None:
         self.set(run_path=str(self.temp_dir()))
