@@ -78,7 +78,13 @@ def launch(host: Host, conf: cfg.ConfigOpts,
         case 'systemd':
             yield from _unit(host)
         case 'process':
-            if host.which('systemd-run') is None:
+            if not host.tree.exists(client.SYSTEMD_RUNS):
+                yield finding.warn(
+                    'launch', 'process, and systemd does not run here: only '
+                    'the next attach starts an agent again that has died',
+                    'where something else can keep it alive, let that start '
+                    'it, and set launch = none')
+            elif host.which('systemd-run') is None:
                 yield finding.warn(
                     'launch', 'process, without systemd-run: the agent stays '
                     "in nova-compute's control group",

@@ -177,6 +177,8 @@ class AgentTest(test_check.CheckTestCase):
                          self.launch('systemd'))
 
     def test_ways_to_run_that_promise_less_warn(self) -> None:
+        self.assertEqual([Level.WARN, Level.WARN], self.launch('process'))
+        (self.root / 'run/systemd/system').mkdir(parents=True)
         self.assertEqual([Level.OK, Level.WARN], self.launch('process'))
         self.missing = {'systemd-run'}
         for mode in ('process', 'thread', 'none'):
