@@ -13,7 +13,6 @@
 
 from collections.abc import Iterator
 import os
-import stat
 
 from os_brick_healer.cli import check_files, finding, settings
 from os_brick_healer.cli.finding import Finding, Host
@@ -77,9 +76,14 @@ def _metrics(host: Host, read: settings.Configuration) -> Iterator[Finding]:
             SUBJECT, f'metrics_textfile: {place} cannot be looked at: '
             f'{e.strerror}', f'make it, for the agent to write {path}')
         return
-    barred = check_files.barred(host, read.conf, found, stat.S_IWOTH)
+    barred = check_files.barred(host, read.conf, found,
+                                check_files.WX_OTHERS)
+    cut_off = check_files.cut_off(host, read.conf, place)
     if barred:
         yield finding.warn(
             SUBJECT, f'metrics_textfile: {place} cannot be written by '
-            f'{", ".join(barred)}', f'chgrp {barred[0]} {place}; chmod g+w '
+            f'{", ".join(barred)}', f'chgrp {barred[0]} {place}; chmod g+rwx '
             f'{place}')
+    elif cut_off is not None:
+        yield finding.warn(SUBJECT, f'metrics_textfile: {cut_off[0]}',
+                           cut_off[1])

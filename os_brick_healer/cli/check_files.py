@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import configparser
 import contextlib
 import os
+import pathlib
 import shlex
 import stat
 from typing import Any
@@ -34,6 +35,8 @@ from os_brick_healer.replica import model
 CONTEXT = 'os_brick_healer.privileged.context'
 FREE_BYTES_MIN = 16777216
 RW_OTHERS = stat.S_IWOTH
+#: To make a file in a directory.
+WX_OTHERS = stat.S_IWOTH | stat.S_IXOTH
 
 
 def lock_path(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:
@@ -87,7 +90,10 @@ def _directory(host: Host, conf: cfg.ConfigOpts, subject: str, path: str, *,
         yield finding.fail(subject, f'{path} can be written by anybody',
                            f'chmod o-w {path}')
     else:
-        yield _writable(host, conf, subject, path, found)
+        told = _writable(host, conf, subject, path, found, WX_OTHERS)
+        if told.level is Level.OK:
+            told = _cut_off(host, conf, subject, path) or told
+        yield told
 
 
 def _make(conf: cfg.ConfigOpts, path: str) -> str:
@@ -109,10 +115,47 @@ def barred(host: Host, conf: cfg.ConfigOpts, found: os.stat_result,
             and not _may(found, who, wanted)]
 
 
+def cut_off(host: Host, conf: cfg.ConfigOpts,
+            path: str) -> tuple[str, str] | None:
+    """Why a file cannot be written that its own mode lets be written.
+
+    :returns: a sentence, and the way out.
+    """
+    if host.read_only(host.tree.path(path)):
+        return (f'{path} is on a file system that is read-only',
+                'mount it to be written, or name another place')
+    for above in _above(host, path):
+        try:
+            found = os.stat(host.tree.path(above))
+        except OSError:
+            continue
+        kept_out = barred(host, conf, found, stat.S_IXOTH)
+        if kept_out:
+            return (f'{path} cannot be reached by {", ".join(kept_out)}, '
+                    f'who may not search {above}',
+                    f'chmod a+x {above}, or name another place')
+    return None
+
+
+def _above(host: Host, path: str) -> list[str]:
+    """The directories that lead to a path, and to what it is a link to."""
+    real = os.path.relpath(os.path.realpath(host.tree.path(path)),
+                           os.path.realpath(host.tree.path('/')))
+    return list(dict.fromkeys(
+        str(one) for name in (path, f'/{real}')
+        for one in reversed(pathlib.PurePosixPath(name).parents)))
+
+
+def _cut_off(host: Host, conf: cfg.ConfigOpts, subject: str,
+             path: str) -> Finding | None:
+    why = cut_off(host, conf, path)
+    return None if why is None else finding.fail(subject, *why)
+
+
 def _writable(host: Host, conf: cfg.ConfigOpts, subject: str, path: str,
-              found: os.stat_result) -> Finding:
+              found: os.stat_result, wanted: int = RW_OTHERS) -> Finding:
     """By everybody who attaches volumes or runs the agent."""
-    kept_out = barred(host, conf, found, stat.S_IWOTH)
+    kept_out = barred(host, conf, found, wanted)
     if not kept_out:
         return finding.ok(subject, path)
     return finding.fail(
@@ -151,13 +194,15 @@ def replaceable(host: Host, conf: cfg.ConfigOpts, subject: str,
     real = os.path.realpath(host.tree.path(path))
     shown = os.path.dirname(path)
     told = [_writable(host, conf, subject, shown,
-                      os.stat(os.path.dirname(real)))]
+                      os.stat(os.path.dirname(real)), WX_OTHERS)]
     lock = f'{real}{local_file.LOCK_SUFFIX}'
     if os.path.exists(lock):
         told.append(_writable(host, conf, subject,
                               f'{path}{local_file.LOCK_SUFFIX}',
                               os.stat(lock)))
-    yield from (one for one in told if one.level is not Level.OK)
+    bad = [one for one in told if one.level is not Level.OK]
+    shut = None if bad else _cut_off(host, conf, subject, path)
+    yield from bad if shut is None else (shut,)
 
 
 def journal(host: Host, conf: cfg.ConfigOpts) -> Iterator[Finding]:

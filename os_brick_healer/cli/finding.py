@@ -78,6 +78,13 @@ def _user(name: str) -> pwd.struct_passwd | None:
         return None
 
 
+def _read_only(path: str) -> bool:
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False    # that it is not there has been said
+
+
 def _run(argv: Sequence[str]) -> str | None:
     """What a command says, on both of its outputs."""
     try:
@@ -97,6 +104,7 @@ class Host:
     :ivar which: where a command is, or None.
     :ivar user: the entry of a user (name or id), or None.
     :ivar run: what a command says, None: it cannot be run.
+    :ivar read_only: whether the file system of a real path is.
     """
 
     tree: reader.Tree = dataclasses.field(default_factory=reader.Tree)
@@ -105,3 +113,4 @@ class Host:
     which: Callable[[str], str | None] = _which
     user: Callable[[str], pwd.struct_passwd | None] = _user
     run: Callable[[Sequence[str]], str | None] = _run
+    read_only: Callable[[str], bool] = _read_only

@@ -12,6 +12,7 @@
 """Laws of the check: each lack is found, and the way out is named."""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import pwd
@@ -200,6 +201,37 @@ class FilesTest(CheckTestCase):
         self.assertIs(Level.FAIL, self.lock_path('/mine'))
         found = list(check_files.lock_path(self.host, self.conf))
         self.assertIn('cannot be written by nova', found[0].sentence)
+
+    def test_nothing_is_written_on_a_read_only_file_system(self) -> None:
+        self.set(state_path='/state', run_path='/run/x',
+                 control_users=[self.me.pw_name])
+        shut = [str(self.place(name)) for name in ('mine', 'state', 'run/x')]
+        self.assertIs(Level.OK, self.lock_path('/mine'))
+        self.host = dataclasses.replace(
+            self.host, read_only=shut.__contains__)
+        found = [*check_files.lock_path(self.host, self.conf),
+                 *check_files.directories(self.host, self.conf)]
+        self.assertEqual(
+            [f'{path} is on a file system that is read-only'
+             for path in ('/mine', '/state', '/run/x')],
+            [f.sentence for f in found if f.level is Level.FAIL])
+
+    def test_each_directory_on_the_way_must_let_its_users_pass(self) -> None:
+        self.set(control_users=['nova'])
+        self.root.chmod(0o755)
+        self.place('way/place', 0o1777)
+        (self.root / 'link').symlink_to('way/place')
+        for path in ('/way/place', '/link'):
+            for mode, level in ((0o755, Level.OK), (0o751, Level.OK),
+                                (0o750, Level.FAIL)):
+                (self.root / 'way').chmod(mode)
+                self.assertIs(level, self.lock_path(path), path)
+            (found,) = check_files.lock_path(self.host, self.conf)
+            self.assertIn(f'{path} cannot be reached by nova, who may not '
+                          'search /way', found.sentence)
+        (self.root / 'way').chmod(0o755)
+        (self.root / 'way/place').chmod(0o1776)
+        self.assertIs(Level.FAIL, self.lock_path('/way/place'))
 
     def test_the_way_out_makes_a_directory_as_the_unit_does(self) -> None:
         self.set(state_path='/state', run_path='/run/x')

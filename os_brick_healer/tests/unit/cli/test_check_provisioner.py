@@ -12,6 +12,7 @@
 """Laws of the check of the provisioner and of what was configured."""
 
 from collections.abc import Mapping
+import dataclasses
 import json
 import logging
 from typing import Any
@@ -103,6 +104,13 @@ class LocalTest(ProvisionerTestCase):
         self.path.chmod(0o600)
         bad = self.bad(self.found())
         self.assertIn('volumes.json cannot be read by', bad[0][1])
+
+    def test_a_file_that_nobody_could_change_fails(self) -> None:
+        self.host = dataclasses.replace(
+            self.host, read_only=lambda _: True)
+        self.assertEqual(
+            [(Level.FAIL, '/var/lib/x/volumes.json is on a file system that '
+              'is read-only')], self.bad(self.check_it()))
 
     def test_mistakes_in_it_are_told(self) -> None:
         self.document['volumes']['v']['replicas'][0]['state'] = 'Available'
@@ -211,6 +219,17 @@ class ConfigurationTest(test_check.CheckTestCase):
                 f'metrics_textfile = {place}/y.prom\n')[-1]
             self.assertIs(Level.WARN, found.level)
             self.assertIn(told, found.sentence)
+
+    def test_metrics_that_could_not_get_there_warn(self) -> None:
+        self.root.chmod(0o700)
+        place = self.root / 'open'
+        place.mkdir()
+        place.chmod(0o1777)
+        _, found = self.found(
+            '[os_brick_healer]\ncontrol_users = nova\n'
+            f'metrics_textfile = {place}/y.prom\n')[-2:]
+        self.assertIs(Level.WARN, found.level)
+        self.assertIn(f'{place} cannot be reached by nova', found.sentence)
 
     def test_what_nobody_reads_warns(self) -> None:
         for text, told in (
