@@ -310,11 +310,11 @@ class Service:
                 'cannot reload the configuration: because the agent is a '
                 "thread of another service, and it is that service's",
                 hint='restart that service')
-        files.reload(self.conf)
-        notes = [f'[os_brick_healer] {name} has changed; it takes effect '
-                 'when the agent is restarted'
-                 for name, value in self._fixed.items()
-                 if self._group[name] != value]
+        notes = files.reload(self.conf)
+        notes += [f'[os_brick_healer] {name} has changed; it takes effect '
+                  'when the agent is restarted'
+                  for name, value in self._fixed.items()
+                  if self._group[name] != value]
         notes += _plugin_lacks(self._group.provisioner)
         for note in notes:
             LOG.warning('%s', note)

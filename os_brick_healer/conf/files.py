@@ -82,10 +82,7 @@ def load(conf: cfg.ConfigOpts, args: Sequence[str], *, prog: str,
         ours. Another one that is wrong raises when it is used.
     """
     opts.register(conf)
-    conf.register_opts([
-        cfg.StrOpt('host', default=socket.gethostname()),
-        # As nova has it; where nova is, nobody knows who does not import it.
-        cfg.StrOpt('state_path', default='$pybasedir')])
+    _register_novas(conf)
     try:
         judge.places(*_named(args))
         with _words(args):
@@ -95,6 +92,13 @@ def load(conf: cfg.ConfigOpts, args: Sequence[str], *, prog: str,
         judge.values(conf, judged)
     except judge.WRONG as e:
         raise _wrong(e, judge.every_file(*_named(args))) from e
+
+
+def _register_novas(conf: cfg.ConfigOpts) -> None:
+    conf.register_opts([
+        cfg.StrOpt('host', default=socket.gethostname()),
+        # As nova has it; where nova is, nobody knows who does not import it.
+        cfg.StrOpt('state_path', default='$pybasedir')])
 
 
 @contextlib.contextmanager
@@ -152,16 +156,21 @@ def warn_unknown(conf: cfg.ConfigOpts) -> None:
         LOG.warning('%s', sentence)
 
 
-def reload(conf: cfg.ConfigOpts) -> None:
+def reload(conf: cfg.ConfigOpts) -> list[str]:
     """Read the files again; on any error the old values stay in force.
 
     A second ConfigOpts reads first: oslo.config would take a file whose
     values are wrong and raise only when one of them is used.
 
+    The directory of locks stays: nova-compute goes on with its own until it
+    is restarted, and a lock of ours may be held.
+
+    :returns: what of it is not in force.
     :raises ConfigError: what is wrong.
     """
     trial = cfg.ConfigOpts()
     opts.register(trial)
+    _register_novas(trial)
     try:
         judge.places(*named_files(conf))
         trial(args=[], project=PROJECT, prog='os-brick-healer-agent',
@@ -170,11 +179,20 @@ def reload(conf: cfg.ConfigOpts) -> None:
         judge.values(trial)
     except judge.WRONG as e:
         raise _wrong(e, judge.every_file(*named_files(conf))) from e
+    share_lock_path(trial)
+    share_lock_path(conf)
+    held = conf.os_brick.lock_path
+    if held:
+        conf.set_override('lock_path', held, group='os_brick')
     if not conf.reload_config_files():
         raise exception.ConfigError(
             'cannot reload the configuration: because oslo.config refused '
             'it', hint='the log says why')
     warn_unknown(conf)
+    if held and held != trial.os_brick.lock_path:
+        return ['lock_path has changed; it takes effect when the agent is '
+                'restarted']
+    return []
 
 
 def beside(conf: cfg.ConfigOpts, *, our_file: str = OUR_FILE,

@@ -100,6 +100,37 @@ class FilesTest(base.TestCase):
         self.assertIn('cannot use lock_path: because no such option',
                       str(error))
 
+    def test_a_lock_path_that_was_in_use_stays_until_a_restart(self) -> None:
+        for group in ('oslo_concurrency', 'os_brick'):
+            conf = self.load(f'[{group}]\nlock_path = /a\n')
+            files.share_lock_path(conf)
+            self.path.write_text(f'[{group}]\nlock_path = /b\n')
+            for _ in range(2):
+                (note,) = files.reload(conf)
+                self.assertEqual('lock_path has changed; it takes effect '
+                                 'when the agent is restarted', note)
+                self.assertEqual('/a', locks.lock_path(conf))
+            self.path.write_text(f'[{group}]\nlock_path = /a\n')
+            self.assertEqual([], files.reload(conf))
+
+    def test_a_first_lock_path_is_in_force_after_a_reload(self) -> None:
+        conf = self.load('')
+        files.share_lock_path(conf)
+        self.path.write_text('[oslo_concurrency]\nlock_path = /a\n')
+        self.assertEqual([], files.reload(conf))
+        self.assertEqual('/a', locks.lock_path(conf))
+        self.path.write_text('[oslo_concurrency]\nlock_path = /b\n')
+        self.assertEqual(1, len(files.reload(conf)))
+        self.assertEqual('/a', locks.lock_path(conf))
+
+    def test_a_lock_path_that_is_none_is_refused_at_a_reload(self) -> None:
+        conf = self.load('[oslo_concurrency]\nlock_path = /a\n')
+        files.share_lock_path(conf)
+        self.path.write_text('[oslo_concurrency]\nlock_path = $nope\n')
+        error = self.assertRaises(exception.ConfigError, files.reload, conf)
+        self.assertIn('cannot use lock_path: because', str(error))
+        self.assertEqual('/a', locks.lock_path(conf))
+
     def test_an_agent_in_novas_process_can_take_os_bricks_locks(self) -> None:
         path = str(self.temp_dir())
         conf = self.load(f'[oslo_concurrency]\nlock_path = {path}\n')

@@ -192,6 +192,10 @@ class ProcessTest(ServiceTestCase):
                 self.assertIn(said, told)
         self.configure(control_users='root')
         self.assertEqual('reloaded', self.ask('reload'))
+        for path, told in (('a', ''), ('b', '\nlock_path has changed; ')):
+            with self.conf_file.open('a') as more:
+                more.write(f'[oslo_concurrency]\nlock_path = /{path}\n')
+            self.assertIn(f'reloaded{told}', self.ask('reload'))
         child.terminate()
         self.assertIn('provisioner has changed; it takes effect when',
                       self.end(child)[1])
