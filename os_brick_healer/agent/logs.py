@@ -41,6 +41,9 @@ _LINE = '%(asctime)s.%(msecs)03d %(process)d %(levelname)s %(name)s [-] '
 _FORMATS: Mapping[str, object] = {
     'logging_default_format_string': f'{_LINE}%(message)s',
     'logging_debug_format_suffix': '', 'logging_exception_prefix': _LINE}
+#: Those of oslo.log. (They have a place on the command line only where
+#: oslo.log registers them itself.)
+OPTIONS = tuple(one for _, group in _options.list_opts() for one in group)
 _HELPER = 'it may keep the privileged helper from starting, too'
 
 
@@ -86,14 +89,12 @@ def wrong(conf: cfg.ConfigOpts) -> Iterator[str]:
     :param conf: has read its files.
     """
     trial = cfg.ConfigOpts()
-    options = [one for _, group in _options.list_opts() for one in group]
-    trial.register_opts(options)
+    trial.register_opts(OPTIONS)
     names, directories = files.named_files(conf)
     try:
         trial(args=[], project=files.PROJECT, default_config_files=names,
               default_config_dirs=directories)
-        for one in options:
-            trial[one.dest]
+        judge.others(trial, OPTIONS)
         for instead, why in unusable(trial):
             yield f'{next(iter(instead))}: {_plain(why)}'
     except judge.WRONG as e:

@@ -36,6 +36,7 @@ from os_brick_healer.agent import (
     client,
     control,
     lock,
+    logs,
     notify,
     ports,
     record,
@@ -310,7 +311,7 @@ class Service:
                 'cannot reload the configuration: because the agent is a '
                 "thread of another service, and it is that service's",
                 hint='restart that service')
-        notes = files.reload(self.conf)
+        notes = files.reload(self.conf, logs.OPTIONS)
         notes += [f'[os_brick_healer] {name} has changed; it takes effect '
                   'when the agent is restarted'
                   for name, value in self._fixed.items()

@@ -156,7 +156,8 @@ def warn_unknown(conf: cfg.ConfigOpts) -> None:
         LOG.warning('%s', sentence)
 
 
-def reload(conf: cfg.ConfigOpts) -> list[str]:
+def reload(conf: cfg.ConfigOpts,
+           others: Sequence[cfg.Opt] = ()) -> list[str]:
     """Read the files again; on any error the old values stay in force.
 
     A second ConfigOpts reads first: oslo.config would take a file whose
@@ -165,18 +166,22 @@ def reload(conf: cfg.ConfigOpts) -> list[str]:
     The directory of locks stays: nova-compute goes on with its own until it
     is restarted, and a lock of ours may be held.
 
+    :param others: options of another library whose values must be right,
+        too.
     :returns: what of it is not in force.
     :raises ConfigError: what is wrong.
     """
     trial = cfg.ConfigOpts()
     opts.register(trial)
     _register_novas(trial)
+    trial.register_opts(others)
     try:
         judge.places(*named_files(conf))
         trial(args=[], project=PROJECT, prog='os-brick-healer-agent',
               default_config_files=list(conf.config_file or ()),
               default_config_dirs=list(conf.config_dir or ()))
         judge.values(trial)
+        judge.others(trial, others)
     except judge.WRONG as e:
         raise _wrong(e, judge.every_file(*named_files(conf))) from e
     share_lock_path(trial)

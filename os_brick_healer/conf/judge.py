@@ -76,6 +76,20 @@ def values(conf: cfg.ConfigOpts,
             raise ValueError(f'{name}{_plainly(e, where)}') from e
 
 
+def others(conf: cfg.ConfigOpts, options: Iterable[cfg.Opt]) -> None:
+    """Read each of another library's options once.
+
+    :param options: registered, without a group and with no place on the
+        command line: of those oslo.config prints what is wrong, and exits.
+    :raises ValueError: as for ours.
+    """
+    for option in options:
+        try:
+            conf[option.dest]
+        except WRONG as e:
+            raise ValueError(named(e)) from e
+
+
 def _place(conf: cfg.ConfigOpts, name: str) -> str:
     """The file of a value that oslo.config takes; empty: not known."""
     found = None

@@ -208,6 +208,29 @@ class UnusableTest(base.TestCase):
             use_syslog=True, syslog_log_facility='local0'))
 
 
+class ReloadTest(base.TestCase):
+
+    def test_a_value_that_is_none_is_told_as_at_the_start(self) -> None:
+        path = self.write_file(self.temp_dir() / 'nova.conf', '')
+        conf = cfg.ConfigOpts()
+        logging.register_options(conf)
+        files.load(conf, ['--config-file', str(path)], prog='test')
+        for text, why in (
+                ('debug = maybe', "'maybe' is neither true nor false"),
+                ('log_rotation_type = often', 'Valid values are'),
+                ('log_dir = $nope', 'an option of nova alone')):
+            path.write_text(f'[DEFAULT]\n{text}\n')
+            error = self.assertRaises(exception.ConfigError, files.reload,
+                                      conf, logs.OPTIONS)
+            self.assertIn('cannot use the configuration: because '
+                          f'{text.partition(" ")[0]}', str(error))
+            self.assertIn(why, str(error))
+        path.write_text('[DEFAULT]\ndebug = true\nstate_path = /n\n'
+                        'log_dir = $state_path/log\n')
+        files.reload(conf, logs.OPTIONS)
+        self.assertEqual('/n/log', conf.log_dir)
+
+
 class UsageTest(base.TestCase):
     """What is wrong in a file is 4, on the command line 2."""
 

@@ -168,9 +168,10 @@ class ProcessTest(ServiceTestCase):
     def test_a_wrong_new_configuration_keeps_the_old(self) -> None:
         child = self.start()
         self.await_agent(child.pid)
-        self.configure(grace_period='soon')
-        error = self.assertRaises(client.AgentRefused, self.ask, 'reload')
-        self.assertIn('grace_period', str(error))
+        for name, section in (('grace_period', ''), ('debug', '[DEFAULT]\n')):
+            self.configure(**{f'{section}{name}': 'soon'})
+            error = self.assertRaises(client.AgentRefused, self.ask, 'reload')
+            self.assertIn(f"{name} in {self.conf_file}: 'soon' is", str(error))
         self.conf_file.unlink()
         self.assertRaises(client.AgentRefused, self.ask, 'reload')
         child.send_signal(signal.SIGHUP)
@@ -211,7 +212,6 @@ class ProcessTest(ServiceTestCase):
         child.terminate()
         self.assertEqual(0, self.end(child)[0])
         self.assertFalse(path.exists())
-
 
     def test_a_metrics_file_that_is_named_no_more_is_taken_away(
             self) -> None:
