@@ -21,6 +21,7 @@ import copy
 import importlib.util
 import logging as pylogging
 import os
+import stat
 
 from oslo_config import cfg
 from oslo_log import _options, formatters, handlers
@@ -58,6 +59,10 @@ def unusable(conf: cfg.ConfigOpts) -> Iterator[tuple[Mapping[str, object],
         why = _no_config(conf.log_config_append)
         if why is not None:
             yield {'log_config_append': None}, why
+    found = _no_file(conf)
+    if found is not None:
+        option, why = found
+        yield {option: None, 'log_dir': None, 'log_file': None}, why
     for pair in conf.default_log_levels:
         level = pair.partition('=')[2]
         if not level.lstrip('-').isdecimal() and (
@@ -112,6 +117,30 @@ def _no_config(path: str) -> str | None:
         return f'{path} cannot be read: {_plain(e)}'
     missing = [s for s in _SECTIONS if not parser.has_section(s)]
     return f'{path} has no section [{missing[0]}]' if missing else None
+
+
+def _no_file(conf: cfg.ConfigOpts) -> tuple[str, str] | None:
+    """The option that says where the file is, and why there can be none.
+
+    What is not for this user to see may be for the helper, and a relative
+    path is another one for each process.
+    """
+    path = os.path.join(conf.log_dir or '', conf.log_file or '')
+    place = os.path.dirname(path)
+    if not os.path.isabs(place):
+        return None
+    by_file = not conf.log_dir or os.path.isabs(conf.log_file or '')
+    option = 'log_file' if by_file else 'log_dir'
+    try:
+        if not stat.S_ISDIR(os.stat(place).st_mode):
+            return option, f'{place} is no directory'
+    except PermissionError:
+        return None
+    except OSError as e:
+        return option, f'{place} cannot be used: {e.strerror}'
+    if conf.log_file and os.path.isdir(path):
+        return 'log_file', f'{path} is a directory'
+    return None
 
 
 def _no_format(conf: cfg.ConfigOpts) -> str | None:
@@ -194,8 +223,9 @@ def set_up(conf: cfg.ConfigOpts, argv: Sequence[str], *, prog: str) -> None:
             said.append(_sentence(next(iter(instead)), why))
             for name, value in instead.items():
                 conf.set_override(name, value)
+        option = 'log_dir' if conf.log_dir else 'log_file'
         choose(conf, argv, prog)
-        said += _open(conf, prog)
+        said += _open(conf, prog, option)
     except judge.WRONG as e:
         raise exception.ConfigError(
             f'cannot use the configuration: because {judge.named(e)}') from e
@@ -209,8 +239,11 @@ def set_up(conf: cfg.ConfigOpts, argv: Sequence[str], *, prog: str) -> None:
                 datefmt=old.datefmt))
 
 
-def _open(conf: cfg.ConfigOpts, prog: str) -> list[str]:
-    """As chosen, or with what can be opened. :returns: what cannot."""
+def _open(conf: cfg.ConfigOpts, prog: str, option: str) -> list[str]:
+    """As chosen, or with what can be opened. :returns: what cannot.
+
+    :param option: what said in which directory the file is.
+    """
     said = []
     while True:
         try:
@@ -222,8 +255,7 @@ def _open(conf: cfg.ConfigOpts, prog: str) -> list[str]:
                 said.append(_sentence('log_config_append', e))
                 conf.set_override('log_config_append', None)
             elif conf.log_file or conf.log_dir:
-                said.append(f'cannot log to a file: because {_plain(e)}; '
-                            'logging to standard output')
+                said.append(_sentence(option, e))
                 conf.set_override('log_file', None)
                 conf.set_override('log_dir', None)
             else:

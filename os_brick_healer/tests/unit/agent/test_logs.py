@@ -76,8 +76,21 @@ class StartTest(base.TestCase):
         self.assertEqual(0, code)
         for option in ('default_log_levels', 'logging_default_format_string'):
             self.assertIn(f'cannot log as {option} says: because', said)
-        self.assertIn('cannot log to a file: because', said)
+        self.assertIn('cannot log as log_file says: because /proc/none cannot '
+                      'be used: No such file or directory; mend it: it may '
+                      'keep the privileged helper from starting', said)
         self.assertIn('are looked after', said)
+
+    def test_a_file_that_cannot_be_opened_is_told_with_its_option(
+            self) -> None:
+        (self.place / 'os-brick-healer-agent.log').mkdir()
+        for option, value in (('log_dir', self.place),
+                              ('log_file', self.place / 'compute.log')):
+            code, said = self.start(f'{option} = {value}')
+            self.assertEqual(0, code)
+            self.assertIn(f'cannot log as {option} says: because', said)
+            self.assertIn('privileged helper', said)
+            self.assertIn('are looked after', said)
 
     def test_a_configuration_of_logs_that_raises_is_left_out(self) -> None:
         code, said = self.start('', '--log-config-append',
@@ -201,6 +214,27 @@ class UnusableTest(base.TestCase):
             use_syslog=True, syslog_log_facility='nope'))
         self.assertEqual(['log_rotation_type'], self.found(
             log_rotation_type='interval', log_rotate_interval=0))
+
+    def test_a_file_has_a_directory(self) -> None:
+        place = self.temp_dir()
+        nowhere = place / 'none'
+        no_directory = self.write_file(place / 'file', '')
+        for wrong, values in (
+                ('log_dir', {'log_dir': nowhere}),
+                ('log_dir', {'log_dir': no_directory, 'log_file': 'a.log'}),
+                ('log_dir', {'log_dir': no_directory / 'below'}),
+                ('log_file', {'log_file': nowhere / 'a.log'}),
+                ('log_file', {'log_file': no_directory / 'a.log'}),
+                ('log_file', {'log_file': place}),
+                ('log_file', {'log_dir': place,
+                              'log_file': nowhere / 'a.log'})):
+            self.assertEqual(wrong, self.found(
+                **{k: str(v) for k, v in values.items()})[0])
+        for right in ({'log_dir': place}, {'log_file': place / 'a.log'},
+                      {'log_dir': nowhere, 'log_file': place / 'a.log'},
+                      {'log_file': '/dev/null'}, {'log_dir': 'relative'}):
+            self.assertEqual([], self.found(
+                **{k: str(v) for k, v in right.items()}))
 
     def test_what_can_be_used_is_not(self) -> None:
         self.assertEqual([], self.found(
