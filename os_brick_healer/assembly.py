@@ -20,7 +20,7 @@ import time
 from oslo_config import cfg
 from oslo_log import log as logging
 
-from os_brick_healer.conf import opts
+from os_brick_healer.conf import opts, state
 from os_brick_healer.conf import policy as policy_lib
 from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.engine import loop, threads, wake
@@ -37,7 +37,7 @@ from os_brick_healer.sysfs import parse, reader
 
 LOG = logging.getLogger(__name__)
 
-JOURNAL = 'journal.sqlite'
+JOURNAL = state.JOURNAL
 #: Threads that give up legs, and that talk to the provisioner.
 FLOW_THREADS = 8
 NETWORK_THREADS = 8
@@ -46,21 +46,6 @@ NETWORK_THREADS = 8
 def clock() -> float:
     """Seconds since boot, suspended time included: what decides."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def open_journal(conf: cfg.ConfigOpts) -> journal_lib.Journal:
-    """The agent's journal; a damaged file is set aside and a new one begun.
-
-    :raises JournalError: the directory cannot be used.
-    """
-    path = conf[opts.GROUP].state_path
-    journal_lib.make_directory(path)
-    journal, problem = journal_lib.open_or_set_aside(
-        os.path.join(path, JOURNAL),
-        history_max=conf[opts.GROUP].history_max)
-    if problem is not None:
-        LOG.error('%s', problem)
-    return journal
 
 
 def root_uuid(tree: reader.Tree) -> str | None:
@@ -105,6 +90,7 @@ def identify(conf: cfg.ConfigOpts, tree: reader.Tree) -> base.HostIdentity:
 
 
 def build(conf: cfg.ConfigOpts, *, run_mode: str,
+          journal: journal_lib.Journal | None = None,
           tree: reader.Tree | None = None,
           waker: wake.Waker | None = None,
           plugin: Callable[[], base.Provisioner] | None = None,
@@ -112,6 +98,7 @@ def build(conf: cfg.ConfigOpts, *, run_mode: str,
     """An engine that heals the volumes of this host.
 
     :param run_mode: how the agent runs, for status.
+    :param journal: an open one. Default: that of the configuration.
     :param tree: another host's files (a benchmark's), with its events.
     :param plugin: makes the provisioner. Default: the configured one.
     :raises HealerError: it cannot: the journal, or a setting.
@@ -121,7 +108,8 @@ def build(conf: cfg.ConfigOpts, *, run_mode: str,
     policy = policy_lib.policy(conf)
     # Another one takes effect at the next start, as a reload says.
     chosen: str = conf[opts.GROUP].provisioner
-    journal = open_journal(conf)
+    if journal is None:
+        journal = state.open_journal(conf)
     waker = waker or wake.Waker()
     for problem in waker.problems:
         LOG.warning('%s: changes are noticed by polling only', problem)

@@ -11,7 +11,7 @@
 #    under the License.
 """The agent as a process: configuration, log, then the service."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import contextlib
 import faulthandler
 import functools
@@ -26,7 +26,7 @@ from oslo_log import log as logging
 
 from os_brick_healer import exception
 from os_brick_healer.agent import act, lacks, logs, notify, ports, service
-from os_brick_healer.conf import files
+from os_brick_healer.conf import files, state
 from os_brick_healer.engine import threads
 
 PROG = 'os-brick-healer-agent'
@@ -69,14 +69,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def build(lacking: lacks.Lacks, conf: cfg.ConfigOpts, *,
-          run_mode: str) -> ports.Engine:
+def build(lacking: lacks.Lacks, conf: cfg.ConfigOpts, *, run_mode: str,
+          start_helper: Callable[[cfg.ConfigOpts,
+                                  Callable[[str | None], None]],
+                                 None] = act.start_helper) -> ports.Engine:
     """The engine, with its privileged helper running.
 
     In the engine's thread, after the lock: a second agent starts nothing.
+    Neither does one without a journal, which ends: its helper would find
+    nobody and leave a traceback. The rest takes as long as the helper.
     """
-    act.start_helper(conf, lacking.helper)
-    return service.build_engine(conf, run_mode=run_mode)
+    journal = state.open_journal(conf)
+    start_helper(conf, lacking.helper)
+    return service.build_engine(conf, run_mode=run_mode, journal=journal)
 
 
 def configure(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:

@@ -44,6 +44,7 @@ from os_brick_healer.agent import (
     verbs,
 )
 from os_brick_healer.conf import files, opts
+from os_brick_healer.engine import journal as journal_lib
 from os_brick_healer.metrics import catalogue
 
 LOG = logging.getLogger(__name__)
@@ -355,13 +356,14 @@ def _plugin_lacks(name: str) -> list[str]:
             f'such plugin (there are: {", ".join(known) or "none"})']
 
 
-def build_engine(conf: cfg.ConfigOpts, *, run_mode: str) -> ports.Engine:
+def build_engine(conf: cfg.ConfigOpts, *, run_mode: str,
+                 journal: journal_lib.Journal | None = None) -> ports.Engine:
     """The real engine.
 
     Imported here: nova-compute loads this module through the hook, and has
     no use for the engine unless the agent is a thread of it.
     """
     from os_brick_healer import assembly  # noqa: PLC0415
-    return assembly.build(conf, run_mode=run_mode)
+    return assembly.build(conf, run_mode=run_mode, journal=journal)
 
 

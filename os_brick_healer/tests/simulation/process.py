@@ -342,7 +342,7 @@ def _alive(world: world_lib.World) -> Callable[[int], str | None]:
 
 def _open(path: str, danger: Danger, wall: Callable[[], float],
           world: world_lib.World) -> Journal:
-    """As ``assembly.open_journal`` does."""
+    """As ``state.open_journal`` does."""
     kept, problem = journal_lib.open_or_set_aside(
         path, wall=wall, boot_id=world.boot_id(), history_max=200)
     kept.close()

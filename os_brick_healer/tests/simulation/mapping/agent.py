@@ -325,7 +325,7 @@ def alive(world: world_lib.World) -> Callable[[int], str | None]:
 
 def _open(path: str, danger: process.Danger, wall: Callable[[], float],
           world: world_lib.World) -> process.Journal:
-    """As ``assembly.open_journal`` does."""
+    """As ``state.open_journal`` does."""
     kept, problem = journal_lib.open_or_set_aside(
         path, wall=wall, boot_id='boot', history_max=200)
     kept.close()

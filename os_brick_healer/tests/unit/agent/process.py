@@ -25,7 +25,7 @@ from oslo_config import cfg
 
 from os_brick_healer import exception
 from os_brick_healer.agent import notify, ports, service
-from os_brick_healer.conf import files
+from os_brick_healer.conf import files, state
 from os_brick_healer.tests.unit.agent import fakes
 
 
@@ -39,10 +39,7 @@ def build(conf: cfg.ConfigOpts, *, run_mode: str) -> ports.Engine:
         [fakes.volume(1)], mute=what == 'mute', deaf=what == 'deaf',
         error=RuntimeError('a defect') if what == 'raises' else None)
     if what in ('real', 'kept'):
-        # As agent.main does.
-        sys.modules.setdefault('eventlet', None)  # type: ignore[arg-type]
-        from os_brick_healer import assembly  # noqa: PLC0415 - slow
-        journal = assembly.open_journal(conf)
+        journal = state.open_journal(conf)
         if what == 'kept':
             engine.journal.kept = journal
         else:

@@ -11,6 +11,7 @@
 #    under the License.
 """Laws of the start: which files are read, where the log goes."""
 
+import functools
 import os
 import pathlib
 import subprocess
@@ -19,8 +20,8 @@ import sys
 from oslo_config import cfg
 
 from os_brick_healer import exception
-from os_brick_healer.agent import act, verbs
-from os_brick_healer.conf import files, opts
+from os_brick_healer.agent import act, lacks, process, verbs
+from os_brick_healer.conf import files, opts, state
 from os_brick_healer.replica import locks
 from os_brick_healer.tests import base
 
@@ -47,6 +48,33 @@ class LeaveTest(base.TestCase):
         done = subprocess.run([sys.executable, '-W', 'ignore', '-c', LEAVE],
                               check=False, timeout=120)
         self.assertEqual(7, done.returncode)
+
+
+class _StartedError(Exception):
+    """The helper would be starting now."""
+
+
+def _started(*_: object) -> None:
+    raise _StartedError
+
+
+class BuildTest(base.TestCase):
+
+    def test_without_a_journal_no_helper_is_started(self) -> None:
+        place = self.temp_dir()
+        journal = place / state.JOURNAL
+        os.mkfifo(journal)
+        conf = self.new_conf(self.write_file(
+            place / 'nova.conf', f'[{opts.GROUP}]\nstate_path = {place}\n'))
+        opts.register(conf)
+        files.share_lock_path(conf)
+        build = functools.partial(
+            process.build, lacks.of(conf), conf, run_mode='process',
+            start_helper=_started)
+        self.assertRaises(exception.JournalError, build)
+        journal.unlink()
+        self.assertRaises(_StartedError, build)
+        self.assertTrue(journal.is_file())
 
 
 class FilesTest(base.TestCase):
