@@ -264,6 +264,9 @@ def rbd_reattach_expired(stage: Stage) -> None:
     mapped.start_agent()
     mapped.agent.kill()
     volume.signal(signal.SIGKILL)
+    # What it was sent and has not answered waits for the next process, for
+    # ever: only what comes while nobody is there fails.
+    stage.wait_until('its process is gone', lambda: volume.servers() == [], 20)
     found = ''
     try:
         read_block(volume)
