@@ -265,8 +265,10 @@ def rbd_reattach_expired(stage: Stage) -> None:
     mapped.agent.kill()
     volume.signal(signal.SIGKILL)
     # What it was sent and has not answered waits for the next process, for
-    # ever: only what comes while nobody is there fails.
+    # ever: only what comes while nobody is there fails. The last of its
+    # threads closes the connection, after the process has ended for others.
     stage.wait_until('its process is gone', lambda: volume.servers() == [], 20)
+    stage.stays('nobody serves it', lambda: volume.servers() == [], 3)
     found = ''
     try:
         read_block(volume)
