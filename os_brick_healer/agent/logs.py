@@ -70,9 +70,11 @@ def unusable(conf: cfg.ConfigOpts) -> Iterator[tuple[Mapping[str, object],
             yield ({'default_log_levels': logging.get_default_log_levels()},
                    f"'{pair}' is not of the form LOGGER=LEVEL")
             break
-    if conf.use_journal or conf.use_syslog:
+    # No part of oslo.log's interface: a release of it may be without.
+    find = getattr(logging, '_find_facility', None)
+    if find is not None and (conf.use_journal or conf.use_syslog):
         try:
-            logging._find_facility(conf.syslog_log_facility)
+            find(conf.syslog_log_facility)
         except TypeError:
             yield ({'syslog_log_facility': 'LOG_USER'},
                    f"'{conf.syslog_log_facility}' is no facility")
