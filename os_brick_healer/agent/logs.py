@@ -27,7 +27,7 @@ from oslo_config import cfg
 from oslo_log import _options, formatters, handlers
 from oslo_log import log as logging
 
-from os_brick_healer import exception, version
+from os_brick_healer import exception, regular, version
 from os_brick_healer.conf import files, judge
 from os_brick_healer.engine import columns
 
@@ -111,6 +111,7 @@ def wrong(conf: cfg.ConfigOpts) -> Iterator[str]:
 def _no_config(path: str) -> str | None:
     parser = configparser.ConfigParser()
     try:
+        regular.check(path)
         with open(path, encoding='utf-8') as stream:
             parser.read_file(stream)
     except OSError as e:

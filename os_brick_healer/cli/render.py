@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import textwrap
 from typing import Any
 
+from os_brick_healer.engine import columns
+
 #: Writes wall-clock seconds for people.
 When = Callable[[float], str]
 
@@ -40,8 +42,7 @@ _CALM = frozenset(('healthy', 'gone'))
 
 def safe(value: object) -> str:
     """Text that a terminal shows and does not obey; one line."""
-    return ''.join(c if c.isprintable() else ascii(c)[1:-1]
-                   for c in str(value))
+    return columns.one_line(str(value))
 
 
 def exit_code(status: Mapping[str, Any]) -> int:

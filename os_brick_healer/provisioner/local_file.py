@@ -26,6 +26,7 @@ import time
 from typing import Any, TypeVar
 
 from os_brick_healer import exception, regular
+from os_brick_healer.engine import columns
 from os_brick_healer.provisioner import base, reading
 
 FORMAT = 1
@@ -102,8 +103,7 @@ def shown(name: str) -> str:
     """A volume's name as it can be told; one that can be used as it is."""
     if len(name) > reading.TEXT_MAX:
         name = f'{name[:_SHOWN_MAX]}...'
-    return ''.join(c if c.isprintable() else ascii(c)[1:-1]
-                   for c in name) or '(no name)'
+    return columns.one_line(name) or '(no name)'
 
 
 def volume(name: base.VolumeId, entry: reading.Cursor,

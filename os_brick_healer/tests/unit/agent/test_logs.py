@@ -13,6 +13,7 @@
 
 import io
 import logging as pylogging
+import os
 import subprocess
 import sys
 
@@ -203,8 +204,11 @@ class UnusableTest(base.TestCase):
                 for name in instead]
 
     def test_each_is_found_by_its_name(self) -> None:
+        fifo = str(self.temp_dir() / 'fifo')
+        os.mkfifo(fifo)
         for name, value in (
                 ('log_config_append', '/nonexistent'),
+                ('log_config_append', fifo),
                 ('log_config_append', __file__),
                 ('default_log_levels', ['amqp=LOUD']),
                 ('default_log_levels', ['amqp']),
